@@ -1,0 +1,62 @@
+# Verbs only; what takes more than five lines is a script.
+SHELL := /bin/sh
+.SHELLFLAGS := -euc
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help setup setup-dev demo up down test lint types unit integration gateway e2e \
+        proto check-proto lock format clean
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install what running needs into .venv
+	@scripts/bootstrap.sh run
+
+setup-dev: ## Install what developing and testing needs into .venv
+	@scripts/bootstrap.sh dev
+
+demo: setup ## Run the main job on a real model, from import to lineage, and stop
+	@mlx-hub demo
+
+up: setup ## Start the hub in the background; returns once everything serves
+	@mlx-hub up --detach
+
+down: ## Stop the hub
+	@mlx-hub down
+
+test: setup-dev lint types unit integration gateway e2e ## Pass every check and every test
+
+lint: setup-dev ## Style, layers, contract and generated code
+	@scripts/lint.sh
+
+types: setup-dev ## mypy, strict
+	@mypy
+
+unit: setup-dev ## Seconds: domain, messages, scheduling, contract, repository rules
+	@pytest tests/unit
+
+integration: setup-dev ## Real Postgres, real servers, real child processes
+	@pytest tests/integration
+
+gateway: setup-dev ## Real Envoy in front of stub services
+	@pytest tests/gateway
+
+e2e: setup-dev ## Every process with the real small model
+	@pytest tests/e2e
+
+proto: setup-dev ## Format and lint proto/, regenerate the stubs and docs/api.md
+	@buf format -w && buf lint && python scripts/generate_stubs.py && python scripts/generate_api.py docs/api.md
+
+check-proto: setup-dev ## Fail when stubs, formatting or compatibility are off
+	@scripts/check_proto.sh
+
+format: setup-dev ## Format Python and proto files
+	@ruff check --quiet --fix && ruff format --quiet && buf format -w
+
+lock: setup-dev ## Refresh the lock files
+	@scripts/lock.sh
+
+clean: ## Remove the environment and caches
+	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,27 @@
+#!/bin/sh
+# Makes .venv from a lock file, with uv in a private folder: needs python3 >= 3.11 with venv
+# and nothing else. Usage: scripts/bootstrap.sh run|dev
+set -eu
+cd "$(dirname "$0")/.."
+lock=requirements.lock
+[ "$1" = dev ] && lock=requirements-dev.lock
+stamp=.venv/.stamp-$1
+if [ -x .venv/bin/python ] && [ -f "$stamp" ] &&
+  cat "$lock" requirements-starter.lock pyproject.toml client/pyproject.toml | cmp -s - "$stamp"; then
+  exit 0
+fi
+if [ ! -x .cache/uv/bin/uv ]; then
+  echo "Setting up uv in .cache/uv"
+  python3 -m venv .cache/uv
+  .cache/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+    --only-binary :all: --requirement requirements-uv.lock
+fi
+uv=.cache/uv/bin/uv
+echo "Installing $lock"
+[ -x .venv/bin/python ] || $uv venv --quiet .venv
+# A run environment never removes what development needs.
+if [ "$1" = run ] && [ -f .venv/.stamp-dev ]; then lock=requirements-dev.lock; fi
+$uv pip sync --quiet --require-hashes "$lock"
+$uv pip install --quiet --no-deps --require-hashes --requirement requirements-starter.lock
+$uv pip install --quiet --no-deps --no-build-isolation --editable . --editable client
+cat "$lock" requirements-starter.lock pyproject.toml client/pyproject.toml > "$stamp"

@@ -1,0 +1,8 @@
+#!/bin/sh
+# Every check that needs no server.
+set -eu
+cd "$(dirname "$0")/.."
+ruff check --quiet
+ruff format --quiet --check
+lint-imports --no-cache
+scripts/check_proto.sh

@@ -1,0 +1,1 @@
+"""The three services, the chassis they share, and the stack that runs them."""

@@ -1,0 +1,1 @@
+"""What every server of the hub has: wiring without a word of business."""

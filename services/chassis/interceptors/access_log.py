@@ -1,0 +1,46 @@
+"""One line per call, and the request id that ties every other line to it."""
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+
+from services.chassis.interceptors.around import AroundInterceptor, code_of
+from services.chassis.logs import REQUEST_ID
+from services.chassis.requests import Context, metadata_of
+
+log = logging.getLogger("mlx_hub.access")
+
+_SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
+
+
+class AccessLog(AroundInterceptor):
+    """Takes the caller's `x-request-id` if it is harmless, else makes one."""
+
+    @asynccontextmanager
+    async def around(self, method: str, request: Any, context: Context) -> AsyncIterator[None]:
+        """Log method, code and duration when the call ends, however it ends."""
+        given = metadata_of(context, "x-request-id")
+        token = REQUEST_ID.set(given if _SAFE_ID.fullmatch(given) else uuid.uuid4().hex)
+        start = time.perf_counter()
+        cancelled = False
+        try:
+            yield
+        except (asyncio.CancelledError, GeneratorExit):
+            cancelled = True
+            raise
+        finally:
+            code = grpc.StatusCode.CANCELLED if cancelled else code_of(context)
+            millis = round((time.perf_counter() - start) * 1000, 1)
+            extra = {"method": method, "code": code.name, "ms": millis}
+            log.info("%s %s %.1f ms", method, code.name, millis, extra=extra)
+            try:
+                REQUEST_ID.reset(token)
+            except ValueError:
+                REQUEST_ID.set("")

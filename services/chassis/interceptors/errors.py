@@ -1,0 +1,62 @@
+"""Errors leave here and nowhere else: a status of ours, or INTERNAL without a word of text."""
+
+import errno
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from grpc_status import rpc_status
+
+from services.chassis.errors import Exhausted, HubError, Internal
+from services.chassis.interceptors.around import AroundInterceptor
+from services.chassis.logs import REQUEST_ID
+from services.chassis.requests import Context
+from services.chassis.status import code_of, to_status
+
+log = logging.getLogger("mlx_hub.errors")
+
+type Translator = Callable[[Exception], HubError | None]
+
+
+class Errors(AroundInterceptor):
+    """Turns what a servicer raises into a rich status; lets cancellation through."""
+
+    def __init__(self, translators: tuple[Translator, ...] = ()) -> None:
+        """Take functions that know foreign exceptions, such as the database's."""
+        self._translators = translators
+
+    @asynccontextmanager
+    async def around(self, method: str, request: Any, context: Context) -> AsyncIterator[None]:
+        """Abort with the error's status."""
+        try:
+            yield
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:
+            await self._abort(method, error, context)
+
+    async def _abort(self, method: str, error: Exception, context: Context) -> None:
+        hub_error = error if isinstance(error, HubError) else self.translate(method, error)
+        status = to_status(hub_error)
+        # abort_with_status alone leaves the code unset for the interceptors outside.
+        context.set_code(code_of(hub_error))
+        context.set_details(status.message)
+        await context.abort_with_status(rpc_status.to_status(status))
+
+    def translate(self, method: str, error: Exception) -> HubError:
+        """Give the error to show for an exception that is not ours."""
+        for translator in self._translators:
+            if known := translator(error):
+                log.warning("%s: %s", method, type(error).__name__, exc_info=error)
+                return known
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return Exhausted("DISK_FULL", "the data volume is full; free space and try again")
+        identifier = REQUEST_ID.get()
+        log.error("%s failed", method, exc_info=error)
+        return Internal(
+            "INTERNAL",
+            f"internal error; the log has more under request id {identifier}",
+            metadata={"request_id": identifier},
+        )

@@ -1,0 +1,49 @@
+"""The constraints that stand on the contract's fields, enforced before any of our code runs."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import protovalidate
+from google.protobuf.message import Message
+
+from services.chassis.errors import Invalid, Violation
+from services.chassis.interceptors.around import AroundInterceptor
+from services.chassis.requests import Context
+
+
+class Validation(AroundInterceptor):
+    """Refuses a message that breaks a constraint and names every field that does."""
+
+    @asynccontextmanager
+    async def around(self, method: str, request: Any, context: Context) -> AsyncIterator[None]:
+        """Raise Invalid before the servicer sees the request."""
+        validate(request)
+        yield
+
+
+def validate(message: Message) -> None:
+    """Raise Invalid with one violation per broken constraint."""
+    found = tuple(
+        Violation(_path(v.proto) or "request", v.proto.message or v.proto.rule_id)
+        for v in protovalidate.collect_violations(message)
+    )
+    if found:
+        text = "; ".join(
+            v.description if v.field == "request" else f"{v.field}: {v.description}"
+            for v in found[:3]
+        )
+        raise Invalid(
+            "INVALID_FIELD", text, metadata={"field": found[0].field}, violations=found[:20]
+        )
+
+
+def _path(violation: Any) -> str:
+    """Write a violation's field path as `messages[0].role` or `tags["key"]`."""
+    text = ""
+    for element in violation.field.elements if violation.field else ():
+        text += f".{element.field_name}" if text else str(element.field_name)
+        if element.subscript is not None:
+            key = element.subscript.value
+            text += f"[{key}]" if isinstance(key, int) else f'["{key}"]'
+    return text

@@ -1,0 +1,49 @@
+"""What a servicer reads off a call besides its message."""
+
+import hashlib
+from typing import Any, Protocol
+
+import grpc
+from google.protobuf.message import Message
+
+from services.chassis.errors import Invalid
+
+type Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class _WithRequestId(Protocol):
+    @property
+    def request_id(self) -> str: ...
+
+
+def metadata_of(context: Context, key: str) -> str:
+    """Give the first value of a metadata key, or an empty string."""
+    for name, value in context.invocation_metadata() or ():
+        if name == key:
+            return value if isinstance(value, str) else value.decode("ascii", "replace")
+    return ""
+
+
+def request_id(request: _WithRequestId, context: Context) -> str:
+    """Give the caller's idempotency key: the field, else the `Idempotency-Key` header."""
+    header = metadata_of(context, "idempotency-key")
+    if len(header) > 100:
+        raise Invalid(
+            "INVALID_FIELD",
+            "the Idempotency-Key header may have 100 characters",
+            field="request_id",
+        )
+    return request.request_id or header
+
+
+def body_digest(request: Message) -> str:
+    """Hash a request without its request id, to tell a retry from a reuse of the id."""
+    copy = type(request)()
+    copy.CopyFrom(request)
+    copy.ClearField("request_id")
+    return hashlib.sha256(copy.SerializeToString(deterministic=True)).hexdigest()
+
+
+async def created(context: Context, location: str) -> None:
+    """Answer 201 with a Location over REST; the gateway reads these two headers."""
+    await context.send_initial_metadata((("x-http-code", "201"), ("location", location)))

@@ -1,0 +1,125 @@
+"""Serves one service: interceptors, health, reflection, metrics, and a clean way down."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+
+import grpc
+from google.protobuf import descriptor_pool
+from google.rpc import error_details_pb2 as _error_details  # noqa: F401  (its types travel in Any)
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from mlx_hub.system.v1 import system_service_pb2_grpc
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from prometheus_client import start_http_server
+
+from services.chassis import logs
+from services.chassis.errors import HubError
+from services.chassis.interceptors.access_log import AccessLog
+from services.chassis.interceptors.errors import Errors, Translator
+from services.chassis.interceptors.metrics import Metrics
+from services.chassis.interceptors.tracing import Tracing
+from services.chassis.interceptors.validation import Validation
+from services.chassis.settings import HubSettings
+from services.chassis.system import HOST, SystemServicer, peers
+
+log = logging.getLogger(__name__)
+
+REFLECTED = (
+    "mlx_hub.registry.v1.RegistryService",
+    "mlx_hub.trainer.v1.TrainerService",
+    "mlx_hub.inference.v1.InferenceService",
+    "mlx_hub.openai.v1.OpenAIService",
+    "mlx_hub.system.v1.SystemService",
+    health.SERVICE_NAME,
+    reflection.SERVICE_NAME,
+)
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+
+type Step = Callable[[], Awaitable[None]]
+
+
+class HubServer:
+    """One grpc.aio server with everything that is the same for every service."""
+
+    def __init__(self, name: str, settings: HubSettings, *translators: Translator) -> None:
+        """Build the server; add servicers to `.grpc` before `run`."""
+        self.name = name
+        self.settings = settings
+        self.health = health.aio.HealthServicer()
+        self.errors = Errors(translators)
+        self.grpc = grpc.aio.server(
+            interceptors=(AccessLog(), Tracing(), Metrics(), self.errors, Validation()),
+            options=(
+                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.so_reuseport", 0),
+            ),
+        )
+        self._system = SystemServicer(settings)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self.grpc)
+        reflection.enable_server_reflection(REFLECTED, self.grpc, descriptor_pool.Default())
+        system_service_pb2_grpc.add_SystemServiceServicer_to_server(self._system, self.grpc)
+
+    async def set_serving(self, serving: bool) -> None:
+        """Publish the health of this service, by its name and as the whole server."""
+        status = health_pb2.HealthCheckResponse
+        value = status.SERVING if serving else status.NOT_SERVING
+        peer = next(p for p in peers(self.settings) if p.name == self.name)
+        for service in ("", peer.service):
+            await self.health.set(service, value)
+
+    async def start(self, port: int) -> int:
+        """Listen on loopback and give the port; raises RuntimeError when it is taken."""
+        bound = self.grpc.add_insecure_port(f"{HOST}:{port}")
+        await self.grpc.start()
+        return int(bound)
+
+    async def stop(self) -> None:
+        """Refuse new calls, let running ones end, close."""
+        await self.health.enter_graceful_shutdown()
+        await self.grpc.stop(self.settings.drain_seconds)
+        await self._system.close()
+
+
+async def serve(
+    server: HubServer, *, on_start: Sequence[Step] = (), on_stop: Sequence[Step] = ()
+) -> int:
+    """Run a service until SIGTERM or SIGINT and give its exit code.
+
+    `on_start` runs before health says SERVING; `on_stop` runs after it says
+    NOT_SERVING and before the last calls are drained.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    port = getattr(server.settings, f"{server.name}_port")
+    metrics_port = getattr(server.settings, f"{server.name}_metrics_port")
+    try:
+        start_http_server(metrics_port, addr=HOST)
+        await server.set_serving(False)
+        await server.start(port)
+        for step in on_start:
+            await step()
+    except (HubError, OSError, RuntimeError) as error:
+        log.error("%s can't start: %s", server.name, error)
+        return 1
+    await server.set_serving(True)
+    log.info("%s serves on %s:%d", server.name, HOST, port)
+    await stopping.wait()
+    log.info("%s stops", server.name)
+    await server.set_serving(False)
+    for step in on_stop:
+        await step()
+    await server.stop()
+    return 0
+
+
+def prepare(name: str, settings: HubSettings) -> None:
+    """Set up logging and tracing for a service's process."""
+    logs.configure(name, settings.log_level)
+    resource = Resource.create({"service.name": f"mlx-hub-{name}"})
+    trace.set_tracer_provider(TracerProvider(resource=resource))

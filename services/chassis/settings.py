@@ -1,0 +1,97 @@
+"""Settings: read once from the environment, cast once, every bad key reported at once."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, ValidationError, computed_field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Folder = Annotated[Path, AfterValidator(lambda p: p.expanduser().absolute())]
+
+
+class HubSettings(BaseSettings):
+    """What every service knows of the node. Names of the environment stand beside each field."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MLX_HUB_", frozen=True, extra="ignore", populate_by_name=True
+    )
+
+    home: Folder = Path("~/.mlx-hub").expanduser()
+    """MLX_HUB_HOME: everything the hub writes."""
+    database_url: str = Field(default="", validation_alias="DATABASE_URL")
+    """DATABASE_URL: empty means the embedded Postgres, which the stack starts."""
+    mlflow_tracking_uri: str = Field(default="", validation_alias="MLFLOW_TRACKING_URI")
+    """MLFLOW_TRACKING_URI: empty means no mirror, or the stack's own MLflow database."""
+    artifact_root_setting: Folder | None = Field(default=None, validation_alias="ARTIFACT_ROOT")
+    active_setting: Folder | None = Field(default=None, validation_alias="STORAGE_ACTIVE_PATH")
+    archive_setting: Folder | None = Field(default=None, validation_alias="STORAGE_ARCHIVE_PATH")
+    dataset_root_setting: Folder | None = Field(
+        default=None, validation_alias="MLX_HUB_DATASET_ROOT"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", validation_alias="LOG_LEVEL"
+    )
+    port: Port = 8080
+    """MLX_HUB_PORT: the gateway's; 0 picks a free one, here and below."""
+    registry_port: Port = 50051
+    trainer_port: Port = 50052
+    inference_port: Port = 50053
+    registry_metrics_port: Port = 9101
+    trainer_metrics_port: Port = 9102
+    inference_metrics_port: Port = 9103
+    drain_seconds: float = Field(default=10.0, ge=0, le=600)
+    """MLX_HUB_DRAIN_SECONDS: how long running calls may go on at shutdown."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def artifact_root(self) -> Path:
+        """ARTIFACT_ROOT: all stored files; default `$MLX_HUB_HOME/artifacts`."""
+        return self.artifact_root_setting or self.home / "artifacts"
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def storage_active_path(self) -> Path:
+        """STORAGE_ACTIVE_PATH: work in progress; default `$ARTIFACT_ROOT/active`."""
+        return self.active_setting or self.artifact_root / "active"
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def storage_archive_path(self) -> Path:
+        """STORAGE_ARCHIVE_PATH: published files; default `$ARTIFACT_ROOT/archive`."""
+        return self.archive_setting or self.artifact_root / "archive"
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def dataset_root(self) -> Path:
+        """MLX_HUB_DATASET_ROOT: where datasets may be registered from; default `$home/datasets`."""
+        return self.dataset_root_setting or self.home / "datasets"
+
+    def masked(self) -> dict[str, str]:
+        """Give every setting as text, passwords in URLs replaced by `***`."""
+        shown = self.model_dump(exclude={n for n in type(self).model_fields if "_setting" in n})
+        return {key: mask(str(value)) for key, value in sorted(shown.items())}
+
+
+def mask(text: str) -> str:
+    """Replace the password of a URL."""
+    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", text)
+
+
+def load[S: HubSettings](kind: type[S]) -> S:
+    """Read the settings, or print every bad key with its reason and exit with 2."""
+    try:
+        return kind()
+    except ValidationError as error:
+        for problem in error.errors(include_url=False, include_input=False):
+            print(f"setting {_key(kind, problem['loc'])}: {problem['msg']}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _key(kind: type[HubSettings], location: tuple[int | str, ...]) -> str:
+    name = str(location[0]) if location else "?"
+    field = kind.model_fields.get(name)
+    alias = field.validation_alias if field else None
+    return str(alias or (name if name.isupper() else f"MLX_HUB_{name.upper()}"))

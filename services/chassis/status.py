@@ -1,0 +1,100 @@
+"""The one table between the domain's errors and gRPC's status codes."""
+
+import math
+
+import grpc
+from google.protobuf import duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from services.chassis.errors import (
+    Aborted,
+    AlreadyExists,
+    DataLoss,
+    Exhausted,
+    FailedPrecondition,
+    HubError,
+    Internal,
+    Invalid,
+    NotFound,
+    Unavailable,
+    Violation,
+)
+
+DOMAIN = "mlx-hub"
+
+_CODES: dict[type[HubError], grpc.StatusCode] = {
+    NotFound: grpc.StatusCode.NOT_FOUND,
+    AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
+    Invalid: grpc.StatusCode.INVALID_ARGUMENT,
+    FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
+    Aborted: grpc.StatusCode.ABORTED,
+    Exhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Unavailable: grpc.StatusCode.UNAVAILABLE,
+    DataLoss: grpc.StatusCode.DATA_LOSS,
+    Internal: grpc.StatusCode.INTERNAL,
+}
+_KINDS = {code: kind for kind, code in _CODES.items()}
+
+
+def code_of(error: HubError) -> grpc.StatusCode:
+    """Give the status code of an error's kind."""
+    return next(code for kind, code in _CODES.items() if isinstance(error, kind))
+
+
+def to_status(error: HubError) -> status_pb2.Status:
+    """Build the status with exactly one ErrorInfo and the details that are true of it."""
+    status = status_pb2.Status(code=code_of(error).value[0], message=error.message)
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    status.details.add().Pack(info)
+    if error.violations and isinstance(error, Invalid):
+        bad = error_details_pb2.BadRequest()
+        for violation in error.violations:
+            bad.field_violations.add(field=violation.field, description=violation.description)
+        status.details.add().Pack(bad)
+    if isinstance(error, FailedPrecondition):
+        failure = error_details_pb2.PreconditionFailure()
+        failure.violations.add(type=error.reason, description=error.message)
+        status.details.add().Pack(failure)
+    if error.retry_after_s is not None:
+        whole = math.ceil(error.retry_after_s)
+        retry = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=whole))
+        status.details.add().Pack(retry)
+    return status
+
+
+def from_rpc_error(error: grpc.RpcError, dependency: str) -> HubError:
+    """Turn another service's failure into an error of ours that keeps its reason.
+
+    Without a status of ours behind it (nobody listens, deadline passed), the
+    dependency counts as unavailable.
+    """
+    status = rpc_status.from_call(error) if isinstance(error, grpc.Call | grpc.aio.Call) else None
+    if isinstance(error, grpc.aio.AioRpcError):
+        status = _status_of(error)
+    info = error_details_pb2.ErrorInfo()
+    bad = error_details_pb2.BadRequest()
+    for detail in status.details if status else ():
+        detail.Unpack(info)
+        detail.Unpack(bad)
+    if status is None or info.domain != DOMAIN:
+        return Unavailable(
+            "DEPENDENCY_UNAVAILABLE",
+            f"the {dependency} does not answer; try again",
+            metadata={"dependency": dependency},
+            retry_after_s=1,
+        )
+    kind = _KINDS.get(_code_from(status.code), Internal)
+    violations = tuple(Violation(v.field, v.description) for v in bad.field_violations)
+    return kind(info.reason, status.message, metadata=info.metadata, violations=violations)
+
+
+def _status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status | None:
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            return status_pb2.Status.FromString(value)
+    return None
+
+
+def _code_from(number: int) -> grpc.StatusCode:
+    return next((c for c in grpc.StatusCode if c.value[0] == number), grpc.StatusCode.UNKNOWN)

@@ -1,0 +1,124 @@
+"""SystemService: how the whole hub is, answered by whichever service is asked."""
+
+import asyncio
+import logging
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.api import httpbody_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from mlx_hub.system.v1 import system_service_pb2 as pb
+from mlx_hub.system.v1 import system_service_pb2_grpc as pb_grpc
+from prometheus_client import Metric, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+from services.chassis.requests import Context
+from services.chassis.settings import HubSettings
+
+log = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One service of the node: where its rpcs and its metrics are."""
+
+    name: str
+    port: int
+    metrics_port: int
+    service: str
+
+
+def peers(settings: HubSettings) -> tuple[Peer, ...]:
+    """List the node's services by its settings."""
+    return tuple(
+        Peer(
+            name,
+            getattr(settings, f"{name}_port"),
+            getattr(settings, f"{name}_metrics_port"),
+            f"mlx_hub.{name}.v1.{name.capitalize()}Service",
+        )
+        for name in ("registry", "trainer", "inference")
+    )
+
+
+class SystemServicer(pb_grpc.SystemServiceServicer):
+    """Asks every peer each time: what it says is true now."""
+
+    def __init__(self, settings: HubSettings) -> None:
+        """Know the peers; channels connect when first used."""
+        self._peers = peers(settings)
+        self._channels = {
+            p.name: grpc.aio.insecure_channel(f"{HOST}:{p.port}") for p in self._peers
+        }
+
+    async def GetHealth(self, request: pb.GetHealthRequest, context: Context) -> pb.Health:
+        """Check each service's own health."""
+        services = await asyncio.gather(*(self._check(peer) for peer in self._peers))
+        good = all(s.status == pb.SERVING_STATUS_SERVING for s in services)
+        if not good:
+            await context.send_initial_metadata((("x-http-code", "503"),))
+        status = pb.SERVING_STATUS_SERVING if good else pb.SERVING_STATUS_NOT_SERVING
+        return pb.Health(status=status, services=services)
+
+    async def GetMetrics(
+        self, request: pb.GetMetricsRequest, context: Context
+    ) -> httpbody_pb2.HttpBody:
+        """Merge each service's metrics under a `service` label."""
+        texts = await asyncio.gather(*(asyncio.to_thread(_scrape, peer) for peer in self._peers))
+        body = merge({p.name: text for p, text in zip(self._peers, texts, strict=True)})
+        return httpbody_pb2.HttpBody(content_type=PROMETHEUS_TEXT, data=body)
+
+    async def close(self) -> None:
+        """Close the channels to the peers."""
+        await asyncio.gather(*(channel.close() for channel in self._channels.values()))
+
+    async def _check(self, peer: Peer) -> pb.ServiceHealth:
+        stub: Any = health_pb2_grpc.HealthStub(self._channels[peer.name])
+        status = pb.SERVING_STATUS_NOT_SERVING
+        try:
+            reply = await stub.Check(health_pb2.HealthCheckRequest(service=peer.service), timeout=2)
+            if reply.status == health_pb2.HealthCheckResponse.SERVING:
+                status = pb.SERVING_STATUS_SERVING
+        except grpc.aio.AioRpcError as error:
+            log.info("%s does not answer its health check: %s", peer.name, error.code().name)
+        return pb.ServiceHealth(name=peer.name, status=status)
+
+
+def _scrape(peer: Peer) -> str:
+    try:
+        url = f"http://{HOST}:{peer.metrics_port}/metrics"
+        with urllib.request.urlopen(url, timeout=2) as reply:
+            return str(reply.read().decode())
+    except (urllib.error.URLError, OSError):
+        return ""
+
+
+class _Families(Collector):
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        return self._families
+
+
+def merge(texts: dict[str, str]) -> bytes:
+    """Merge Prometheus texts: one family once, its samples told apart by `service`."""
+    families: dict[str, Metric] = {}
+    up = Metric("mlx_hub_service_up", "Whether the service's metrics could be read.", "gauge")
+    for name, text in texts.items():
+        up.add_sample(up.name, {"service": name}, 1.0 if text else 0.0)
+        for found in text_string_to_metric_families(text):
+            family = families.setdefault(
+                found.name, Metric(found.name, found.documentation, found.type)
+            )
+            for sample in found.samples:
+                labels = {**sample.labels, "service": name}
+                family.samples.append(sample._replace(labels=labels))
+    return generate_latest(_Families([up, *families.values()]))

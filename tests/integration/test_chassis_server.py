@@ -1,0 +1,146 @@
+"""The chassis around a real server: statuses, streams, cancellation, health, metrics, drain."""
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from mlx_hub.inference.v1 import generation_pb2 as pb
+from mlx_hub.inference.v1 import inference_service_pb2_grpc as pb_grpc
+from mlx_hub.system.v1 import system_service_pb2, system_service_pb2_grpc
+
+from services.chassis.errors import HubError, NotFound, Unavailable
+from services.chassis.requests import Context
+from services.chassis.server import HubServer
+from services.chassis.settings import HubSettings
+from services.chassis.status import from_rpc_error
+
+
+class Scripted(pb_grpc.InferenceServiceServicer):
+    """Fails as its prompt says."""
+
+    def __init__(self) -> None:
+        self.cleaned = asyncio.Event()
+
+    async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.Completion:
+        if request.prompt == "missing":
+            raise NotFound("MODEL_NOT_FOUND", "model 7 does not exist", metadata={"model_id": "7"})
+        if request.prompt == "full disk":
+            raise OSError(errno.ENOSPC, "No space left", "/secret/path")
+        if request.prompt == "bug":
+            raise RuntimeError("secret text")
+        return pb.Completion(text="fine")
+
+    async def StreamGenerate(
+        self, request: pb.GenerateRequest, context: Context
+    ) -> AsyncIterator[pb.GenerateEvent]:
+        try:
+            for number in range(1000):
+                yield pb.GenerateEvent(delta=pb.TextDelta(text="x", tokens=number))
+                if request.prompt == "breaks" and number == 1:
+                    raise Unavailable("ENGINE_DIED", "the engine ended", retry_after_s=1)
+                await asyncio.sleep(0.01)
+        finally:
+            self.cleaned.set()
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[tuple[HubServer, Scripted, grpc.aio.Channel]]:
+    server = HubServer("inference", HubSettings(drain_seconds=0))
+    servicer = Scripted()
+    pb_grpc.add_InferenceServiceServicer_to_server(servicer, server.grpc)
+    port = await server.start(0)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield server, servicer, channel
+    await server.stop()
+
+
+async def failure(call: object) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call  # type: ignore[misc]
+    return caught.value
+
+
+type Served = tuple[HubServer, Scripted, grpc.aio.Channel]
+
+
+async def test_domain_errors_arrive_whole(served: Served) -> None:
+    stub = pb_grpc.InferenceServiceStub(served[2])
+    error = await failure(stub.Generate(pb.GenerateRequest(model_id=1, prompt="missing")))
+    assert error.code() is grpc.StatusCode.NOT_FOUND
+    again = from_rpc_error(error, "registry")
+    assert isinstance(again, NotFound)
+    assert (again.reason, again.metadata) == ("MODEL_NOT_FOUND", {"model_id": "7"})
+
+
+async def test_unknown_errors_say_nothing_but_a_request_id(served: Served) -> None:
+    stub = pb_grpc.InferenceServiceStub(served[2])
+    call = stub.Generate(
+        pb.GenerateRequest(model_id=1, prompt="bug"), metadata=(("x-request-id", "abc-1"),)
+    )
+    error = await failure(call)
+    assert error.code() is grpc.StatusCode.INTERNAL
+    assert "secret" not in str(error.details())
+    assert "abc-1" in str(error.details())
+
+
+async def test_a_full_disk_is_named_without_its_path(served: Served) -> None:
+    stub = pb_grpc.InferenceServiceStub(served[2])
+    error = await failure(stub.Generate(pb.GenerateRequest(model_id=1, prompt="full disk")))
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "secret" not in str(error.details())
+
+
+async def test_constraints_are_checked_before_the_servicer(served: Served) -> None:
+    stub = pb_grpc.InferenceServiceStub(served[2])
+    error = await failure(stub.Generate(pb.GenerateRequest(model_id=-1, prompt="x")))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    status = from_rpc_error(error, "inference")
+    assert [v.field for v in status.violations] == ["model_id"]
+
+
+async def test_an_error_in_mid_stream_is_mapped(served: Served) -> None:
+    stub = pb_grpc.InferenceServiceStub(served[2])
+    frames = []
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for frame in stub.StreamGenerate(pb.GenerateRequest(model_id=1, prompt="breaks")):
+            frames.append(frame)
+    assert len(frames) == 2
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert from_rpc_error(caught.value, "inference").reason == "ENGINE_DIED"
+
+
+async def test_a_client_that_leaves_ends_the_generator(served: Served) -> None:
+    stub = pb_grpc.InferenceServiceStub(served[2])
+    call = stub.StreamGenerate(pb.GenerateRequest(model_id=1, prompt="long"))
+    async for _ in call:
+        break
+    call.cancel()
+    await asyncio.wait_for(served[1].cleaned.wait(), 5)
+
+
+async def test_nobody_listening_is_unavailable() -> None:
+    async with grpc.aio.insecure_channel("127.0.0.1:9") as channel:
+        stub = pb_grpc.InferenceServiceStub(channel)
+        error = await failure(stub.Generate(pb.GenerateRequest(model_id=1, prompt="x"), timeout=3))
+    hub_error: HubError = from_rpc_error(error, "registry")
+    assert isinstance(hub_error, Unavailable)
+    assert hub_error.metadata == {"dependency": "registry"}
+
+
+async def test_health_tells_each_service_apart(served: Served) -> None:
+    stub = system_service_pb2_grpc.SystemServiceStub(served[2])
+    call = stub.GetHealth(system_service_pb2.GetHealthRequest())
+    health = await call
+    assert health.status == system_service_pb2.SERVING_STATUS_NOT_SERVING
+    assert [s.name for s in health.services] == ["registry", "trainer", "inference"]
+    headers = dict(await call.initial_metadata())
+    assert headers["x-http-code"] == "503"
+
+
+def test_error_details_travel_in_the_descriptor_pool() -> None:
+    status = status_pb2.Status()
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason="X"))
+    assert status.details[0].type_url.endswith("google.rpc.ErrorInfo")

@@ -1,0 +1,124 @@
+"""The contract as a reader sees it: REST paths, gRPC-only calls, reasons, bounds."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.api import annotations_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
+from mlx_hub.error.v1 import error_reason_pb2
+from mlx_hub.inference.v1 import inference_service_pb2
+from mlx_hub.openai.v1 import openai_service_pb2
+from mlx_hub.registry.v1 import registry_service_pb2
+from mlx_hub.system.v1 import system_service_pb2
+from mlx_hub.trainer.v1 import trainer_service_pb2
+
+ROOT = Path(__file__).resolve().parents[2]
+
+FILES = (
+    registry_service_pb2,
+    trainer_service_pb2,
+    inference_service_pb2,
+    system_service_pb2,
+    openai_service_pb2,
+)
+METHODS: list[MethodDescriptor] = [
+    method
+    for file in FILES
+    for service in file.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+]
+
+REST = {
+    "POST /models": "CreateModel",
+    "GET /models": "ListModels",
+    "GET /models/{model_id}": "GetModel",
+    "GET /models/{model_id}/history": "GetModelHistory",
+    "GET /models/{model_id}/versions": "ListModelVersions",
+    "GET /models/{model_id}/versions/{version}": "GetModelVersion",
+    "GET /models/{model_id}/versions/{version}/lineage": "GetLineage",
+    "POST /datasets": "CreateDataset",
+    "GET /datasets": "ListDatasets",
+    "GET /datasets/{dataset_id}": "GetDataset",
+    "POST /training/jobs": "CreateTrainingJob",
+    "GET /training/jobs": "ListTrainingJobs",
+    "GET /training/jobs/{job_id}": "GetTrainingJob",
+    "POST /training/jobs/{job_id}:cancel": "CancelTrainingJob",
+    "GET /training/jobs/{job_id}/events": "WatchTrainingJob",
+    "POST /inference": "Generate",
+    "POST /inference/stream": "StreamGenerate",
+    "GET /health": "GetHealth",
+    "GET /metrics": "GetMetrics",
+    "GET /v1/models": "ListServedModels",
+    "POST /v1/chat/completions": "CreateChatCompletion",
+}
+GRPC_ONLY = {"ListBaseModels", "ResolveModel", "PublishVersion"}
+
+
+def rest_of(method: MethodDescriptor) -> str | None:
+    if not method.GetOptions().HasExtension(annotations_pb2.http):
+        return None
+    options: Any = method.GetOptions()
+    rule = options.Extensions[annotations_pb2.http]
+    verb = rule.WhichOneof("pattern")
+    return f"{verb.upper()} {getattr(rule, verb)}"
+
+
+def test_rest_paths_are_pinned() -> None:
+    """buf's breaking check does not see a changed google.api.http path."""
+    assert {r: m.name for m in METHODS if (r := rest_of(m))} == REST
+
+
+def test_every_rpc_is_on_rest_or_listed() -> None:
+    assert {m.name for m in METHODS if rest_of(m) is None} == GRPC_ONLY
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
+def test_reads_are_marked_safe_and_nothing_else_is_retried(method: MethodDescriptor) -> None:
+    reads = method.name.startswith(("Get", "List", "Watch", "Resolve"))
+    safe = method.GetOptions().idempotency_level == 1
+    assert safe == reads
+
+
+def messages(descriptor: Descriptor, seen: set[str]) -> list[Descriptor]:
+    if descriptor.full_name in seen or not descriptor.full_name.startswith("mlx_hub."):
+        return []
+    seen.add(descriptor.full_name)
+    inner = [f.message_type for f in descriptor.fields if f.message_type]
+    return [descriptor, *(d for m in inner for d in messages(m, seen))]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
+def test_no_integer_turns_into_a_json_string(method: MethodDescriptor) -> None:
+    seen: set[str] = set()
+    wide = (FieldDescriptor.TYPE_INT64, FieldDescriptor.TYPE_UINT64, FieldDescriptor.TYPE_SINT64)
+    for message in [*messages(method.input_type, seen), *messages(method.output_type, seen)]:
+        assert not [f.full_name for f in message.fields if f.type in wide]
+
+
+def test_enums_start_unspecified() -> None:
+    enums = re.compile(r"enum \w+ \{\s*(?://[^\n]*\s*)*(\w+) = (\d+)")
+    for path in (ROOT / "proto/mlx_hub").rglob("*.proto"):
+        for name, number in enums.findall(path.read_text()):
+            assert name.endswith("_UNSPECIFIED"), path
+            assert number == "0"
+
+
+def test_every_reason_is_raised_somewhere() -> None:
+    code = "\n".join(p.read_text() for p in (ROOT / "services").rglob("*.py"))
+    code += (ROOT / "gateway/envoy.yaml.j2").read_text()
+    assert [n for n in _reasons() if not re.search(rf"\b{n}\b", code)] == []
+
+
+def test_every_rpc_documents_reasons_that_exist() -> None:
+    known = set(_reasons())
+    for path in (ROOT / "proto/mlx_hub").rglob("*_service.proto"):
+        comments = " ".join(re.findall(r"//(.*)", path.read_text()))
+        used = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", comments))
+        assert used - known - {"STORAGE_ACTIVE_PATH", "STORAGE_ARCHIVE_PATH"} == set(), path
+
+
+def _reasons() -> list[str]:
+    values = error_reason_pb2.ErrorReason.DESCRIPTOR.values
+    return [v.name.removeprefix("ERROR_REASON_") for v in values if v.number]
