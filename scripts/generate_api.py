@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2
@@ -22,7 +23,9 @@ def image() -> list[descriptor_pb2.FileDescriptorProto]:
     files = descriptor_pb2.FileDescriptorSet.FromString(built).file
     wanted = tuple(f"mlx_hub.{package}.v1" for package in PACKAGES)
     found = [f for f in files if f.package in wanted]
-    return sorted(found, key=lambda f: (wanted.index(f.package), f.name.endswith("_service.proto")))
+    return sorted(
+        found, key=lambda f: (wanted.index(f.package), not f.name.endswith("_service.proto"))
+    )
 
 
 class Comments:
@@ -62,7 +65,8 @@ def service_lines(file: descriptor_pb2.FileDescriptorProto, comments: Comments) 
         lines += [f"## {file.package}.{service.name}", "", comments.at(6, s), ""]
         lines += ["| rpc | REST | what |", "|---|---|---|"]
         for m, method in enumerate(service.method):
-            rule = method.options.Extensions[annotations_pb2.http]
+            options: Any = method.options
+            rule = options.Extensions[annotations_pb2.http]
             verb = rule.WhichOneof("pattern")
             rest = f"`{verb.upper()} {getattr(rule, verb)}`" if verb else "gRPC only"
             stream = " (stream)" if method.server_streaming else ""

@@ -57,9 +57,9 @@ GRPC_ONLY = {"ListBaseModels", "ResolveModel", "PublishVersion"}
 
 
 def rest_of(method: MethodDescriptor) -> str | None:
-    if not method.GetOptions().HasExtension(annotations_pb2.http):
-        return None
     options: Any = method.GetOptions()
+    if not options.HasExtension(annotations_pb2.http):
+        return None
     rule = options.Extensions[annotations_pb2.http]
     verb = rule.WhichOneof("pattern")
     return f"{verb.upper()} {getattr(rule, verb)}"
