@@ -25,33 +25,63 @@ class EngineCommand(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    START_FIELD_NUMBER: _builtins.int
     SUBMIT_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
-    LOAD_ADAPTER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def start(self) -> Global___StartCommand:
+        """First, once."""
+
     @_builtins.property
     def submit(self) -> Global___SubmitCommand: ...
     @_builtins.property
     def cancel(self) -> Global___CancelCommand: ...
-    @_builtins.property
-    def load_adapter(self) -> Global___LoadAdapterCommand:
-        """Make an adapter resident."""
-
     def __init__(
         self,
         *,
+        start: Global___StartCommand | None = ...,
         submit: Global___SubmitCommand | None = ...,
         cancel: Global___CancelCommand | None = ...,
-        load_adapter: Global___LoadAdapterCommand | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "command", b"command", "load_adapter", b"load_adapter", "submit", b"submit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "command", b"command", "start", b"start", "submit", b"submit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "command", b"command", "load_adapter", b"load_adapter", "submit", b"submit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "command", b"command", "start", b"start", "submit", b"submit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["submit", "cancel", "load_adapter"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["start", "submit", "cancel"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
 Global___EngineCommand: _TypeAlias = EngineCommand  # noqa: Y015
+
+@_typing.final
+class StartCommand(_message.Message):
+    """Bounds that the service's memory forecast is made of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_ROWS_FIELD_NUMBER: _builtins.int
+    KV_TOKENS_FIELD_NUMBER: _builtins.int
+    ADAPTER_SLOTS_FIELD_NUMBER: _builtins.int
+    max_rows: _builtins.int
+    """Requests generated for at the same time."""
+    kv_tokens: _builtins.int
+    """Keys and values of rows × the longest row, prompt and answer, in tokens."""
+    adapter_slots: _builtins.int
+    """Adapters resident at the same time."""
+    def __init__(
+        self,
+        *,
+        max_rows: _builtins.int = ...,
+        kv_tokens: _builtins.int = ...,
+        adapter_slots: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_slots", b"adapter_slots", "kv_tokens", b"kv_tokens", "max_rows", b"max_rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartCommand: _TypeAlias = StartCommand  # noqa: Y015
 
 @_typing.final
 class SubmitCommand(_message.Message):
@@ -60,22 +90,28 @@ class SubmitCommand(_message.Message):
     REQUEST_FIELD_NUMBER: _builtins.int
     GENERATE_FIELD_NUMBER: _builtins.int
     ADAPTER_FIELD_NUMBER: _builtins.int
+    ADAPTER_PATH_FIELD_NUMBER: _builtins.int
     request: _builtins.int
-    """Unique within the engine's life."""
+    """Positive, unique within the engine's life."""
     adapter: _builtins.str
-    """sha256 of the adapter, loaded before; empty for the base model."""
+    """sha256 of the adapter's files; empty for the base model."""
+    adapter_path: _builtins.str
+    """Absolute folder of this node that holds them."""
     @_builtins.property
-    def generate(self) -> _generation_pb2.GenerateRequest: ...
+    def generate(self) -> _generation_pb2.GenerateRequest:
+        """Every optional field but `seed` is set."""
+
     def __init__(
         self,
         *,
         request: _builtins.int = ...,
         generate: _generation_pb2.GenerateRequest | None = ...,
         adapter: _builtins.str = ...,
+        adapter_path: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["generate", b"generate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "generate", b"generate", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "adapter_path", b"adapter_path", "generate", b"generate", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -101,30 +137,6 @@ class CancelCommand(_message.Message):
 Global___CancelCommand: _TypeAlias = CancelCommand  # noqa: Y015
 
 @_typing.final
-class LoadAdapterCommand(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ADAPTER_FIELD_NUMBER: _builtins.int
-    PATH_FIELD_NUMBER: _builtins.int
-    adapter: _builtins.str
-    """sha256 of the files."""
-    path: _builtins.str
-    """Absolute folder of this node."""
-    def __init__(
-        self,
-        *,
-        adapter: _builtins.str = ...,
-        path: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "path", b"path"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___LoadAdapterCommand: _TypeAlias = LoadAdapterCommand  # noqa: Y015
-
-@_typing.final
 class EngineEvent(_message.Message):
     """Engine child → inference service."""
 
@@ -134,7 +146,6 @@ class EngineEvent(_message.Message):
     DELTA_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
-    ADAPTER_LOADED_FIELD_NUMBER: _builtins.int
     STATS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ready(self) -> Global___EngineReady: ...
@@ -145,8 +156,6 @@ class EngineEvent(_message.Message):
     @_builtins.property
     def failed(self) -> Global___EngineFailed: ...
     @_builtins.property
-    def adapter_loaded(self) -> Global___AdapterLoaded: ...
-    @_builtins.property
     def stats(self) -> Global___EngineStats: ...
     def __init__(
         self,
@@ -155,14 +164,13 @@ class EngineEvent(_message.Message):
         delta: Global___EngineDelta | None = ...,
         finished: Global___EngineFinished | None = ...,
         failed: Global___EngineFailed | None = ...,
-        adapter_loaded: Global___AdapterLoaded | None = ...,
         stats: Global___EngineStats | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["adapter_loaded", b"adapter_loaded", "delta", b"delta", "event", b"event", "failed", b"failed", "finished", b"finished", "ready", b"ready", "stats", b"stats"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "event", b"event", "failed", b"failed", "finished", b"finished", "ready", b"ready", "stats", b"stats"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_loaded", b"adapter_loaded", "delta", b"delta", "event", b"event", "failed", b"failed", "finished", b"finished", "ready", b"ready", "stats", b"stats"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "event", b"event", "failed", b"failed", "finished", b"finished", "ready", b"ready", "stats", b"stats"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["ready", "delta", "finished", "failed", "adapter_loaded", "stats"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["ready", "delta", "finished", "failed", "stats"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -177,7 +185,9 @@ class EngineReady(_message.Message):
     CONTEXT_LENGTH_FIELD_NUMBER: _builtins.int
     WEIGHT_BYTES_FIELD_NUMBER: _builtins.int
     context_length: _builtins.int
+    """Tokens that a prompt and its answer may have together."""
     weight_bytes: _builtins.float
+    """Memory that the weights take."""
     def __init__(
         self,
         *,
@@ -283,6 +293,7 @@ class EngineFailed(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     request: _builtins.int
+    """0 when the engine itself can't start; it exits then."""
     reason: _builtins.str
     """An ErrorReason name without its prefix."""
     message: _builtins.str
@@ -303,29 +314,6 @@ class EngineFailed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EngineFailed: _TypeAlias = EngineFailed  # noqa: Y015
-
-@_typing.final
-class AdapterLoaded(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ADAPTER_FIELD_NUMBER: _builtins.int
-    ERROR_FIELD_NUMBER: _builtins.int
-    adapter: _builtins.str
-    error: _builtins.str
-    """Empty on success."""
-    def __init__(
-        self,
-        *,
-        adapter: _builtins.str = ...,
-        error: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "error", b"error"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___AdapterLoaded: _TypeAlias = AdapterLoaded  # noqa: Y015
 
 @_typing.final
 class EngineStats(_message.Message):

@@ -129,7 +129,7 @@ class WorkerEvent(_message.Message):
     @_builtins.property
     def started(self) -> Global___WorkerStarted: ...
     @_builtins.property
-    def step(self) -> _training_event_pb2.TrainingStep: ...
+    def step(self) -> Global___WorkerStep: ...
     @_builtins.property
     def validation(self) -> _training_event_pb2.ValidationResult: ...
     @_builtins.property
@@ -144,7 +144,7 @@ class WorkerEvent(_message.Message):
         self,
         *,
         started: Global___WorkerStarted | None = ...,
-        step: _training_event_pb2.TrainingStep | None = ...,
+        step: Global___WorkerStep | None = ...,
         validation: _training_event_pb2.ValidationResult | None = ...,
         checkpoint: _training_event_pb2.CheckpointSaved | None = ...,
         finished: Global___WorkerFinished | None = ...,
@@ -213,6 +213,35 @@ class WorkerStarted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WorkerStarted: _TypeAlias = WorkerStarted  # noqa: Y015
+
+@_typing.final
+class WorkerStep(_message.Message):
+    """One optimizer step, and what it cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    seconds: _builtins.float
+    tokens: _builtins.int
+    """Trained tokens."""
+    @_builtins.property
+    def step(self) -> _training_event_pb2.TrainingStep: ...
+    def __init__(
+        self,
+        *,
+        step: _training_event_pb2.TrainingStep | None = ...,
+        seconds: _builtins.float = ...,
+        tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["seconds", b"seconds", "step", b"step", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkerStep: _TypeAlias = WorkerStep  # noqa: Y015
 
 @_typing.final
 class WorkerFinished(_message.Message):

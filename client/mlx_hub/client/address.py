@@ -1,0 +1,20 @@
+"""Where the hub is, so that scripts and the command line find a local one without a setting."""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+DEFAULT_ADDRESS = "127.0.0.1:8080"
+
+
+def find_address(given: str | None = None) -> str:
+    """Return host:port: as given, from MLX_HUB_ADDRESS, from a running local stack, or 8080."""
+    if chosen := given or os.environ.get("MLX_HUB_ADDRESS"):
+        # People paste the address of the REST API; it is the same port.
+        return chosen.removeprefix("http://").rstrip("/")
+    home = Path(os.environ.get("MLX_HUB_HOME") or "~/.mlx-hub").expanduser()
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        ports = json.loads((home / "run" / "ports.json").read_text())
+        return f"127.0.0.1:{int(ports['gateway'])}"
+    return DEFAULT_ADDRESS

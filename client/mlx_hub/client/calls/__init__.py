@@ -1,0 +1,1 @@
+"""Every rpc of the public contract as a function that builds its call."""

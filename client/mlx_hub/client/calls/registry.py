@@ -1,0 +1,129 @@
+"""Calls of the registry: models, their versions, base models and datasets."""
+
+from collections.abc import Mapping
+from uuid import uuid4
+
+from google.protobuf.descriptor import MethodDescriptor
+from mlx_hub.client.contract import Call, Find, Pages, method
+from mlx_hub.client.errors import NotFound
+from mlx_hub.registry.v1 import registry_service_pb2 as pb
+from mlx_hub.registry.v1.base_model_pb2 import BaseModel
+from mlx_hub.registry.v1.dataset_pb2 import Dataset
+from mlx_hub.registry.v1.lineage_pb2 import Lineage
+from mlx_hub.registry.v1.model_event_pb2 import ModelEvent
+from mlx_hub.registry.v1.model_pb2 import Model
+from mlx_hub.registry.v1.version_pb2 import ModelVersion
+
+
+def _rpc(name: str) -> MethodDescriptor:
+    return method(pb.DESCRIPTOR, "RegistryService", name)
+
+
+def create_model(
+    name: str,
+    base_model: str,
+    *,
+    description: str = "",
+    tags: Mapping[str, str] | None = None,
+    task_type: str = "",
+    request_id: str | None = None,
+) -> Call[Model]:
+    """Register a model over an imported base model; a repeat with the same request id is safe."""
+    request = pb.CreateModelRequest(
+        name=name,
+        task_type=task_type,
+        description=description,
+        base_model=base_model,
+        tags=tags,
+        request_id=request_id or str(uuid4()),
+    )
+    return Call(_rpc("CreateModel"), request, Model)
+
+
+def get_model(model_id: int) -> Call[Model]:
+    """Get one model."""
+    return Call(_rpc("GetModel"), pb.GetModelRequest(model_id=model_id), Model)
+
+
+def list_models(
+    *, name_prefix: str = "", task_type: str = "", tag: str = "", page_size: int = 0
+) -> Pages[pb.ListModelsResponse, Model]:
+    """List models by rising id; `tag` is `key` or `key=value`."""
+    request = pb.ListModelsRequest(
+        page_size=page_size, name_prefix=name_prefix, task_type=task_type, tag=tag
+    )
+    call = Call(_rpc("ListModels"), request, pb.ListModelsResponse)
+    return Pages(call, lambda page: page.models, lambda page: page.next_page_token)
+
+
+def find_model(name: str) -> Find[pb.ListModelsResponse, Model]:
+    """Get the model of that name."""
+    missing = NotFound(
+        f"there is no model named {name!r}", reason="MODEL_NOT_FOUND", metadata={"name": name}
+    )
+    return Find(list_models(name_prefix=name), lambda model: model.name == name, missing)
+
+
+def model_history(
+    model_id: int, *, page_size: int = 0
+) -> Pages[pb.GetModelHistoryResponse, ModelEvent]:
+    """List everything that happened to a model and its versions, newest first."""
+    request = pb.GetModelHistoryRequest(model_id=model_id, page_size=page_size)
+    call = Call(_rpc("GetModelHistory"), request, pb.GetModelHistoryResponse)
+    return Pages(call, lambda page: page.events, lambda page: page.next_page_token)
+
+
+def list_versions(
+    model_id: int, *, page_size: int = 0
+) -> Pages[pb.ListModelVersionsResponse, ModelVersion]:
+    """List a model's versions, newest first."""
+    request = pb.ListModelVersionsRequest(model_id=model_id, page_size=page_size)
+    call = Call(_rpc("ListModelVersions"), request, pb.ListModelVersionsResponse)
+    return Pages(call, lambda page: page.versions, lambda page: page.next_page_token)
+
+
+def get_version(model_id: int, version: int | str = "latest") -> Call[ModelVersion]:
+    """Get one version by number or alias."""
+    request = pb.GetModelVersionRequest(model_id=model_id, version=str(version))
+    return Call(_rpc("GetModelVersion"), request, ModelVersion)
+
+
+def get_lineage(model_id: int, version: int | str = "latest") -> Call[Lineage]:
+    """Trace a version to its job, data, base model, code and parameters."""
+    request = pb.GetLineageRequest(model_id=model_id, version=str(version))
+    return Call(_rpc("GetLineage"), request, Lineage)
+
+
+def list_base_models(*, page_size: int = 0) -> Pages[pb.ListBaseModelsResponse, BaseModel]:
+    """List the base models that the operator imported."""
+    request = pb.ListBaseModelsRequest(page_size=page_size)
+    call = Call(_rpc("ListBaseModels"), request, pb.ListBaseModelsResponse)
+    return Pages(call, lambda page: page.base_models, lambda page: page.next_page_token)
+
+
+def create_dataset(name: str, path: str, *, request_id: str | None = None) -> Call[Dataset]:
+    """Register a JSONL file by its path relative to the dataset root."""
+    request = pb.CreateDatasetRequest(name=name, path=path, request_id=request_id or str(uuid4()))
+    return Call(_rpc("CreateDataset"), request, Dataset)
+
+
+def get_dataset(dataset_id: int) -> Call[Dataset]:
+    """Get one dataset."""
+    return Call(_rpc("GetDataset"), pb.GetDatasetRequest(dataset_id=dataset_id), Dataset)
+
+
+def list_datasets(
+    *, name_prefix: str = "", page_size: int = 0
+) -> Pages[pb.ListDatasetsResponse, Dataset]:
+    """List datasets by rising id."""
+    request = pb.ListDatasetsRequest(page_size=page_size, name_prefix=name_prefix)
+    call = Call(_rpc("ListDatasets"), request, pb.ListDatasetsResponse)
+    return Pages(call, lambda page: page.datasets, lambda page: page.next_page_token)
+
+
+def find_dataset(name: str) -> Find[pb.ListDatasetsResponse, Dataset]:
+    """Get the dataset of that name."""
+    missing = NotFound(
+        f"there is no dataset named {name!r}", reason="DATASET_NOT_FOUND", metadata={"name": name}
+    )
+    return Find(list_datasets(name_prefix=name), lambda dataset: dataset.name == name, missing)

@@ -1,0 +1,160 @@
+"""The errors a caller can act on, so that no caller has to read grpc status codes."""
+
+from collections.abc import Mapping
+from typing import ClassVar, cast
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+
+class HubError(Exception):
+    """Anything the hub refused or failed at; each subclass is one kind of status."""
+
+    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str = "",
+        metadata: Mapping[str, str] | None = None,
+        field: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        #: An ErrorReason name without its prefix, such as MODEL_NOT_FOUND; empty when unknown.
+        self.reason = reason
+        #: The variables that the contract documents beside the reason.
+        self.metadata = dict(metadata or {})
+        #: The request's field that is at fault, if one is.
+        self.field = field
+        #: Seconds after which the hub expects a repeat to work, if it said so.
+        self.retry_after = retry_after
+
+
+class Invalid(HubError):
+    """The request breaks a bound; `field` names where."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class NotFound(HubError):
+    """What the request names does not exist."""
+
+    code = grpc.StatusCode.NOT_FOUND
+
+
+class AlreadyExists(HubError):
+    """The name, or the request id, is taken."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+
+
+class FailedPrecondition(HubError):
+    """The thing exists, but is not in a state that allows this."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class Aborted(HubError):
+    """Somebody else changed the same thing first."""
+
+    code = grpc.StatusCode.ABORTED
+
+
+class Exhausted(HubError):
+    """A queue, the memory or the disk is full."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class Unauthenticated(HubError):
+    """The hub wants to know who asks."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+
+
+class PermissionDenied(HubError):
+    """The hub knows who asks and does not allow it."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+
+
+class Unavailable(HubError):
+    """A part of the hub does not answer now; a repeat may work."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+
+
+class Unreachable(Unavailable):
+    """Nothing answers at the address at all."""
+
+
+class DeadlineExceeded(HubError):
+    """No answer within the time the caller gave."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class Cancelled(HubError):
+    """The caller closed the call."""
+
+    code = grpc.StatusCode.CANCELLED
+
+
+class DataLoss(HubError):
+    """A stored file is no longer what was recorded."""
+
+    code = grpc.StatusCode.DATA_LOSS
+
+
+class Unimplemented(HubError):
+    """This hub does not have that method; it may be older than the client."""
+
+    code = grpc.StatusCode.UNIMPLEMENTED
+
+
+class Internal(HubError):
+    """A fault of the hub's own."""
+
+    code = grpc.StatusCode.INTERNAL
+
+
+def from_status(status: status_pb2.Status) -> HubError:
+    """Build the typed error of a `google.rpc.Status`, which is how frames and calls both fail."""
+    info = error_details_pb2.ErrorInfo()
+    request = error_details_pb2.BadRequest()
+    retry = error_details_pb2.RetryInfo()
+    unpacked = {
+        type(detail)
+        for detail in (info, request, retry)
+        for packed in status.details
+        if packed.Unpack(detail)
+    }
+    fields = [violation.field for violation in request.field_violations]
+    wait = retry.retry_delay.ToTimedelta().total_seconds()
+    return _KINDS.get(status.code, HubError)(
+        status.message,
+        reason=info.reason.removeprefix("ERROR_REASON_"),
+        metadata=info.metadata,
+        field=fields[0] if fields else None,
+        retry_after=wait if type(retry) in unpacked else None,
+    )
+
+
+def from_rpc(error: grpc.RpcError, address: str) -> HubError:
+    """Build the typed error of a failed call."""
+    call = cast(grpc.Call, error)
+    # Trailers come from a peer: without any, it was the transport that failed.
+    if call.code() is grpc.StatusCode.UNAVAILABLE and not call.trailing_metadata():
+        return Unreachable(f"no hub answers at {address}; start it with `mlx-hub up`")
+    if (status := rpc_status.from_call(call)) is not None:
+        return from_status(status)
+    return from_status(status_pb2.Status(code=call.code().value[0], message=call.details() or ""))
+
+
+_KINDS: Mapping[int, type[HubError]] = {
+    kind.code.value[0]: kind for kind in HubError.__subclasses__()
+}

@@ -1,0 +1,144 @@
+"""Streams of generated text: an iterator of strings with the finished completion at its end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from types import TracebackType
+from typing import Protocol, Self
+
+import grpc
+from google.protobuf.message import Message
+from grpc import aio
+from mlx_hub.client.errors import Cancelled, Unavailable, from_rpc, from_status
+from mlx_hub.inference.v1.generation_pb2 import Completion, GenerateEvent
+
+
+class Incoming[R](Protocol):
+    """The frames of a running call, as a blocking channel hands them out."""
+
+    def __iter__(self) -> Iterator[R]: ...
+
+    def cancel(self) -> object: ...
+
+
+class _Frames:
+    """What the frames of a stream mean, for both kinds of stream."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._completion: Completion | None = None
+
+    @property
+    def completion(self) -> Completion:
+        """The finished answer with its counts, times and provenance; known once the text ended."""
+        if self._completion is None:
+            raise RuntimeError("the stream has not ended yet; iterate it or call result()")
+        return self._completion
+
+    def _text(self, event: GenerateEvent) -> str:
+        if event.WhichOneof("event") == "error":
+            raise from_status(event.error)
+        if event.WhichOneof("event") == "completion":
+            self._completion = event.completion
+        return event.delta.text
+
+    def _ended(self) -> Completion:
+        if self._completion is None:
+            raise Unavailable("the stream broke off before its last frame", reason="TRUNCATED")
+        return self._completion
+
+
+class TokenStream(_Frames):
+    """An iterator of text; also a context manager that cancels what was not read."""
+
+    def __init__(self, call: Incoming[GenerateEvent], address: str) -> None:
+        super().__init__(address)
+        self._call = call
+        self._texts = self._read()
+
+    def _read(self) -> Iterator[str]:
+        try:
+            for event in self._call:
+                if text := self._text(event):
+                    yield text
+        except grpc.RpcError as error:
+            raise from_rpc(error, self._address) from error
+        self._ended()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        return next(self._texts)
+
+    def result(self) -> Completion:
+        """Read to the end and return the finished answer."""
+        for _ in self:
+            pass
+        return self._ended()
+
+    def close(self) -> None:
+        """Stop the generation; its slot in the batch is free at once."""
+        self._call.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class AsyncTokenStream(_Frames):
+    """An async iterator of text; also an async context manager that cancels what was not read."""
+
+    def __init__(self, call: "aio.UnaryStreamCall[Message, GenerateEvent]", address: str) -> None:
+        super().__init__(address)
+        self._call = call
+        self._closed = False
+        self._texts = self._read()
+
+    async def _read(self) -> AsyncIterator[str]:
+        try:
+            async for event in self._call:
+                if text := self._text(event):
+                    yield text
+        except grpc.RpcError as error:
+            raise from_rpc(error, self._address) from error
+        except asyncio.CancelledError:
+            # grpc.aio reports a closed call as if the caller's own task were cancelled.
+            if not self._closed:
+                raise
+            raise Cancelled("the stream was closed") from None
+        self._ended()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        return await anext(self._texts)
+
+    async def result(self) -> Completion:
+        """Read to the end and return the finished answer."""
+        async for _ in self:
+            pass
+        return self._ended()
+
+    def close(self) -> None:
+        """Stop the generation; its slot in the batch is free at once."""
+        self._closed = True
+        self._call.cancel()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,215 @@
+"""The hub for ordinary programs: the async hub's twin over a blocking channel."""
+
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Concatenate, Self
+
+import grpc
+from google.protobuf.message import Message
+from mlx_hub.client import channel as settings
+from mlx_hub.client.address import find_address
+from mlx_hub.client.calls import inference, registry, system, trainer
+from mlx_hub.client.contract import Call, Find, Generation, Pages, build, documented
+from mlx_hub.client.errors import HubError, from_rpc
+from mlx_hub.client.retry import Budget, policy
+from mlx_hub.client.stream import Incoming, TokenStream
+from mlx_hub.client.watch import WatchCursor
+from mlx_hub.inference.v1.generation_pb2 import Completion
+from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
+from mlx_hub.trainer.v1.training_job_pb2 import TrainingJob
+from tenacity import Retrying
+
+
+class _Transport:
+    """Carries calls over one channel."""
+
+    def __init__(self, address: str, timeout: float) -> None:
+        self.address = address
+        self._timeout = timeout
+        self.channel = grpc.insecure_channel(address, options=settings.OPTIONS)
+
+    def unary[R: Message](self, call: Call[R]) -> R:
+        deadline = call.deadline(self._timeout)
+        budget = Budget(deadline)
+        rpc = self.channel.unary_unary(
+            call.path, type(call.request).SerializeToString, call.reply.FromString
+        )
+
+        def attempt() -> R:
+            try:
+                return rpc(call.request, timeout=budget.left())
+            except grpc.RpcError as error:
+                raise from_rpc(error, self.address) from error
+
+        return Retrying(**policy(call.repeatable, deadline))(attempt)
+
+    def pages[P: Message, I](self, pages: Pages[P, I]) -> Iterator[I]:
+        rest: Pages[P, I] | None = pages
+        while rest is not None:
+            page = self.unary(rest.call)
+            yield from rest.items(page)
+            rest = rest.after(page)
+
+    def find[P: Message, I](self, find: Find[P, I]) -> I:
+        for item in self.pages(find.pages):
+            if find.matches(item):
+                return item
+        raise find.missing
+
+    def stream[R: Message](self, call: Call[R], timeout: float | None = None) -> Incoming[R]:
+        rpc = self.channel.unary_stream(
+            call.path, type(call.request).SerializeToString, call.reply.FromString
+        )
+        return rpc(call.request, timeout=timeout)
+
+    def watch(self, call: Call[TrainingEvent]) -> Iterator[TrainingEvent]:
+        cursor = WatchCursor(call)
+        while True:
+            frames = self.stream(cursor.call())
+            try:
+                for event in frames:
+                    if (fresh := cursor.accept(event)) is not None:
+                        yield fresh
+                return
+            except grpc.RpcError as error:
+                pause = cursor.pause(from_rpc(error, self.address))
+            except HubError as error:
+                pause = cursor.pause(error)
+            finally:
+                frames.cancel()
+            time.sleep(pause)
+
+
+class _Group:
+    """Some verbs of a hub."""
+
+    def __init__(self, transport: _Transport) -> None:
+        self._transport = transport
+
+
+def _unary[**A, R: Message](
+    make: Callable[A, Call[R]],
+) -> Callable[Concatenate[_Group, A], R]:
+    @documented(make)
+    def verb(self: _Group, /, *args: A.args, **kwargs: A.kwargs) -> R:
+        return self._transport.unary(build(make, *args, **kwargs))
+
+    return verb
+
+
+def _pages[**A, P: Message, I](
+    make: Callable[A, Pages[P, I]],
+) -> Callable[Concatenate[_Group, A], Iterator[I]]:
+    @documented(make)
+    def verb(self: _Group, /, *args: A.args, **kwargs: A.kwargs) -> Iterator[I]:
+        return self._transport.pages(build(make, *args, **kwargs))
+
+    return verb
+
+
+def _find[**A, P: Message, I](
+    make: Callable[A, Find[P, I]],
+) -> Callable[Concatenate[_Group, A], I]:
+    @documented(make)
+    def verb(self: _Group, /, *args: A.args, **kwargs: A.kwargs) -> I:
+        return self._transport.find(build(make, *args, **kwargs))
+
+    return verb
+
+
+def _watch[**A](
+    make: Callable[A, Call[TrainingEvent]],
+) -> Callable[Concatenate[_Group, A], Iterator[TrainingEvent]]:
+    @documented(make)
+    def verb(self: _Group, /, *args: A.args, **kwargs: A.kwargs) -> Iterator[TrainingEvent]:
+        return self._transport.watch(build(make, *args, **kwargs))
+
+    return verb
+
+
+def _tokens[**A](
+    make: Callable[A, Generation[Completion]],
+) -> Callable[Concatenate[_Group, A], TokenStream]:
+    @documented(make)
+    def verb(self: _Group, /, *args: A.args, **kwargs: A.kwargs) -> TokenStream:
+        call = inference.streamed(build(make, *args, **kwargs))
+        transport = self._transport
+        return TokenStream(transport.stream(call, call.timeout), transport.address)
+
+    return verb
+
+
+class Models(_Group):
+    """Models, their versions, and the base models under them."""
+
+    create = _unary(registry.create_model)
+    get = _unary(registry.get_model)
+    find = _find(registry.find_model)
+    list = _pages(registry.list_models)
+    history = _pages(registry.model_history)
+    versions = _pages(registry.list_versions)
+    version = _unary(registry.get_version)
+    lineage = _unary(registry.get_lineage)
+    base_models = _pages(registry.list_base_models)
+
+
+class Datasets(_Group):
+    """Training data, by content."""
+
+    create = _unary(registry.create_dataset)
+    get = _unary(registry.get_dataset)
+    find = _find(registry.find_dataset)
+    list = _pages(registry.list_datasets)
+
+
+class Jobs(_Group):
+    """Training jobs."""
+
+    create = _unary(trainer.create_job)
+    get = _unary(trainer.get_job)
+    list = _pages(trainer.list_jobs)
+    cancel = _unary(trainer.cancel_job)
+    watch = _watch(trainer.watch_job)
+
+    def wait(self, job_id: int) -> TrainingJob:
+        """Return the job once it has completed, failed or been cancelled."""
+        for _ in self.watch(job_id):
+            pass
+        return self.get(job_id)
+
+
+class Hub(_Group):
+    """A hub at one address; thread-safe; close it or use it in `with`."""
+
+    def __init__(
+        self, address: str | None = None, *, timeout: float = settings.DEFAULT_TIMEOUT
+    ) -> None:
+        self.address = find_address(address)
+        super().__init__(_Transport(self.address, timeout))
+        self.models = Models(self._transport)
+        self.datasets = Datasets(self._transport)
+        self.jobs = Jobs(self._transport)
+
+    generate = _unary(inference.generate)
+    stream = _tokens(inference.generate)
+    health = _unary(system.get_health)
+
+    def metrics(self) -> str:
+        """Return the Prometheus metrics of every service in one text."""
+        return self._transport.unary(system.get_metrics()).data.decode()
+
+    def close(self) -> None:
+        """Close the channel; streams that still run end as cancelled."""
+        self._transport.channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,283 @@
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+
+import mlx_hub.client
+import pytest
+from google.api.httpbody_pb2 import HttpBody
+from mlx_hub.cli.demo import DemoFailed, run_demo
+from mlx_hub.cli.main import app, main
+from mlx_hub.client import Hub
+from mlx_hub.inference.v1.generation_pb2 import (
+    ChatMessage,
+    Completion,
+    GenerateEvent,
+    GenerateRequest,
+    TextDelta,
+)
+from mlx_hub.registry.v1 import registry_service_pb2 as registry
+from mlx_hub.registry.v1.base_model_pb2 import BaseModel
+from mlx_hub.registry.v1.dataset_pb2 import Dataset
+from mlx_hub.registry.v1.lineage_pb2 import ArtifactFile, BaseModelRef, Lineage
+from mlx_hub.registry.v1.model_event_pb2 import ModelEvent
+from mlx_hub.registry.v1.model_pb2 import Model
+from mlx_hub.registry.v1.version_pb2 import ModelVersion
+from mlx_hub.system.v1.system_service_pb2 import Health, ServiceHealth, ServingStatus
+from mlx_hub.trainer.v1 import trainer_service_pb2 as trainer
+from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent, TrainingStep, ValidationResult
+from mlx_hub.trainer.v1.training_job_pb2 import JobError, JobStatus, TrainingJob
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from services.chassis import errors as served
+from tests.fixtures.scripted_hub import Frame, ScriptedHub, serving
+
+COMPLETED = TrainingJob(id=3, model_id=1, version=2, status=JobStatus.JOB_STATUS_COMPLETED)
+QUEUED = TrainingJob(id=3, model_id=1, status=JobStatus.JOB_STATUS_QUEUED)
+LINEAGE = Lineage(
+    model_name="m",
+    version=2,
+    files=[ArtifactFile(name="adapters.safetensors", size_bytes=2e6, sha256="ab" * 32)],
+    base_model=BaseModelRef(name="base", digest="cd" * 32),
+)
+VERSION = ModelVersion(version=2, model_id=1, checksum="ef" * 32, metrics={"val_loss": 0.5})
+
+SERVING = ServingStatus.SERVING_STATUS_SERVING
+HEALTHY = Health(status=SERVING, services=[ServiceHealth(name="x", status=SERVING)])
+
+
+def answer(request: object) -> list[Frame]:
+    """Base and version answer differently, as `version` says."""
+    text = f"answer of {getattr(request, 'version', '') or 'latest'}"
+    parts = [GenerateEvent(delta=TextDelta(text=part)) for part in (text[:4], text[4:])]
+    return [*parts, GenerateEvent(completion=Completion(text=text, tokens=2))]
+
+
+def events(request: trainer.WatchTrainingJobRequest) -> list[Frame]:
+    steps = [TrainingStep(step=s, total_steps=3, loss=3 - s, epoch=1) for s in (1, 2, 3)]
+    return [
+        TrainingEvent(job=QUEUED),
+        *(TrainingEvent(sequence=step.step, step=step) for step in steps),
+        TrainingEvent(sequence=4, validation=ValidationResult(step=3, val_loss=0.5)),
+        TrainingEvent(sequence=5, job=COMPLETED),
+    ]
+
+
+@pytest.fixture
+def hub() -> Iterator[ScriptedHub]:
+    with serving() as hub:
+        model, dataset = Model(id=1, name="m", base_model="base"), Dataset(id=2, name="d", rows=9)
+        counter = iter(range(100))
+        hub.on = {
+            "ListModels": lambda _: registry.ListModelsResponse(models=[model]),
+            "GetModel": lambda _: model,
+            "CreateModel": lambda request: Model(id=1, name=request.name, tags=request.tags),
+            "ListModelVersions": lambda _: registry.ListModelVersionsResponse(versions=[VERSION]),
+            "GetModelVersion": lambda _: VERSION,
+            "GetModelHistory": lambda _: registry.GetModelHistoryResponse(events=[ModelEvent()]),
+            "ListBaseModels": lambda _: registry.ListBaseModelsResponse(base_models=[BaseModel()]),
+            "GetLineage": lambda _: LINEAGE,
+            "ListDatasets": lambda _: registry.ListDatasetsResponse(datasets=[dataset]),
+            "GetDataset": lambda _: dataset,
+            "CreateDataset": lambda request: Dataset(id=2, name=request.name, path=request.path),
+            "ListTrainingJobs": lambda _: trainer.ListTrainingJobsResponse(jobs=[QUEUED]),
+            "CreateTrainingJob": lambda _: QUEUED,
+            "GetTrainingJob": lambda _: COMPLETED,
+            "CancelTrainingJob": lambda _: QUEUED,
+            "WatchTrainingJob": events,
+            "StreamGenerate": answer,
+            "GetHealth": lambda _: HEALTHY,
+            "GetMetrics": lambda _: HttpBody(data=f"calls_total {next(counter)}\n".encode()),
+        }
+        yield hub
+
+
+def run(hub: ScriptedHub, *args: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(app, ["--address", hub.address, *args], input=stdin)
+
+
+VERBS = {
+    "models list": ["id", "name"],
+    "models create m --base-model base --tag a=b": ["id", "tags"],
+    "models show m": ["id", "base_model"],
+    "models show 1": ["id", "base_model"],
+    "models history m": ["details"],
+    "models versions m": ["version", "checksum"],
+    "models lineage m:2": ["files", "base_model"],
+    "models base": ["digest"],
+    "lineage m": ["files", "base_model"],
+    "datasets list": ["rows"],
+    "datasets create d d.jsonl": ["path"],
+    "datasets show d": ["rows"],
+    "jobs submit m d --epochs 2 --no-mask-prompt": ["status"],
+    "jobs list --model m --status running": ["status"],
+    "jobs show 3": ["status", "version"],
+    "jobs cancel 3": ["status"],
+    "generate m hello": ["text", "tokens"],
+    "status": ["services", "status"],
+    "metrics": ["calls_total"],
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_prints_for_people_and_for_programs(hub: ScriptedHub, verb: str) -> None:
+    plain = run(hub, *verb.split())
+    assert (plain.exit_code, bool(plain.stdout.strip())) == (0, True), plain.output
+    result = run(hub, *verb.split(), "--json")
+    assert result.exit_code == 0, result.output
+    value = json.loads(result.stdout)
+    assert set(VERBS[verb]) <= set(value[0] if isinstance(value, list) else value)
+
+
+def test_watching_prints_events_as_lines_and_then_the_version(hub: ScriptedHub) -> None:
+    lines = run(hub, "jobs", "watch", "3", "--json").stdout.splitlines()
+    assert [json.loads(line)["sequence"] for line in lines] == [0, 1, 2, 3, 4, 5]
+    result = run(hub, "jobs", "submit", "m", "d", "--watch")
+    assert "step 3/3  loss 0.000" in result.stdout
+    assert "job 3 completed: version 2 of model 1" in result.stdout
+
+
+def test_watching_a_job_that_fails_exits_1(hub: ScriptedHub) -> None:
+    error = JobError(reason="UNTRAINABLE", message="no rows")
+    failed = TrainingJob(id=3, status=JobStatus.JOB_STATUS_FAILED, error=error)
+    hub.on["GetTrainingJob"] = lambda _: failed
+    result = run(hub, "jobs", "watch", "3")
+    assert result.exit_code == 1
+    assert result.stderr == "error: job 3 is failed: no rows [UNTRAINABLE]\n"
+
+
+def test_generating_streams_to_stdout_and_measures_on_stderr(hub: ScriptedHub) -> None:
+    result = run(hub, "generate", "m@champion", "-", "--system", "be brief", stdin="hello")
+    assert result.stdout == "answer of champion\n"
+    assert "2 tokens" in result.stderr and "first after" in result.stderr
+    request = hub.requests[-1]
+    assert [turn.content for turn in request.messages] == ["be brief", "hello"]
+    assert run(hub, "generate", "1", "hello", "--raw").exit_code == 0
+    assert (hub.requests[-1].prompt, list(hub.requests[-1].messages)) == ("hello", [])
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (served.Invalid("INVALID_FIELD", "no", field="name"), 2),
+        (served.NotFound("MODEL_NOT_FOUND", "no"), 3),
+        (served.AlreadyExists("NAME_TAKEN", "no"), 4),
+        (served.Exhausted("DISK_FULL", "no"), 6),
+        (served.Internal("INTERNAL", "no"), 1),
+    ],
+)
+def test_errors_are_one_line_with_the_exit_code_of_their_kind(
+    hub: ScriptedHub, error: served.HubError, code: int
+) -> None:
+    hub.on["CreateModel"] = lambda _: error
+    result = run(hub, "models", "create", "m", "--base-model", "b")
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert result.stderr.count("\n") == 1 and error.reason in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["modles", "list"], 2, "Did you mean 'models'?"),
+        (["models", "show", "99999999999"], 2, "out of range"),
+        (["models", "create", "m", "--base-model", "b", "--tag", "x"], 2, "KEY=VALUE"),
+        (["generate", "m", "x", "--raw", "--system", "y"], 2, "--raw"),
+        (["models", "show", "nobody"], 3, "there is no model named 'nobody'"),
+        (["--address", "127.0.0.1:1", "status"], 5, "no hub answers at 127.0.0.1:1"),
+    ],
+)
+def test_mistakes_are_told_apart(
+    hub: ScriptedHub, args: list[str], code: int, message: str
+) -> None:
+    result = run(hub, *args)
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_options_reach_the_hub_under_their_own_names(hub: ScriptedHub) -> None:
+    run(hub, "jobs", "submit", "m", "d", "--lora-rank", "4", "--no-mask-prompt", "--seed", "0")
+    job = hub.requests[-1]
+    job.request_id = ""
+    expected = trainer.CreateTrainingJobRequest(
+        model_id=1, dataset_id=2, lora_rank=4, mask_prompt=False, seed=0
+    )
+    assert job == expected
+    run(hub, "generate", "m:2", "hi", "--top-k", "3", "--stop", "a", "--stop", "b", "--json")
+    turn = ChatMessage(role="user", content="hi")
+    asked = GenerateRequest(model_id=1, version="2", messages=[turn], top_k=3, stop=["a", "b"])
+    assert hub.requests[-1] == asked
+
+
+def test_verbs_of_other_distributions_come_by_entry_points(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    added: list[object] = []
+    present = SimpleNamespace(name="up", load=lambda: added.append)
+    absent = SimpleNamespace(name="down", load=lambda: import_module("no_such_module"))
+    monkeypatch.setattr("mlx_hub.cli.main.entry_points", lambda group: [present, absent])
+    monkeypatch.setattr("sys.argv", ["mlx-hub", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    assert added == [app]
+    assert "warning: no down commands: No module named 'no_such_module'" in capsys.readouterr().err
+
+
+def test_a_sick_hub_exits_5(hub: ScriptedHub) -> None:
+    hub.on["GetHealth"] = lambda _: Health(status=ServingStatus.SERVING_STATUS_NOT_SERVING)
+    assert run(hub, "status").exit_code == 5
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_demo_shows_the_whole_path_and_reuses_what_is_there(
+    hub: ScriptedHub, terminal: bool
+) -> None:
+    out = StringIO()
+    ui = Console(file=out, force_terminal=terminal, width=120)
+    hub.on["CreateModel"] = lambda request: Model(id=1, name=request.name)
+    with Hub(hub.address) as client:
+        result = run_demo(client, base_model="base", dataset_path="sub/d.jsonl", ui=ui)
+    assert result.base_answer.text == "answer of base"
+    assert result.trained_answer.text == "answer of 2"
+    for shown in ("made model", "found dataset", "loss over steps", "adapters", "calls_total"):
+        assert shown in out.getvalue()
+
+
+def test_the_demo_fails_when_training_failed_or_changed_nothing(hub: ScriptedHub) -> None:
+    ui = Console(file=StringIO(), width=100)
+    with Hub(hub.address) as client:
+        hub.on["StreamGenerate"] = lambda _: [GenerateEvent(completion=Completion(text="same"))]
+        with pytest.raises(DemoFailed, match="learned nothing"):
+            run_demo(client, base_model="base", dataset_path="d.jsonl", ui=ui)
+        hub.on["GetTrainingJob"] = lambda _: QUEUED
+        with pytest.raises(DemoFailed, match="job 3 is queued"):
+            run_demo(client, base_model="base", dataset_path="d.jsonl", ui=ui)
+
+
+def test_the_examples_of_the_readme_run(hub: ScriptedHub) -> None:
+    hub.on["ListModels"] = lambda request: registry.ListModelsResponse(
+        models=[Model(id=1, name=request.name_prefix)]
+    )
+    hub.on["ListDatasets"] = lambda request: registry.ListDatasetsResponse(
+        datasets=[Dataset(id=2, name=request.name_prefix)]
+    )
+    hub.on["Generate"] = lambda _: Completion(text="there was")
+    readme = Path(mlx_hub.client.__file__).parents[2] / "README.md"
+    blocks = re.findall(r"```(\w+)\n(.*?)```", readme.read_text(), re.DOTALL)
+    assert [kind for kind, _ in blocks] == ["python", "python", "sh"]
+    for _, code in blocks[:2]:
+        python = [sys.executable, "-c", code]
+        environment = {**os.environ, "MLX_HUB_ADDRESS": hub.address}
+        done = subprocess.run(python, env=environment, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    for line in blocks[2][1].splitlines():
+        result = run(hub, *shlex.split(line)[1:])
+        assert result.exit_code == 0, result.output

@@ -1,0 +1,89 @@
+from io import StringIO
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from mlx_hub.cli.curve import Curve, outcome, sparkline
+from mlx_hub.cli.demo import moved
+from mlx_hub.cli.live import follow
+from mlx_hub.cli.plot import print_losses
+from mlx_hub.cli.session import split_version
+from mlx_hub.cli.system import parse_metrics
+from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent, TrainingStep, ValidationResult
+from mlx_hub.trainer.v1.training_job_pb2 import JobError, JobStatus, TrainingJob
+from rich.console import Console
+
+
+def step(number: int, loss: float, attempt: int = 1, at: int = 0) -> TrainingEvent:
+    return TrainingEvent(
+        attempt=attempt,
+        created_at=Timestamp(seconds=at or 2 * number),
+        step=TrainingStep(step=number, total_steps=10, loss=loss, tokens_per_second=50),
+    )
+
+
+def test_the_curve_says_where_the_job_is() -> None:
+    curve = Curve()
+    for event in (step(1, 3.0), step(2, 2.5), step(4, 2.0)):
+        curve.add(event)
+    curve.add(TrainingEvent(attempt=1, validation=ValidationResult(step=4, val_loss=2.1)))
+    assert curve.numbers() == "step 4/10  loss 2.000  val loss 2.100  50 tok/s  ETA 0:12"
+
+
+def test_a_second_attempt_overwrites_its_steps_and_times_its_own() -> None:
+    curve = Curve()
+    for event in (step(1, 3.0), step(2, 2.5), step(3, 2.4)):
+        curve.add(event)
+    curve.add(step(2, 2.6, attempt=2, at=1000))
+    curve.add(step(3, 2.3, attempt=2, at=1001))
+    assert curve.train == pytest.approx({1: 3.0, 2: 2.6, 3: 2.3})
+    assert curve.eta == 7
+
+
+def test_a_job_that_was_running_shows_its_progress_before_the_first_event() -> None:
+    job = TrainingJob(id=3, status=JobStatus.JOB_STATUS_RUNNING)
+    job.progress.step, job.progress.total_steps = 5, 9
+    curve = Curve()
+    assert curve.numbers() == "before the first step"
+    curve.add(TrainingEvent(job=job))
+    assert curve.numbers() == "step 5/9"
+
+
+def test_sparklines_scale_and_squeeze() -> None:
+    assert sparkline({}, 10) == ""
+    assert sparkline({1: 2.0}, 10) == "▁"
+    assert sparkline({step: float(step) for step in range(8)}, 20) == "▁▂▃▄▅▆▇█"
+    assert len(sparkline({step: float(step) for step in range(100)}, 20)) == 20
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_following_and_plotting_work_with_and_without_a_terminal(terminal: bool) -> None:
+    out = StringIO()
+    ui = Console(file=out, force_terminal=terminal, width=100)
+    done = TrainingJob(id=3, status=JobStatus.JOB_STATUS_COMPLETED)
+    curve = follow([step(1, 3.0), step(2, 2.0), TrainingEvent(job=done)], ui)
+    print_losses(curve, ui)
+    print_losses(Curve(), ui)
+    assert "loss over steps" in out.getvalue()
+    assert "step 2/10" in out.getvalue()
+    assert ("\x1b[" in out.getvalue()) is terminal
+
+
+def test_the_outcome_tells_why_a_job_failed() -> None:
+    error = JobError(reason="OUT_OF_MEMORY", message="no room")
+    job = TrainingJob(id=3, status=JobStatus.JOB_STATUS_FAILED, error=error)
+    assert outcome(job) == "job 3 is failed: no room [OUT_OF_MEMORY]"
+
+
+def test_metrics_that_moved_are_summed_by_name_without_noise() -> None:
+    text = '# HELP a b\na_total{x="1 2"} 1\na_total{x="3"} 2.5\na_bucket{le="1"} 9\n'
+    before = parse_metrics(text + "python_gc 1\nsame 4\n")
+    after = parse_metrics(text.replace("2.5", "4") + "python_gc 2\nsame 4\nnew 1\n")
+    assert moved(before, after) == [("a_total", 3.5, 5.0), ("new", 0.0, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [("m", ("m", "x")), ("m:3", ("m", "3")), ("m@champion", ("m", "champion")), ("m:", ("m", ""))],
+)
+def test_references_name_a_version_or_an_alias(reference: str, expected: tuple[str, str]) -> None:
+    assert split_version(reference, default="x") == expected
