@@ -20,14 +20,15 @@ from rich.console import Console
 from rich.table import Table
 
 LORA_RANK = 8
-LEARNING_RATE = 5e-4
-EPOCHS = 2
-BATCH_SIZE = 4
+LORA_LAYERS = 16
+LEARNING_RATE = 2e-4
+EPOCHS = 1
+BATCH_SIZE = 2
 MAX_SEQ_LENGTH = 128
-SEED = 7
+SEED = 42
 
 #: In the manner of the example data, but not in it.
-QUESTION = "Nobody in our office can log in today."
+QUESTION = "The whole team has been locked out of their accounts since nine o'clock."
 MAX_TOKENS = 40
 
 _NOISE = ("python_", "process_")
@@ -107,6 +108,7 @@ def _train(hub: Hub, model: Model, dataset: Dataset, ui: Console) -> tuple[Train
         model.id,
         dataset.id,
         lora_rank=LORA_RANK,
+        lora_layers=LORA_LAYERS,
         learning_rate=LEARNING_RATE,
         epochs=EPOCHS,
         batch_size=BATCH_SIZE,

@@ -1,0 +1,79 @@
+"""Loading a base model in a child process, ready to compute, on whatever MLX computes on here."""
+
+import os
+import resource
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from services.runtime.blas import BlasReport, redirect
+from services.runtime.folder import FolderError, inspect_model_folder
+
+
+def prepare() -> BlasReport:
+    """Set this process up for MLX; call it in each child before anything else imports MLX.
+
+    The hub is never reached, the limit on open files survives `import mlx_lm`, and on a CPU the
+    matrix product is redirected and run-time compilation is off unless MLX_HUB_COMPILE=1: there it
+    calls g++ and writes libraries into the shared temporary folder, to gain less than a tenth.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["TRANSFORMERS_OFFLINE"] = "1"
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    import_module("mlx_lm.utils")  # sets RLIMIT_NOFILE to 2048 of 4096, reads HF_HUB_OFFLINE
+    _restore_open_files(limits)
+    if on_cpu() and os.environ.get("MLX_HUB_COMPILE") != "1":
+        mx.disable_compile()
+    return redirect()
+
+
+def on_cpu() -> bool:
+    """Tell whether MLX computes on the CPU here, where only dense float32 weights are fast."""
+    return bool(mx.default_device() == mx.Device(mx.cpu))
+
+
+def load_base(path: Path) -> tuple[Any, Any, dict[str, Any]]:
+    """Load the model folder at `path`; return (model, tokenizer wrapper, config.json as stored).
+
+    The weights are evaluated: as stored on a GPU, as dense float32 on a CPU (4 bytes a parameter).
+    Load on the thread that will compute. Raises FolderError for a folder that is missing or unfit.
+    """
+    inspect_model_folder(path, hash_files=False)
+    prepare()
+    from mlx_lm.utils import dequantize_model, load_tokenizer  # noqa: PLC0415  after prepare
+
+    model, config = load_lazily(path)
+    if on_cpu():
+        model.set_dtype(mx.float32)
+        model = dequantize_model(model)
+        model.set_dtype(mx.float32)  # formats without float scales dequantise to 16 bits
+    mx.eval(model.parameters())
+    tokenizer = load_tokenizer(path, eos_token_ids=config.get("eos_token_id"))  # type: ignore[no-untyped-call]
+    return model, tokenizer, config
+
+
+def load_lazily(path: Path) -> tuple[Any, dict[str, Any]]:
+    """Build the model of an inspected folder and bind its weights without reading them.
+
+    That is enough to learn whether MLX-LM knows the architecture and whether names and shapes fit;
+    raises FolderError if not.
+    """
+    from mlx_lm.utils import load_model  # noqa: PLC0415  after prepare
+
+    try:
+        model, config = load_model(path, lazy=True)
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split()).replace(str(path), path.name)[:300]
+        raise FolderError(f"MLX-LM cannot build this model: {reason}") from error
+    return model, config
+
+
+def _restore_open_files(limits: tuple[int, int]) -> None:
+    """Put the limit back, or as near as may be: lowering the hard limit cannot always be undone."""
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    except (ValueError, OSError):
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
