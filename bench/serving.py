@@ -53,9 +53,9 @@ def stack() -> Iterator[tuple[Path, dict[str, Any]]]:
     with tempfile.TemporaryDirectory(prefix="mlx-hub-bench-", ignore_cleanup_errors=True) as name:
         home = Path(name)
         home.chmod(0o711)
-        names = ("", "REGISTRY_", "TRAINER_", "INFERENCE_")
-        names += ("REGISTRY_METRICS_", "TRAINER_METRICS_", "INFERENCE_METRICS_")
-        ports = {f"MLX_HUB_{n}PORT": "0" for n in names}
+        services = ("REGISTRY_", "TRAINER_", "INFERENCE_")
+        names = ["", *services, *(f"{service}METRICS_" for service in services)]
+        ports = {f"MLX_HUB_{name}PORT": "0" for name in names}
         environment = {**os.environ, **ports, "MLX_HUB_HOME": name}
         command = [sys.executable, "-m", "mlx_hub.cli"]
         subprocess.run([*command, "up", "--detach"], env=environment, check=True)
@@ -81,9 +81,11 @@ def by_grpc(port: int, model: int) -> Callable[[], Iterator[str]]:
     """Ask over gRPC."""
 
     def ask() -> Iterator[str]:
-        with Hub(f"127.0.0.1:{port}") as hub:
-            with hub.stream(model, prompt=PROMPT, max_tokens=TOKENS, version="base") as stream:
-                yield from stream
+        with (
+            Hub(f"127.0.0.1:{port}") as hub,
+            hub.stream(model, prompt=PROMPT, max_tokens=TOKENS, version="base") as stream,
+        ):
+            yield from stream
 
     return ask
 

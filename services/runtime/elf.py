@@ -26,7 +26,7 @@ def import_slots(image: bytes, symbol: str) -> list[int]:
     """
     try:
         return list(_slots(image, symbol.encode()))
-    except (struct.error, KeyError, IndexError) as error:
+    except (struct.error, KeyError, IndexError, OverflowError) as error:
         raise ElfError(f"unreadable ELF structure: {error!r}") from error
 
 
