@@ -37,7 +37,9 @@ class _VersionStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Version
     """Its files were lost or never arrived."""
 
 class VersionStatus(_VersionStatus, metaclass=_VersionStatusEnumTypeWrapper):
-    """Legal: pending → ready | failed; ready → archived; archived → ready."""
+    """Legal: pending → ready | failed; ready → archived | failed;
+    archived → ready | failed.
+    """
 
 VERSION_STATUS_UNSPECIFIED: VersionStatus.ValueType  # 0
 VERSION_STATUS_PENDING: VersionStatus.ValueType  # 1

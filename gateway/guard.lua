@@ -1,0 +1,177 @@
+-- Refuses what the transcoder would drop in silence: fields that the contract
+-- does not know. ROUTES and MESSAGES are generated from the descriptors and
+-- stand before this text. Whatever REST path this table does not know is
+-- refused here, so nothing can pass unchecked by being matched differently later.
+--
+-- The reader is strict JSON: the transcoder's own is lenient ('single quotes',
+-- bare keys), and a lenient reader after a strict one must never see such text.
+
+local byte, find, sub = string.byte, string.find, string.sub
+local MAX_DEPTH = 64
+local ESCAPES = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t", ['"'] = '"', ["\\"] = "\\", ["/"] = "/" }
+local QUOTE, COMMA, COLON, OPEN, CLOSE, LIST, END = 34, 44, 58, 123, 125, 91, 93
+
+local trail = {} -- keys and list indexes down to where the reader stands
+
+local value
+
+local function where(depth)
+  local text = ""
+  for level = 1, math.min(depth, 16) do
+    local step = trail[level]
+    if type(step) == "number" then
+      text = text .. "[" .. step .. "]"
+    else
+      text = text .. (text == "" and "" or ".") .. step
+    end
+  end
+  return text
+end
+
+local function refuse(message, field)
+  error({ message = message, field = field }, 0)
+end
+
+local function malformed(i)
+  refuse("the body is not JSON: byte " .. i .. " is unexpected")
+end
+
+local function after_space(s, i)
+  return find(s, "[^ \t\r\n]", i) or #s + 1
+end
+
+local function after_string(s, i)
+  local p = find(s, '["\\]', i + 1)
+  while p and byte(s, p) ~= QUOTE do
+    p = find(s, '["\\]', p + 2)
+  end
+  return p and p + 1 or malformed(#s)
+end
+
+local function unescape(raw, i)
+  if not find(raw, "\\", 1, true) then return raw end
+  return (raw:gsub("\\(.)(%x?%x?%x?%x?)", function(kind, digits)
+    if kind ~= "u" then return (ESCAPES[kind] or malformed(i)) .. digits end
+    local code = #digits == 4 and tonumber(digits, 16)
+    return code and code < 128 and string.char(code) or "\\u" .. digits
+  end))
+end
+
+local function member(s, i, message, seen, depth)
+  if byte(s, i) ~= QUOTE then malformed(i) end
+  local stop = after_string(s, i)
+  local key = unescape(sub(s, i + 1, stop - 2), i)
+  trail[depth] = key
+  local field = message and (message[key] or message["*"])
+  if message and not field then refuse("unknown field", where(depth)) end
+  local name = field and field.name or key
+  if seen[name] then refuse("given twice: field", where(depth)) end
+  seen[name] = true
+  i = after_space(s, stop)
+  if byte(s, i) ~= COLON then malformed(i) end
+  return value(s, after_space(s, i + 1), field and MESSAGES[field.message], depth)
+end
+
+local function object(s, i, message, depth)
+  local seen = {}
+  i = after_space(s, i + 1)
+  if byte(s, i) == CLOSE then return i + 1 end
+  while true do
+    i = after_space(s, member(s, i, message, seen, depth))
+    local mark = byte(s, i)
+    if mark == CLOSE then return i + 1 end
+    if mark ~= COMMA then malformed(i) end
+    i = after_space(s, i + 1)
+  end
+end
+
+local function list(s, i, message, depth)
+  local index = 0
+  i = after_space(s, i + 1)
+  if byte(s, i) == END then return i + 1 end
+  while true do
+    trail[depth] = index
+    i = after_space(s, value(s, i, message, depth))
+    local mark = byte(s, i)
+    if mark == END then return i + 1 end
+    if mark ~= COMMA then malformed(i) end
+    i, index = after_space(s, i + 1), index + 1
+  end
+end
+
+value = function(s, i, message, depth)
+  if depth > MAX_DEPTH then refuse("nested too deep: field", where(depth)) end
+  local mark = byte(s, i)
+  if mark == QUOTE then return after_string(s, i) end
+  if mark == OPEN then return object(s, i, message, depth + 1) end
+  if mark == LIST then return list(s, i, message, depth + 1) end
+  local _, stop = find(s, "^[%w+.-]+", i) -- a number or a word; the transcoder judges it
+  return stop and stop + 1 or malformed(i)
+end
+
+-- Gives nothing when the body may pass, else {message, field}.
+function check_body(body, message)
+  local ok, refusal = pcall(function()
+    local i = after_space(body, 1)
+    if i > #body then return end
+    i = after_space(body, value(body, i, MESSAGES[message], 0))
+    if i <= #body then malformed(i) end
+  end)
+  if not ok then
+    return type(refusal) == "table" and refusal or { message = "the body can't be read" }
+  end
+end
+
+function route_of(verb, path)
+  path = path:match("^([^?]*)"):gsub("(.)/+$", "%1")
+  for _, route in ipairs(ROUTES) do
+    if route.verb == verb and find(path, route.pattern) then return route end
+  end
+end
+
+local function details(field, text)
+  return '{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"INVALID_FIELD",'
+    .. '"domain":"mlx-hub","metadata":{"field":"' .. field .. '"}},'
+    .. '{"@type":"type.googleapis.com/google.rpc.BadRequest","field_violations":[{"field":"'
+    .. field .. '","description":"' .. text .. '","reason":""}]}'
+end
+
+local function answer(handle, status, code, message, field)
+  local shown, text = "", message
+  if field then
+    field = sub(field, 1, 200):gsub("[^%w_.%[%]-]", "?")
+    text = message .. " `" .. field .. "`"
+    shown = details(field, text)
+  end
+  handle:headers():replace("x-mlx-hub-refusal", "1") -- the reply stays as it is, see envoy.yaml.j2
+  local body = '{"code":' .. code .. ',"message":"' .. text .. '","details":[' .. shown .. "]}"
+  handle:respond({ [":status"] = status, ["content-type"] = "application/json" }, body)
+end
+
+local function is_grpc(headers)
+  return sub(headers:get("content-type") or "", 1, 16) == "application/grpc"
+end
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  if is_grpc(headers) then return end
+  local route = route_of(headers:get(":method"), headers:get(":path"))
+  if not route then return answer(handle, "404", 5, "no such endpoint") end
+  if route.raw then return end
+  local body = handle:body()
+  local size = body and body:length() or 0
+  if size == 0 then return end
+  if not route.message then return answer(handle, "400", 3, "this endpoint takes no body") end
+  local refusal = check_body(body:getBytes(0, size), route.message)
+  if refusal then answer(handle, "400", 3, refusal.message, refusal.field) end
+end
+
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  if is_grpc(headers) then return end -- native gRPC stays 200
+  local code = headers:get("x-http-code")
+  if code and headers:get(":status") == "200" then headers:replace(":status", code) end
+  headers:remove("grpc-status") -- the transcoder leaves these on JSON replies
+  headers:remove("grpc-message")
+  headers:remove("grpc-status-details-bin")
+end

@@ -1,0 +1,151 @@
+"""Renders Envoy's configuration and the two files it refers to."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.descriptor import MethodDescriptor
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from gateway import contract, guard
+from gateway.settings import GatewaySettings
+
+BODY_LIMIT = 4 * 1024 * 1024
+READ_SECONDS = 15
+WRITE_SECONDS = 60
+# What may take longer than a write: a whole answer, and hashing a large file.
+LONG_SECONDS = {
+    "mlx_hub.inference.v1.InferenceService.Generate": 900,
+    "mlx_hub.registry.v1.RegistryService.CreateDataset": 300,
+}
+SERVICES = ("registry", "trainer", "inference")
+# Packages that are served by another service than the one they are named after.
+_SERVED_BY = {"openai": "inference"}
+_INTERNAL_HEADERS = (
+    "x-mlx-hub-refusal",
+    "x-envoy-original-method",
+    "x-envoy-original-path",
+    "x-envoy-retry-on",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-max-retries",
+    "x-envoy-upstream-rq-timeout-ms",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+)
+_LIMIT_TEXT = f"the body is larger than {BODY_LIMIT} bytes"
+_FORBIDDEN = (
+    "the Host or Origin header is not on the gateway's allow-list; "
+    "the operator can add web origins by MLX_HUB_ALLOWED_ORIGINS"
+)
+_AWAY = "the service does not answer or has no room; try again"
+_SLOW = "the call took longer than the gateway waits"
+_ENVOYS = "%LOCAL_REPLY_BODY%"
+
+
+@dataclass(frozen=True)
+class Route:
+    """One entry of Envoy's route table, matched on the gRPC path."""
+
+    match: dict[str, str]
+    cluster: str
+    timeout: int = WRITE_SECONDS
+    retries: bool = False
+    streams: bool = False
+
+
+@dataclass(frozen=True)
+class LocalReply:
+    """How one of Envoy's own answers is worded."""
+
+    status: int
+    code: int
+    message: str
+    reason: str = ""
+    op: str = "EQ"
+
+    @property
+    def details(self) -> list[dict[str, Any]]:
+        """Give the ErrorInfo where the contract has a reason for it."""
+        kind = "type.googleapis.com/google.rpc.ErrorInfo"
+        info = {"@type": kind, "reason": self.reason, "domain": "mlx-hub", "metadata": {}}
+        return [info] if self.reason else []
+
+
+LOCAL_REPLIES = (
+    LocalReply(400, 3, _ENVOYS),
+    LocalReply(403, 7, _FORBIDDEN),
+    LocalReply(404, 5, "no such endpoint"),
+    LocalReply(413, 3, _LIMIT_TEXT),
+    LocalReply(429, 8, _ENVOYS),
+    LocalReply(431, 3, "the headers are too large"),
+    LocalReply(503, 14, _AWAY, "DEPENDENCY_UNAVAILABLE"),
+    LocalReply(504, 4, _SLOW),
+    LocalReply(500, 13, _ENVOYS, op="GE"),
+    LocalReply(400, 3, _ENVOYS, op="GE"),
+)
+
+
+def routes() -> tuple[Route, ...]:
+    """List the routes: one for each rpc, then reflection, then whatever is left."""
+    own = tuple(_route(method) for method in contract.methods())
+    reflection = Route({"prefix": "/grpc.reflection."}, "system", streams=True)
+    # An unknown gRPC method gets UNIMPLEMENTED from a service. It can't be a direct
+    # response: filters before the transcoder look REST paths up here, cors among them.
+    return (*own, reflection, Route({"prefix": "/"}, "system"))
+
+
+def _route(method: MethodDescriptor) -> Route:
+    service = method.containing_service
+    package = service.file.package.split(".")[1]
+    read = contract.is_safe_read(method)
+    return Route(
+        match={"path": f"/{service.full_name}/{method.name}"},
+        cluster=_SERVED_BY.get(package, package),
+        timeout=LONG_SECONDS.get(method.full_name, READ_SECONDS if read else WRITE_SECONDS),
+        retries=read,
+        streams=method.server_streaming,
+    )
+
+
+def hosts(settings: GatewaySettings) -> tuple[str, ...]:
+    """List the exact Host values that name this gateway."""
+    own = f"[{settings.host}]" if ":" in settings.host else settings.host
+    names = dict.fromkeys(("127.0.0.1", "localhost", "[::1]", own))
+    return tuple(host for name in names for host in (name, f"{name}:{settings.port}"))
+
+
+def origins(settings: GatewaySettings) -> tuple[str, ...]:
+    """List the exact web origins that may call the gateway."""
+    own = (f"http://{name}:{settings.port}" for name in ("localhost", "127.0.0.1"))
+    return tuple(dict.fromkeys((*own, *settings.allowed_origins)))
+
+
+def render(settings: GatewaySettings, folder: Path) -> Path:
+    """Write envoy.yaml, the descriptors and the guard into a folder; give the first's path."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptors, script, config = (folder / n for n in ("api.binpb", "guard.lua", "envoy.yaml"))
+    descriptors.write_bytes(contract.descriptor_set().SerializeToString())
+    script.write_text(guard.script())
+    ports = {name: getattr(settings, f"{name}_port") for name in SERVICES}
+    environment = Environment(  # YAML: the template writes every free text by tojson
+        loader=PackageLoader("gateway", ""),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701
+    )
+    text = environment.get_template("envoy.yaml.j2").render(
+        host=settings.host,
+        port=settings.port,
+        hosts=hosts(settings),
+        origins=origins(settings),
+        verbs=sorted({rule.verb for rule in contract.rest_rules()} | {"OPTIONS"}),
+        ports=ports,
+        clusters={**{name: (name,) for name in SERVICES}, "system": SERVICES},
+        routes=routes(),
+        services=[service.full_name for service in contract.services()],
+        local_replies=LOCAL_REPLIES,
+        internal_headers=_INTERNAL_HEADERS,
+        body_limit=BODY_LIMIT,
+        descriptors=str(descriptors),
+        guard=str(script),
+    )
+    config.write_text(text)
+    return config

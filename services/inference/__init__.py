@@ -1,0 +1,1 @@
+"""Answers prompts: one engine process per resident base model, adapters mixed in each batch."""

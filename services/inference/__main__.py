@@ -1,0 +1,72 @@
+"""The inference service's process: builds its objects by hand and serves."""
+
+import asyncio
+import sys
+
+from mlx_hub.inference.v1 import inference_service_pb2_grpc
+from mlx_hub.openai.v1 import openai_service_pb2_grpc
+
+from services.chassis.channels import connect
+from services.chassis.server import HubServer, prepare, serve
+from services.chassis.settings import load
+from services.inference import metrics
+from services.inference.answering import Answering
+from services.inference.catalogue import Catalogue
+from services.inference.launching import Launcher
+from services.inference.openai import OpenAIServicer
+from services.inference.residency import Residency
+from services.inference.scheduler import Scheduler
+from services.inference.servicer import InferenceServicer
+from services.inference.settings import InferenceSettings
+
+
+class Inference:
+    """Every object of the process, tied together."""
+
+    def __init__(self, settings: InferenceSettings) -> None:
+        """Build all; engines start when they are asked for."""
+        self.server = HubServer("inference", settings)
+        self.channel = connect(settings.registry_port)
+        catalogue = Catalogue(self.channel, settings.storage_archive_path)
+        launcher = Launcher(settings, metrics.engine_told)
+        self.residency = Residency(
+            launcher.start, launcher.room(), self.server.set_serving, metrics.ended
+        )
+        self.scheduler = Scheduler(self.residency.use, settings.max_rows, settings.queue_limit)
+        answering = Answering(catalogue, self.scheduler)
+        inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(
+            InferenceServicer(answering), self.server.grpc
+        )
+        openai_service_pb2_grpc.add_OpenAIServiceServicer_to_server(
+            OpenAIServicer(answering, catalogue), self.server.grpc
+        )
+
+    async def drain(self) -> None:
+        """Take nothing new; what runs goes on."""
+        await self.scheduler.stop()
+        await self.residency.drain()
+
+    async def close(self) -> None:
+        """Leave no engine behind."""
+        await self.residency.close()
+        await self.channel.close()
+
+
+async def run(settings: InferenceSettings) -> int:
+    """Serve until told to stop; give the exit code."""
+    inference = Inference(settings)
+    try:
+        return await serve(inference.server, on_stop=[inference.drain])
+    finally:
+        await inference.close()
+
+
+def main() -> int:
+    """Read the settings and serve."""
+    settings = load(InferenceSettings)
+    prepare("inference", settings)
+    return asyncio.run(run(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""What the registry knows, asked through its stub."""
+
+import asyncio
+import itertools
+import time
+from pathlib import Path
+
+import grpc
+from mlx_hub.registry.v1 import (
+    model_pb2,
+    publication_pb2,
+    registry_service_pb2_grpc,
+    version_pb2,
+)
+from mlx_hub.registry.v1 import registry_service_pb2 as pb
+
+from services.chassis.errors import DataLoss
+from services.chassis.status import from_rpc_error
+from services.inference.domain import Target
+from services.inference.messages import target_of
+
+CALL_SECONDS = 5.0
+KEEP_SECONDS = 2.0
+KEEP_ENTRIES = 256
+AT_ONCE = 16
+
+
+class Catalogue:
+    """Resolves models and versions to files; a numbered version is remembered for a moment."""
+
+    def __init__(self, channel: grpc.aio.Channel, archive: Path) -> None:
+        """Take the way to the registry and the folder its paths are relative to."""
+        self._stub = registry_service_pb2_grpc.RegistryServiceStub(channel)
+        self._archive = archive.resolve()
+        self._kept: dict[tuple[int, str], tuple[float, Target]] = {}
+
+    async def resolve(self, model_id: int, version: str) -> Target:
+        """Find what a model id and a version, alias, `base` or nothing stand for.
+
+        Raises the registry's own errors, or Unavailable when it does not answer.
+        """
+        key, now = (model_id, version), time.monotonic()
+        kept = self._kept.get(key)
+        if kept and now - kept[0] < KEEP_SECONDS:
+            return kept[1]
+        request = publication_pb2.ResolveModelRequest(model_id=model_id, version=version)
+        try:
+            resolved = await self._stub.ResolveModel(request, timeout=CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, "registry") from error
+        target = target_of(resolved, self._locate)
+        # Aliases move; a number and `base` do not.
+        if version.isdigit() or version == "base":
+            if len(self._kept) >= KEEP_ENTRIES:
+                self._kept.clear()
+            self._kept[key] = (now, target)
+        return target
+
+    async def models(self, name_prefix: str = "") -> list[model_pb2.Model]:
+        """List the models whose name starts so."""
+        request = pb.ListModelsRequest(page_size=1000, name_prefix=name_prefix)
+        found: list[model_pb2.Model] = []
+        try:
+            while True:
+                page = await self._stub.ListModels(request, timeout=CALL_SECONDS)
+                found += page.models
+                request.page_token = page.next_page_token
+                if not request.page_token:
+                    return found
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, "registry") from error
+
+    async def served(self) -> list[tuple[str, int]]:
+        """Name what can be asked, `name` and `name:version`, with its time of making."""
+        models = await self.models()
+        entries: list[tuple[str, int]] = []
+        for some in itertools.batched(models, AT_ONCE):
+            found = await asyncio.gather(*(self._versions(model.id) for model in some))
+            for model, versions in zip(some, found, strict=True):
+                entries.append((model.name, model.created_at.seconds))
+                entries += [(f"{model.name}:{v.version}", v.created_at.seconds) for v in versions]
+        return entries
+
+    async def _versions(self, model_id: int) -> list[version_pb2.ModelVersion]:
+        request = pb.ListModelVersionsRequest(model_id=model_id, page_size=1000)
+        found: list[version_pb2.ModelVersion] = []
+        try:
+            while True:
+                page = await self._stub.ListModelVersions(request, timeout=CALL_SECONDS)
+                found += [v for v in page.versions if v.status == version_pb2.VERSION_STATUS_READY]
+                request.page_token = page.next_page_token
+                if not request.page_token:
+                    return found
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, "registry") from error
+
+    def _locate(self, stored: str) -> Path:
+        path = (self._archive / stored).resolve()
+        if not path.is_relative_to(self._archive):
+            raise DataLoss("ARTIFACT_CORRUPT", "a stored path leaves the archive")
+        return path

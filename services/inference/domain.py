@@ -1,0 +1,161 @@
+"""What is asked, what answers it, and when an engine that crashes may start again."""
+
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from services.chassis.errors import Invalid
+
+MAX_PROMPT_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One message of a conversation."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What to generate, and how; every default is decided."""
+
+    prompt: str = ""
+    turns: tuple[Turn, ...] = ()
+    max_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+    def check_size(self) -> None:
+        """Refuse what is too large to be worth tokenising."""
+        size = len(self.prompt.encode()) + sum(len(t.content.encode()) for t in self.turns)
+        if size > MAX_PROMPT_BYTES:
+            field = "messages" if self.turns else "prompt"
+            raise Invalid(
+                "INVALID_FIELD",
+                f"{field} has {size} bytes of text; at most {MAX_PROMPT_BYTES} are read",
+                field=field,
+            )
+
+
+@dataclass(frozen=True)
+class Base:
+    """An imported base model and where its files lie."""
+
+    name: str
+    digest: str
+    path: Path
+    parameters: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A version's files."""
+
+    digest: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where an answer comes from; version 0 is the base model alone."""
+
+    model_id: int
+    model_name: str
+    base_model: str
+    base_digest: str
+    version: int = 0
+    adapter_digest: str = ""
+    job_id: int = 0
+    dataset_digest: str = ""
+    code_commit: str = ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a request's model and version turned out to be."""
+
+    base: Base
+    adapter: Adapter | None
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class Delta:
+    """The next piece of text, and the tokens generated so far."""
+
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How the engine ended an answer."""
+
+    reason: Literal["stop", "length"]
+    tokens: int
+    prompt_tokens: int
+    cached_tokens: int
+    ttft_ms: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A finished answer as the caller sees it."""
+
+    text: str
+    finished: Finished
+    latency_ms: float
+    ttft_ms: float
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    """What one engine may hold at the same time."""
+
+    rows: int
+    kv_tokens: int
+    adapter_slots: int
+
+
+class CrashGuard:
+    """Spaces the restarts of an engine that keeps ending: 0, 1, 2, 4 … seconds, then half minutes.
+
+    A quiet window forgets it all.
+    """
+
+    WINDOW_S = 60.0
+    LONGEST_WAIT_S = 30.0
+    LOOPING = 3
+
+    def __init__(self) -> None:
+        """Start without crashes."""
+        self._crashes: deque[float] = deque(maxlen=16)
+
+    def crashed(self, now: float) -> None:
+        """Note that the engine ended, or did not start."""
+        self._crashes.append(now)
+
+    def wait(self, now: float) -> float:
+        """Give the seconds until it may start again."""
+        recent = self._recent(now)
+        if len(recent) < 2:
+            return 0.0
+        pause = min(2.0 ** (len(recent) - 2), self.LONGEST_WAIT_S)
+        return max(0.0, recent[-1] + pause - now)
+
+    def looping(self, now: float) -> bool:
+        """Tell whether it crashed so often lately that the service counts as broken."""
+        return len(self._recent(now)) >= self.LOOPING
+
+    def _recent(self, now: float) -> list[float]:
+        return [at for at in self._crashes if now - at < self.WINDOW_S]

@@ -1,0 +1,79 @@
+"""What the threads of the engine tell each other; plain values, never arrays."""
+
+from dataclasses import dataclass
+
+from mlx_hub.inference.v1 import generation_pb2 as pb
+from mlx_hub.internal.v1 import engine_pb2
+
+from services.chassis.errors import HubError, Internal
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request ready for the batch: tokens, and where its adapter lies."""
+
+    request: int
+    generate: pb.GenerateRequest
+    tokens: list[int]
+    received: float
+    """`time.monotonic()` when the tokens were ready."""
+    adapter: str = ""
+    adapter_path: str = ""
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Stop working on a request; unknown ones are fine."""
+
+    request: int
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A request's tokens go to the batch; what follows belongs to it."""
+
+    request: int
+    prompt_tokens: int
+    stops: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token was generated; `visible` is false for the one that ends the text."""
+
+    request: int
+    token: int
+    ttft_ms: float
+    visible: bool = True
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The model ended, or max_tokens was reached."""
+
+    request: int
+    reason: pb.FinishReason.ValueType
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A cancelled request is gone."""
+
+    request: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    """This request failed; the others go on."""
+
+    request: int
+    error: HubError
+
+
+type Work = Job | Cancel
+type Outcome = Opened | Token | Ended | Closed | Failed | engine_pb2.EngineStats
+
+
+def generation_failed() -> HubError:
+    """Give the error of a fault in the engine; the log has more."""
+    return Internal("GENERATION_FAILED", "the engine failed on this request; others go on")

@@ -1,0 +1,166 @@
+"""From a request to tokens: chat template, tokenizer, and the bounds that hold before a row starts.
+
+Runs on a thread of its own with a tokenizer of its own: making tokens on the thread that
+owns MLX would stall every row, and fast tokenizers can't be shared between threads.
+"""
+
+import hashlib
+import logging
+import queue
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlx_hub.inference.v1 import generation_pb2 as pb
+from mlx_hub.internal.v1 import engine_pb2
+
+from services.chassis.errors import DataLoss, HubError, Invalid
+from services.inference.engine.events import (
+    Cancel,
+    Failed,
+    Job,
+    Opened,
+    Outcome,
+    Work,
+    generation_failed,
+)
+from services.runtime.folder import FileDigest, digest_of
+
+log = logging.getLogger(__name__)
+
+MAX_RENDERED_CHARACTERS = 4_000_000
+
+type Submitted = engine_pb2.SubmitCommand | Cancel
+
+
+class Prompts:
+    """Turns requests into tokens for one model."""
+
+    def __init__(self, tokenizer: Any, context: int, vocabulary: int) -> None:
+        """Take mlx-lm's tokenizer wrapper, the context in tokens and the number of known tokens."""
+        self._tokenizer = tokenizer
+        self._context = context
+        self._vocabulary = vocabulary
+
+    def tokens_of(self, request: pb.GenerateRequest) -> list[int]:
+        """Render and encode; raises Invalid with PROMPT_REFUSED or PROMPT_TOO_LONG."""
+        field = "messages" if request.messages else "prompt"
+        tokens = self._chat(request) if request.messages else self._plain(request.prompt)
+        if not tokens:
+            raise _refused(field, f"{field} gives no tokens; send some text")
+        if max(tokens) >= self._vocabulary:
+            raise _refused(field, f"{field} holds a token that this model does not know")
+        if len(tokens) + request.max_tokens > self._context:
+            raise Invalid(
+                "PROMPT_TOO_LONG",
+                f"the prompt has {len(tokens)} tokens and max_tokens is {request.max_tokens}; "
+                f"together they may have {self._context}; shorten the prompt or ask for less",
+                metadata={
+                    "prompt_tokens": str(len(tokens)),
+                    "max_tokens": str(request.max_tokens),
+                    "context": str(self._context),
+                },
+            )
+        return tokens
+
+    def _plain(self, prompt: str) -> list[int]:
+        bos = self._tokenizer.bos_token
+        return self._encode(prompt, special=bos is None or not prompt.startswith(bos))
+
+    def _chat(self, request: pb.GenerateRequest) -> list[int]:
+        if not self._tokenizer.has_chat_template:
+            raise _refused("messages", "this model has no chat template; send prompt instead")
+        turns = [{"role": m.role, "content": m.content} for m in request.messages]
+        try:
+            # transformers renders in Jinja's immutable sandbox.
+            text = self._tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=True
+            )
+        except Exception as error:  # templates raise what they like
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            message = f"the model's chat template refused the messages: {reason}"
+            raise _refused("messages", message) from error
+        return self._encode(text, special=False)
+
+    def _encode(self, text: str, *, special: bool) -> list[int]:
+        if len(text) > MAX_RENDERED_CHARACTERS:
+            raise _refused("messages", "the rendered prompt is too large; send fewer messages")
+        return list(self._tokenizer.encode(text, add_special_tokens=special))
+
+
+class PromptDesk:
+    """The thread that prepares submitted requests, one after the other."""
+
+    def __init__(
+        self,
+        submitted: queue.SimpleQueue[Submitted],
+        prompts: Prompts,
+        resident: Callable[[str], bool],
+        to_batch: Callable[[Work], None],
+        to_writer: Callable[[Outcome], None],
+    ) -> None:
+        """Take the way in, what prepares, who knows resident adapters, and both ways out."""
+        self._submitted = submitted
+        self._prompts = prompts
+        self._resident = resident
+        self._to_batch = to_batch
+        self._to_writer = to_writer
+
+    def run(self) -> None:
+        """Prepare for ever."""
+        while True:
+            self._one(self._submitted.get())
+
+    def drain(self) -> None:
+        """Prepare what is there."""
+        while not self._submitted.empty():
+            self._one(self._submitted.get())
+
+    def _one(self, command: Submitted) -> None:
+        if isinstance(command, Cancel):
+            # Again behind the job, should it have been overtaken.
+            self._to_batch(command)
+            return
+        try:
+            self._prepare(command)
+        except HubError as error:
+            self._to_writer(Failed(command.request, error))
+        except Exception as error:
+            log.error("preparing a request failed", exc_info=error)
+            self._to_writer(Failed(command.request, generation_failed()))
+
+    def _prepare(self, command: engine_pb2.SubmitCommand) -> None:
+        tokens = self._prompts.tokens_of(command.generate)
+        if command.adapter and not self._resident(command.adapter):
+            verify(Path(command.adapter_path), command.adapter)
+        stops = tuple(command.generate.stop)
+        self._to_writer(Opened(command.request, len(tokens), stops))
+        now = time.monotonic()
+        adapter = (command.adapter, command.adapter_path)
+        self._to_batch(Job(command.request, command.generate, tokens, now, *adapter))
+
+
+def verify(folder: Path, digest: str) -> None:
+    """Hash a version's files again; raises DataLoss when they are not what was published."""
+    try:
+        names = [p for p in folder.iterdir() if p.is_file() and p.name != "manifest.json"]
+        files = tuple(FileDigest(p.name, p.stat().st_size, _sha256(p)) for p in names)
+    except OSError as error:
+        log.error("a version's files can't be read: %s", error)
+        files = ()
+    if digest_of(files) != digest:
+        raise DataLoss(
+            "ARTIFACT_CORRUPT",
+            "the version's files are not what was published; restore them or train it again",
+            metadata={"file": "adapters.safetensors"},
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _refused(field: str, message: str) -> Invalid:
+    return Invalid("PROMPT_REFUSED", message, field=field)

@@ -1,0 +1,88 @@
+"""How one request picks its tokens, whatever else is in the batch."""
+
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+from mlx_hub.inference.v1 import generation_pb2 as pb
+from mlx_lm.sample_utils import (
+    apply_min_p,
+    apply_top_k,
+    apply_top_p,
+    greedy_sampler,
+    make_repetition_penalty,
+)
+
+log = logging.getLogger(__name__)
+
+REPETITION_WINDOW = 64
+
+
+class Guarded:
+    """Calls a sampler or processor that must not raise.
+
+    MLX-LM's batch loses one token of every neighbour when one raises. After the first
+    error the fallback answers, and `error` tells the batch to fail this request alone.
+    """
+
+    def __init__(self, call: Callable[..., mx.array], fallback: Callable[..., mx.array]) -> None:
+        """Take the call and what answers in its place."""
+        self._call = call
+        self._fallback = fallback
+        self.error: Exception | None = None
+
+    def __call__(self, *args: mx.array) -> mx.array:
+        """Call, or fall back."""
+        if self.error is None:
+            try:
+                return self._call(*args)
+            except Exception as error:
+                self.error = error
+        return self._fallback(*args)
+
+
+def sampler_of(request: pb.GenerateRequest) -> Callable[[mx.array], mx.array]:
+    """Give the request's sampler; all greedy requests share one, which lets MLX-LM batch it."""
+    if request.temperature == 0:
+        return greedy_sampler
+    return Guarded(_seeded(request), greedy_sampler)
+
+
+def processors_of(request: pb.GenerateRequest) -> list[Callable[[mx.array, mx.array], mx.array]]:
+    """Give what changes the request's logits before sampling."""
+    penalty: float = request.repetition_penalty
+    if penalty in (0, 1):
+        return []
+    return [Guarded(make_repetition_penalty(penalty, REPETITION_WINDOW), _keep)]
+
+
+def error_of(calls: list[Any]) -> Exception | None:
+    """Give the first error of a request's guarded calls."""
+    return next((c.error for c in calls if isinstance(c, Guarded) and c.error), None)
+
+
+def _keep(_tokens: mx.array, logits: mx.array) -> mx.array:
+    return logits
+
+
+def _seeded(request: pb.GenerateRequest) -> Callable[[mx.array], mx.array]:
+    """Sample with a key of the request's own: the thread's random state is shared by all."""
+    seed = request.seed if request.HasField("seed") else secrets.randbits(31)
+    key = mx.random.key(seed)
+    scale = 1.0 / request.temperature
+
+    def sample(logprobs: mx.array) -> mx.array:
+        nonlocal key
+        if 0 < request.top_p < 1:
+            logprobs = apply_top_p(logprobs, request.top_p)
+        if request.min_p > 0:
+            logprobs = apply_min_p(logprobs, request.min_p)
+        if 0 < request.top_k < logprobs.shape[-1]:
+            logprobs = apply_top_k(logprobs, request.top_k)
+        keys = mx.random.split(key)
+        key = keys[0]
+        return mx.random.categorical(logprobs * scale, key=keys[1])
+
+    return sample

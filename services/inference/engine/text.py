@@ -1,0 +1,182 @@
+"""From tokens to text: incremental, safe across UTF-8 and stop strings; writes every frame.
+
+Runs on a thread of its own, so that a slow reader of the socket never stalls the batch.
+"""
+
+import logging
+import queue
+from collections.abc import Callable
+from pathlib import Path
+
+from google.protobuf.message import Message
+from mlx_hub.inference.v1 import generation_pb2 as pb
+from mlx_hub.internal.v1 import engine_pb2
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+
+from services.chassis.errors import HubError
+from services.inference.engine.events import (
+    Cancel,
+    Closed,
+    Ended,
+    Failed,
+    Opened,
+    Outcome,
+    Token,
+    generation_failed,
+)
+
+log = logging.getLogger(__name__)
+
+
+class StopBuffer:
+    """Holds text back while it could still become a stop string, and not a character more."""
+
+    def __init__(self, stops: tuple[str, ...]) -> None:
+        """Watch for these strings."""
+        self._stops = stops
+        self._held = ""
+        self.stopped = False
+
+    def push(self, text: str) -> str:
+        """Take text and give what is safe to show; the first stop completed ends it all."""
+        if not self._stops:
+            return text
+        self._held += text
+        ends = [(at + len(s), at) for s in self._stops if (at := self._held.find(s)) >= 0]
+        if ends:
+            self.stopped = True
+            safe, self._held = self._held[: min(ends)[1]], ""
+            return safe
+        keep = max(self._overlap(stop) for stop in self._stops)
+        cut = len(self._held) - keep
+        safe, self._held = self._held[:cut], self._held[cut:]
+        return safe
+
+    def flush(self) -> str:
+        """Give what was held back for a stop string that never came."""
+        held, self._held = self._held, ""
+        return held
+
+    def _overlap(self, stop: str) -> int:
+        longest = min(len(stop) - 1, len(self._held))
+        return next((n for n in range(longest, 0, -1) if self._held.endswith(stop[:n])), 0)
+
+
+class Stream:
+    """One request's text so far."""
+
+    def __init__(self, opened: Opened) -> None:
+        """Start empty."""
+        self.decoder = DecodeStream(skip_special_tokens=True)
+        self.stop = StopBuffer(opened.stops)
+        self.prompt_tokens = opened.prompt_tokens
+        self.tokens = 0
+        self.ttft_ms = 0.0
+
+
+class Writer:
+    """The thread that makes text of tokens and sends frames to the service."""
+
+    def __init__(
+        self,
+        tokenizer_file: Path,
+        send: Callable[[Message], None],
+        cancel: Callable[[Cancel], None],
+    ) -> None:
+        """Take the tokenizer's file, the way to the service, and the way to end a row."""
+        self.outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
+        self._send = send
+        self._cancel = cancel
+        self._streams: dict[int, Stream] = {}
+
+    def run(self) -> None:
+        """Write for ever; ends when the service has gone."""
+        try:
+            while True:
+                self._one(self.outcomes.get())
+        except OSError as error:
+            log.info("nobody reads what the engine writes: %s", error)
+
+    def drain(self) -> None:
+        """Write what is there."""
+        while not self.outcomes.empty():
+            self._one(self.outcomes.get())
+
+    def _one(self, outcome: Outcome) -> None:
+        try:
+            self.handle(outcome)
+        except OSError:
+            raise
+        except Exception as error:
+            log.error("writing text failed", exc_info=error)
+            self._give_up(outcome)
+
+    def handle(self, outcome: Outcome) -> None:
+        """Send what an outcome means; outcomes of a request that is over are dropped."""
+        match outcome:
+            case Opened():
+                self._streams[outcome.request] = Stream(outcome)
+            case Token():
+                self._token(outcome)
+            case Ended():
+                self._ended(outcome)
+            case Closed():
+                self._streams.pop(outcome.request, None)
+            case Failed():
+                self._streams.pop(outcome.request, None)
+                self._send(failed_frame(outcome.request, outcome.error))
+            case engine_pb2.EngineStats():
+                self._send(engine_pb2.EngineEvent(stats=outcome))
+
+    def _token(self, event: Token) -> None:
+        stream = self._streams.get(event.request)
+        if stream is None:
+            return
+        stream.tokens += 1
+        stream.ttft_ms = stream.ttft_ms or event.ttft_ms
+        if not event.visible:
+            return
+        text = stream.decoder.step(self._tokenizer, event.token)
+        self._delta(event.request, stream, stream.stop.push(text or ""))
+        if stream.stop.stopped:
+            self._cancel(Cancel(event.request))
+            self._finish(event.request, pb.FINISH_REASON_STOP)
+
+    def _ended(self, event: Ended) -> None:
+        stream = self._streams.get(event.request)
+        if stream is not None:
+            self._delta(event.request, stream, stream.stop.flush())
+            self._finish(event.request, event.reason)
+
+    def _delta(self, request: int, stream: Stream, text: str) -> None:
+        if text:
+            delta = engine_pb2.EngineDelta(request=request, text=text, tokens=stream.tokens)
+            self._send(engine_pb2.EngineEvent(delta=delta))
+
+    def _finish(self, request: int, reason: pb.FinishReason.ValueType) -> None:
+        stream = self._streams.pop(request)
+        finished = engine_pb2.EngineFinished(
+            request=request,
+            finish_reason=reason,
+            tokens=stream.tokens,
+            prompt_tokens=stream.prompt_tokens,
+            ttft_ms=stream.ttft_ms,
+        )
+        self._send(engine_pb2.EngineEvent(finished=finished))
+
+    def _give_up(self, outcome: Outcome) -> None:
+        if isinstance(outcome, engine_pb2.EngineStats):
+            return
+        self._cancel(Cancel(outcome.request))
+        if self._streams.pop(outcome.request, None):
+            self._send(failed_frame(outcome.request, generation_failed()))
+
+
+def failed_frame(request: int, error: HubError) -> engine_pb2.EngineEvent:
+    """Pack an error; request 0 is the engine itself."""
+    failed = engine_pb2.EngineFailed(
+        request=request, reason=error.reason, message=error.message, metadata=error.metadata
+    )
+    return engine_pb2.EngineEvent(failed=failed)

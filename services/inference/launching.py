@@ -1,0 +1,63 @@
+"""How an engine starts here: files verified, memory forecast, process spawned."""
+
+import asyncio
+from pathlib import Path
+
+from services.chassis.errors import DataLoss
+from services.inference import memory
+from services.inference.domain import Base, EngineLimits
+from services.inference.process import EngineProcess, OnStats, start_failed
+from services.inference.residency import Room
+from services.inference.settings import InferenceSettings
+from services.runtime.folder import FolderError, inspect_model_folder
+
+
+class Launcher:
+    """Starts engines by the node's settings."""
+
+    def __init__(self, settings: InferenceSettings, on_stats: OnStats) -> None:
+        """Take the bounds, and who hears of the engines' load."""
+        self._settings = settings
+        self._on_stats = on_stats
+        self._limits = EngineLimits(
+            rows=settings.max_rows,
+            kv_tokens=settings.kv_tokens,
+            adapter_slots=settings.adapter_slots,
+        )
+
+    def room(self) -> Room:
+        """Give what all engines together may use."""
+        total = memory.total_bytes()
+        return Room(
+            budget=self._settings.memory_budget_bytes or memory.default_budget(total),
+            engines=self._settings.max_engines,
+            forecast=self._forecast,
+            available=memory.available_bytes,
+        )
+
+    async def start(self, base: Base) -> EngineProcess:
+        """Verify every file and start; raises DataLoss or Unavailable."""
+        await asyncio.to_thread(_verify, base)
+        seconds = self._settings.engine_start_seconds
+        return await EngineProcess.start(base, self._limits, seconds, self._on_stats)
+
+    def _forecast(self, base: Base) -> int:
+        try:
+            shape = memory.read_shape(base.path)
+        except (OSError, ValueError, TypeError) as error:
+            raise _corrupt(base, "config.json") from error
+        return memory.forecast(base, shape, self._limits, dense=memory.runs_dense())
+
+
+def _verify(base: Base) -> None:
+    try:
+        found = inspect_model_folder(Path(base.path))
+    except FolderError as error:
+        raise start_failed(base, str(error)) from error
+    if found.digest != base.digest:
+        raise _corrupt(base, "model.safetensors")
+
+
+def _corrupt(base: Base, file: str) -> DataLoss:
+    message = f"the files of {base.name} are not what was imported; import it again"
+    return DataLoss("ARTIFACT_CORRUPT", message, metadata={"file": file})

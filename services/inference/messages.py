@@ -1,0 +1,150 @@
+"""Between the contract's messages and the domain's values; pure functions."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mlx_hub.inference.v1 import generation_pb2 as pb
+from mlx_hub.internal.v1 import engine_pb2
+from mlx_hub.registry.v1 import publication_pb2
+
+from services.chassis.errors import (
+    DataLoss,
+    FailedPrecondition,
+    HubError,
+    Internal,
+    Invalid,
+    Unavailable,
+    Violation,
+)
+from services.inference.domain import (
+    Adapter,
+    Answer,
+    Base,
+    Delta,
+    Finished,
+    Generation,
+    Provenance,
+    Target,
+    Turn,
+)
+
+_OPTIONAL = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
+_KINDS: dict[str, type[HubError]] = {
+    "PROMPT_TOO_LONG": Invalid,
+    "PROMPT_REFUSED": Invalid,
+    "ARTIFACT_CORRUPT": DataLoss,
+    "VERSION_NOT_READY": FailedPrecondition,
+    "ENGINE_START_FAILED": Unavailable,
+}
+
+
+def generation_of(request: pb.GenerateRequest) -> Generation:
+    """Read a request; what it leaves open takes the domain's defaults."""
+    given = {f.name: value for f, value in request.ListFields() if f.name in _OPTIONAL}
+    turns = tuple(Turn(m.role, m.content) for m in request.messages)
+    return Generation(prompt=request.prompt, turns=turns, stop=tuple(request.stop), **given)
+
+
+def request_of(generation: Generation) -> pb.GenerateRequest:
+    """Write a request in which nothing but the seed is left open."""
+    return pb.GenerateRequest(
+        prompt=generation.prompt,
+        messages=[pb.ChatMessage(role=t.role, content=t.content) for t in generation.turns],
+        stop=generation.stop,
+        **{name: getattr(generation, name) for name in _OPTIONAL},
+    )
+
+
+def submit_of(
+    number: int, generation: Generation, adapter: Adapter | None
+) -> engine_pb2.EngineCommand:
+    """Write the command that starts a request in an engine."""
+    submit = engine_pb2.SubmitCommand(
+        request=number,
+        generate=request_of(generation),
+        adapter=adapter.digest if adapter else "",
+        adapter_path=str(adapter.path) if adapter else "",
+    )
+    return engine_pb2.EngineCommand(submit=submit)
+
+
+def cancel_of(number: int) -> engine_pb2.EngineCommand:
+    """Write the command that drops a request."""
+    return engine_pb2.EngineCommand(cancel=engine_pb2.CancelCommand(request=number))
+
+
+def finished_of(event: engine_pb2.EngineFinished) -> Finished:
+    """Read the end of an answer."""
+    return Finished(
+        reason="length" if event.finish_reason == pb.FINISH_REASON_LENGTH else "stop",
+        tokens=event.tokens,
+        prompt_tokens=event.prompt_tokens,
+        cached_tokens=event.cached_tokens,
+        ttft_ms=event.ttft_ms,
+    )
+
+
+def error_of(event: engine_pb2.EngineFailed) -> HubError:
+    """Read why a request failed."""
+    kind = _KINDS.get(event.reason, Internal)
+    field = event.metadata.get("field")
+    violations = (Violation(field, event.message),) if field else ()
+    return kind(event.reason, event.message, metadata=event.metadata, violations=violations)
+
+
+def completion_of(answer: Answer) -> pb.Completion:
+    """Write a finished answer."""
+    done = answer.finished
+    length = done.reason == "length"
+    return pb.Completion(
+        text=answer.text,
+        tokens=done.tokens,
+        latency_ms=answer.latency_ms,
+        finish_reason=pb.FINISH_REASON_LENGTH if length else pb.FINISH_REASON_STOP,
+        prompt_tokens=done.prompt_tokens,
+        cached_tokens=done.cached_tokens,
+        ttft_ms=answer.ttft_ms,
+        engine_ttft_ms=done.ttft_ms,
+        provenance=pb.Provenance(**vars(answer.provenance)),
+    )
+
+
+def event_of(frame: Delta | Answer) -> pb.GenerateEvent:
+    """Write one frame of a stream."""
+    if isinstance(frame, Delta):
+        return pb.GenerateEvent(delta=pb.TextDelta(text=frame.text, tokens=frame.tokens))
+    return pb.GenerateEvent(completion=completion_of(frame))
+
+
+def target_of(resolved: publication_pb2.ResolvedModel, locate: Callable[[str], Path]) -> Target:
+    """Read what the registry resolved; `locate` finds a stored folder."""
+    model, base, lineage = resolved.model, resolved.base_model, resolved.lineage
+    provenance = Provenance(
+        model_id=model.id, model_name=model.name, base_model=base.name, base_digest=base.digest
+    )
+    adapter = None
+    if resolved.HasField("version"):
+        version = resolved.version
+        adapter = Adapter(version.checksum, locate(version.artifact_path))
+        provenance = Provenance(
+            model_id=model.id,
+            model_name=model.name,
+            base_model=base.name,
+            base_digest=base.digest,
+            version=version.version,
+            adapter_digest=version.checksum,
+            job_id=version.job_id,
+            dataset_digest=lineage.dataset.digest,
+            code_commit=lineage.training.code_commit,
+        )
+    return Target(
+        base=Base(
+            name=base.name,
+            digest=base.digest,
+            path=locate(base.artifact_path),
+            parameters=int(base.parameters),
+            size_bytes=int(base.size_bytes),
+        ),
+        adapter=adapter,
+        provenance=provenance,
+    )

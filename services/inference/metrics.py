@@ -1,0 +1,56 @@
+"""What Prometheus sees of serving; labels are ids and names of ours, never a caller's text."""
+
+from mlx_hub.internal.v1 import engine_pb2
+from prometheus_client import Counter, Gauge, Histogram
+
+from services.inference.domain import Answer
+
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_MODEL = ["model_id", "version"]
+
+EDGE_TTFT = Histogram(
+    "mlx_hub_inference_ttft_seconds",
+    "From a request's arrival at the service to its first text.",
+    _MODEL,
+    buckets=_SECONDS,
+)
+ENGINE_TTFT = Histogram(
+    "mlx_hub_inference_engine_ttft_seconds",
+    "From the engine's receipt of the tokens to the first token.",
+    _MODEL,
+    buckets=_SECONDS,
+)
+PROMPT_TOKENS = Counter("mlx_hub_inference_prompt_tokens", "Prompt tokens of answers.", _MODEL)
+TOKENS = Counter("mlx_hub_inference_generated_tokens", "Generated tokens of answers.", _MODEL)
+ANSWERS = Counter("mlx_hub_inference_answers", "Finished answers.", [*_MODEL, "finish_reason"])
+FAILURES = Counter(
+    "mlx_hub_inference_failures", "Requests that failed, by ErrorReason.", ["reason"]
+)
+WAITING = Gauge("mlx_hub_inference_waiting", "Requests in line for an engine.")
+RUNNING = Gauge("mlx_hub_inference_running", "Requests being served.")
+ENDS = Counter("mlx_hub_engine_ends", "Engines that ended unasked.", ["base_model"])
+ROWS = Gauge("mlx_hub_engine_rows", "Requests in the engine's batch.", ["base_model"])
+ACTIVE = Gauge("mlx_hub_engine_active_bytes", "Memory that MLX holds.", ["base_model"])
+PEAK = Gauge("mlx_hub_engine_peak_bytes", "The most that MLX held.", ["base_model"])
+
+
+def answered(answer: Answer) -> None:
+    """Count a finished answer."""
+    labels = (str(answer.provenance.model_id), str(answer.provenance.version))
+    EDGE_TTFT.labels(*labels).observe(answer.ttft_ms / 1000)
+    ENGINE_TTFT.labels(*labels).observe(answer.finished.ttft_ms / 1000)
+    PROMPT_TOKENS.labels(*labels).inc(answer.finished.prompt_tokens)
+    TOKENS.labels(*labels).inc(answer.finished.tokens)
+    ANSWERS.labels(*labels, answer.finished.reason).inc()
+
+
+def engine_told(base_model: str, stats: engine_pb2.EngineStats) -> None:
+    """Show what an engine says of itself."""
+    ROWS.labels(base_model).set(stats.running)
+    ACTIVE.labels(base_model).set(stats.active_bytes)
+    PEAK.labels(base_model).set(stats.peak_bytes)
+
+
+def ended(base_model: str) -> None:
+    """Count an engine that ended unasked."""
+    ENDS.labels(base_model).inc()

@@ -1,0 +1,25 @@
+"""What an operator may set for the inference service."""
+
+from pydantic import Field
+
+from services.chassis.settings import HubSettings
+
+
+class InferenceSettings(HubSettings):
+    """Bounds of the engines; the memory forecast is made of them."""
+
+    memory_budget_bytes: int = Field(default=0, ge=0)
+    """MLX_HUB_MEMORY_BUDGET_BYTES: for all engines together; 0 leaves max(12 GiB, a quarter)
+    of the machine to everything else, or a half where that is more than half."""
+    max_engines: int = Field(default=2, ge=1, le=64)
+    """MLX_HUB_MAX_ENGINES: base models resident at the same time."""
+    max_rows: int = Field(default=8, ge=1, le=256)
+    """MLX_HUB_MAX_ROWS: requests that one engine generates for at the same time."""
+    kv_tokens: int = Field(default=16384, ge=512, le=4_194_304)
+    """MLX_HUB_KV_TOKENS: rows × the longest row, in tokens; also the longest context served."""
+    queue_limit: int = Field(default=64, ge=0, le=100_000)
+    """MLX_HUB_QUEUE_LIMIT: requests that may wait for one engine; more are refused."""
+    adapter_slots: int = Field(default=16, ge=1, le=1024)
+    """MLX_HUB_ADAPTER_SLOTS: versions resident in one engine at the same time."""
+    engine_start_seconds: float = Field(default=300, gt=0, le=3600)
+    """MLX_HUB_ENGINE_START_SECONDS: how long loading a base model may take."""

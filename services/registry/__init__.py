@@ -1,0 +1,1 @@
+"""The registry: models, datasets and versions, and what each version was made from."""

@@ -1,0 +1,184 @@
+"""Published folders: put in place in one step, verified on every load, swept after a crash."""
+
+import errno
+import json
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from services.chassis.errors import DataLoss, Invalid
+from services.registry import files
+from services.registry.domain import StoredFile
+from services.runtime.folder import FileDigest, digest_of
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+KINDS = ("base", "versions", "datasets")
+
+
+def checksum_of(stored: Iterable[StoredFile]) -> str:
+    """Give one SHA-256 over files, independent of their order."""
+    return digest_of(tuple(FileDigest(f.name, f.size, f.sha256) for f in stored))
+
+
+class Artifacts:
+    """The files of STORAGE_ARCHIVE_PATH. Everything here blocks: call it in a thread."""
+
+    def __init__(self, active: Path, archive: Path) -> None:
+        """Know the two roots; `prepare` makes their folders."""
+        self.active = active
+        self.archive = archive
+        self._verified: dict[Path, tuple[int, int, str]] = {}
+        # What is being put in place must not be swept in the same moment.
+        self._sweeping = threading.Lock()
+
+    def prepare(self) -> None:
+        """Make the archive's folders."""
+        for kind in KINDS:
+            (self.archive / kind).mkdir(parents=True, exist_ok=True)
+        self.active.mkdir(parents=True, exist_ok=True)
+
+    def publish_version(
+        self, staged_path: str, stored: Collection[StoredFile], manifest: dict[str, Any]
+    ) -> str:
+        """Copy a staged adapter into the archive with its manifest.
+
+        The folder's name is the digest of all in it, the manifest included: two
+        jobs that train the very same weights keep a manifest each.
+        """
+        with self.fresh_folder("versions") as folder:
+            self._copy_staged(staged_path, stored, folder)
+            files.sync_folder(folder)
+            self._compare(folder, stored)
+            text = json.dumps(manifest, indent=2, sort_keys=True).encode()
+            files.write_synced(folder / MANIFEST, iter([text]))
+            files.sync_folder(folder)
+            everything = (*stored, files.hash_file(folder / MANIFEST))
+            return self.place(folder, "versions", checksum_of(everything), everything)
+
+    @contextmanager
+    def fresh_folder(self, kind: str) -> Iterator[Path]:
+        """Give a new folder beside the final place; whatever is left in it goes away."""
+        folder = self.archive / kind / f"{files.TEMPORARY}{uuid.uuid4().hex}"
+        try:
+            with files.full_disk_named(self.archive):
+                folder.mkdir(parents=True)
+                yield folder
+        finally:
+            files.remove(folder)
+
+    def place(self, folder: Path, kind: str, digest: str, stored: Iterable[StoredFile]) -> str:
+        """Rename a finished folder to its digest and give that place, relative to the archive.
+
+        One that is there already and whole is kept; a damaged one is replaced.
+        """
+        target = self.archive / kind / digest
+        name = f"{kind}/{digest}"
+        with self._sweeping:
+            try:
+                folder.rename(target)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                if self.damage(name, stored, hashed=True) is None:
+                    os.utime(target)  # young again: a sweep keeps it until its row is there
+                    return name
+                damaged = folder.with_name(f"{files.TEMPORARY}{uuid.uuid4().hex}")
+                target.rename(damaged)
+                folder.rename(target)
+                files.remove(damaged)
+            files.sync_folder(target.parent)
+        return name
+
+    def verify_version(self, artifact_path: str, stored: Collection[StoredFile]) -> None:
+        """Refuse a version whose files or manifest are not what was recorded."""
+        self.verify(artifact_path, stored)
+        try:
+            manifest = files.hash_file(self.archive / artifact_path / MANIFEST)
+        except OSError:
+            manifest = StoredFile(MANIFEST, 0, "")
+        if checksum_of((*stored, manifest)) != Path(artifact_path).name:
+            raise _corrupt(MANIFEST)
+
+    def verify(self, artifact_path: str, stored: Iterable[StoredFile]) -> None:
+        """Refuse files that are not what was recorded."""
+        if name := self.damage(artifact_path, stored, hashed=True):
+            raise _corrupt(name)
+
+    def damage(
+        self, artifact_path: str, stored: Iterable[StoredFile], *, hashed: bool
+    ) -> str | None:
+        """Name the first file that is missing or changed; without `hashed`, look at sizes only."""
+        folder = self.archive / artifact_path
+        for file in stored:
+            try:
+                seen = (folder / file.name).lstat()
+                good = seen.st_size == file.size
+                good = good and (not hashed or self._hash_holds(folder / file.name, file, seen))
+            except OSError:
+                good = False
+            if not good:
+                return file.name
+        return None
+
+    def _hash_holds(self, path: Path, file: StoredFile, seen: os.stat_result) -> bool:
+        """Compare hashes, reading the file only if its time is not the one known as good."""
+        mark = (seen.st_mtime_ns, seen.st_size, file.sha256)
+        if seen.st_mtime_ns == file.mtime_ns or self._verified.get(path) == mark:
+            return True
+        if files.hash_file(path).sha256 != file.sha256:
+            return False
+        self._verified[path] = mark
+        return True
+
+    def sweep(self, known: Collection[str], grace_s: float) -> list[str]:
+        """Remove what no row knows, once it is older than the grace period."""
+        oldest = time.time() - grace_s
+        removed = []
+        for kind in KINDS:
+            for entry in sorted((self.archive / kind).iterdir()):
+                name = f"{kind}/{entry.name}"
+                with self._sweeping:
+                    if name not in known and entry.lstat().st_mtime < oldest:
+                        files.remove(entry)
+                        removed.append(name)
+        return removed
+
+    def _copy_staged(self, staged: str, stored: Collection[StoredFile], target: Path) -> None:
+        try:
+            with files.folder_beneath(self.active, staged) as folder:
+                for file in stored:
+                    with files.file_in(folder, file.name) as source:
+                        files.write_synced(target / file.name, files.chunks_of(source))
+        except files.UnreadableError as error:
+            raise Invalid(
+                "INVALID_FIELD",
+                "staged_path must be a folder below STORAGE_ACTIVE_PATH that holds the listed "
+                "files, without links",
+                field="staged_path",
+            ) from error
+
+    def _compare(self, folder: Path, stored: Collection[StoredFile]) -> None:
+        for file in stored:
+            found = files.hash_file(folder / file.name)
+            if (found.size, found.sha256) != (file.size, file.sha256):
+                raise DataLoss(
+                    "ARTIFACT_CORRUPT",
+                    f"the staged file {file.name} is not the one that was hashed; publish again",
+                    metadata={"file": file.name},
+                )
+
+
+def _corrupt(name: str) -> DataLoss:
+    return DataLoss(
+        "ARTIFACT_CORRUPT",
+        f"the stored file {name} is missing or changed; restore it or make it again",
+        metadata={"file": name},
+    )

@@ -1,0 +1,176 @@
+"""RegistryService on the wire: unpack, call, pack."""
+
+from collections.abc import Mapping
+
+from mlx_hub.registry.v1 import dataset_pb2 as dataset_pb
+from mlx_hub.registry.v1 import lineage_pb2 as lineage_pb
+from mlx_hub.registry.v1 import model_pb2 as model_pb
+from mlx_hub.registry.v1 import publication_pb2 as publication_pb
+from mlx_hub.registry.v1 import registry_service_pb2 as pb
+from mlx_hub.registry.v1 import registry_service_pb2_grpc as pb_grpc
+from mlx_hub.registry.v1 import version_pb2 as version_pb
+
+from services.chassis import requests
+from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.requests import Context
+from services.registry import lineage, messages
+from services.registry.domain import MAX_ID, Page
+from services.registry.publisher import DatasetIntake, Publisher
+from services.registry.resolution import Resolver
+from services.registry.store.base_models import BaseModelStore
+from services.registry.store.datasets import DatasetStore
+from services.registry.store.models import ModelStore
+from services.registry.store.versions import VersionStore
+
+
+class RegistryServicer(pb_grpc.RegistryServiceServicer):
+    """Serves the registry; every rule lives below."""
+
+    def __init__(
+        self,
+        *,
+        models: ModelStore,
+        bases: BaseModelStore,
+        datasets: DatasetStore,
+        versions: VersionStore,
+        intake: DatasetIntake,
+        publisher: Publisher,
+        resolver: Resolver,
+    ) -> None:
+        """Take what does the work."""
+        self._models = models
+        self._bases = bases
+        self._datasets = datasets
+        self._versions = versions
+        self._intake = intake
+        self._publisher = publisher
+        self._resolver = resolver
+
+    async def CreateModel(self, request: pb.CreateModelRequest, context: Context) -> model_pb.Model:
+        """Register a model over an imported base model."""
+        identifier = requests.request_id(request, context)
+        new = messages.new_model(request, identifier, requests.body_digest(request))
+        model = await self._models.create(new)
+        await requests.created(context, f"/models/{model.id}")
+        return messages.to_model(model)
+
+    async def ListModels(
+        self, request: pb.ListModelsRequest, context: Context
+    ) -> pb.ListModelsResponse:
+        """List models by rising id."""
+        wanted = messages.model_filter(request)
+        key = {"list": "models", **wanted.as_map()}
+        after = _cursor(request.page_token, key, first=0)
+        page = await self._models.page(wanted, after, page_size(request.page_size))
+        return pb.ListModelsResponse(
+            models=[messages.to_model(model) for model in page.items],
+            next_page_token=_token(page, key, "id"),
+        )
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> model_pb.Model:
+        """Get one model."""
+        return messages.to_model(await self._models.get(request.model_id))
+
+    async def GetModelHistory(
+        self, request: pb.GetModelHistoryRequest, context: Context
+    ) -> pb.GetModelHistoryResponse:
+        """List a model's events, newest first."""
+        key = {"list": "history", "model_id": str(request.model_id)}
+        before = _cursor(request.page_token, key, first=MAX_ID)
+        size = page_size(request.page_size)
+        page = await self._models.history(request.model_id, before, size)
+        return pb.GetModelHistoryResponse(
+            events=[messages.to_event(event) for event in page.items],
+            next_page_token=_token(page, key, "id"),
+        )
+
+    async def ListModelVersions(
+        self, request: pb.ListModelVersionsRequest, context: Context
+    ) -> pb.ListModelVersionsResponse:
+        """List a model's versions, newest first."""
+        key = {"list": "versions", "model_id": str(request.model_id)}
+        before = _cursor(request.page_token, key, first=MAX_ID)
+        size = page_size(request.page_size)
+        page = await self._versions.page(request.model_id, before, size)
+        return pb.ListModelVersionsResponse(
+            versions=[messages.to_version(version) for version in page.items],
+            next_page_token=_token(page, key, "version"),
+        )
+
+    async def GetModelVersion(
+        self, request: pb.GetModelVersionRequest, context: Context
+    ) -> version_pb.ModelVersion:
+        """Get one version by number or alias."""
+        version, _ = await self._versions.find(request.model_id, request.version)
+        return messages.to_version(version)
+
+    async def GetLineage(
+        self, request: pb.GetLineageRequest, context: Context
+    ) -> lineage_pb.Lineage:
+        """Trace a version to what it was made from."""
+        version, recorded = await self._versions.find(request.model_id, request.version)
+        return messages.to_lineage(lineage.of_version(recorded, version))
+
+    async def CreateDataset(
+        self, request: pb.CreateDatasetRequest, context: Context
+    ) -> dataset_pb.Dataset:
+        """Register a JSONL file under the dataset root."""
+        identifier = requests.request_id(request, context)
+        new = messages.new_dataset(request, identifier, requests.body_digest(request))
+        dataset = await self._intake.create(new)
+        await requests.created(context, f"/datasets/{dataset.id}")
+        return messages.to_dataset(dataset)
+
+    async def ListDatasets(
+        self, request: pb.ListDatasetsRequest, context: Context
+    ) -> pb.ListDatasetsResponse:
+        """List datasets by rising id."""
+        key = {"list": "datasets", "name_prefix": request.name_prefix}
+        after = _cursor(request.page_token, key, first=0)
+        page = await self._datasets.page(request.name_prefix, after, page_size(request.page_size))
+        return pb.ListDatasetsResponse(
+            datasets=[messages.to_dataset(dataset) for dataset in page.items],
+            next_page_token=_token(page, key, "id"),
+        )
+
+    async def GetDataset(
+        self, request: pb.GetDatasetRequest, context: Context
+    ) -> dataset_pb.Dataset:
+        """Get one dataset."""
+        return messages.to_dataset(await self._datasets.get(request.dataset_id))
+
+    async def ListBaseModels(
+        self, request: pb.ListBaseModelsRequest, context: Context
+    ) -> pb.ListBaseModelsResponse:
+        """List imported base models by rising id."""
+        key = {"list": "base_models"}
+        after = _cursor(request.page_token, key, first=0)
+        page = await self._bases.page(after, page_size(request.page_size))
+        return pb.ListBaseModelsResponse(
+            base_models=[messages.to_base_model(base) for base in page.items],
+            next_page_token=_token(page, key, "id"),
+        )
+
+    async def ResolveModel(
+        self, request: publication_pb.ResolveModelRequest, context: Context
+    ) -> publication_pb.ResolvedModel:
+        """Tell where a model's verified files lie."""
+        resolved = await self._resolver.resolve(request.model_id, request.version)
+        return messages.to_resolved(resolved)
+
+    async def PublishVersion(
+        self, request: publication_pb.PublishVersionRequest, context: Context
+    ) -> version_pb.ModelVersion:
+        """Publish a finished job's adapter as the model's next version."""
+        return messages.to_version(await self._publisher.publish(messages.publication(request)))
+
+
+def _cursor(token: str, key: Mapping[str, str], *, first: int) -> int:
+    """Give the sort key that a page continues after."""
+    decoded = decode_token(token, key, [int])
+    return int(decoded[0]) if decoded else first
+
+
+def _token[T](page: Page[T], key: Mapping[str, str], attribute: str) -> str:
+    """Give the next page's token, or nothing on the last page."""
+    return encode_token([getattr(page.items[-1], attribute)], key) if page.more else ""

@@ -1,0 +1,24 @@
+"""What the registry's operator may choose, beyond what every service knows."""
+
+from pydantic import Field
+
+from services.chassis.settings import HubSettings
+
+
+class RegistrySettings(HubSettings):
+    """The registry's own settings, each with its bounds."""
+
+    database_url: str = Field(
+        validation_alias="DATABASE_URL", pattern=r"^postgres(ql)?(\+psycopg)?://"
+    )
+    """DATABASE_URL: the registry can't be without one."""
+    dataset_max_bytes: int = Field(default=4 * 2**30, ge=1, le=2**50)
+    """MLX_HUB_DATASET_MAX_BYTES: of one dataset's file."""
+    dataset_max_rows: int = Field(default=10_000_000, ge=1, le=2**31 - 1)
+    """MLX_HUB_DATASET_MAX_ROWS: of one dataset."""
+    dataset_max_line_bytes: int = Field(default=4 * 2**20, ge=2, le=2**30)
+    """MLX_HUB_DATASET_MAX_LINE_BYTES: of one row."""
+    orphan_grace_seconds: float = Field(default=3600, ge=0, le=30 * 86400)
+    """MLX_HUB_ORPHAN_GRACE_SECONDS: how long a file may wait for its row before a start sweeps."""
+    mlflow_idle_seconds: float = Field(default=60, ge=1, le=86400)
+    """MLX_HUB_MLFLOW_IDLE_SECONDS: how long the mirror's process stays without work."""

@@ -1,0 +1,1 @@
+"""All SQL of the registry, a module for each noun. Every method is one transaction."""

@@ -1,0 +1,98 @@
+"""Datasets by name, id and hash."""
+
+import re
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.registry.domain import (
+    Dataset,
+    DatasetFile,
+    DatasetSchema,
+    NewDataset,
+    Page,
+    dataset_not_found,
+)
+from services.registry.store.session import Sessions, name_taken, page_of, repeated
+from services.registry.tables import DatasetRow
+
+
+class DatasetStore:
+    """Registers datasets whose files are in the archive."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        """Know the database."""
+        self._sessions = sessions
+
+    async def known(self, new: NewDataset) -> Dataset | None:
+        """Give what the same request made before; refuse a taken name before any file is read."""
+        async with self._sessions() as session:
+            dataset_id = await repeated(session, DatasetRow, new.request_id, new.request_digest)
+            if dataset_id is not None:
+                return await _one(session, dataset_id)
+            query = select(DatasetRow.id).where(DatasetRow.name == new.name)
+            if await session.scalar(query) is not None:
+                raise name_taken(new.name)
+        return None
+
+    async def create(self, new: NewDataset, file: DatasetFile) -> Dataset:
+        """Register a dataset, or give the one that the same request made before."""
+        values = {
+            "name": new.name,
+            "path": new.path,
+            "checksum": file.checksum,
+            "schema": file.schema.value,
+            "rows": file.rows,
+            "size_bytes": file.size_bytes,
+            "request_id": new.request_id or None,
+            "request_digest": new.request_digest if new.request_id else None,
+        }
+        statement = insert(DatasetRow).values(values).on_conflict_do_nothing()
+        async with self._sessions.begin() as session:
+            dataset_id = await session.scalar(statement.returning(DatasetRow.id))
+            if dataset_id is None:
+                dataset_id = await repeated(session, DatasetRow, new.request_id, new.request_digest)
+            if dataset_id is None:
+                raise name_taken(new.name)
+            return await _one(session, dataset_id)
+
+    async def get(self, dataset_id: int) -> Dataset:
+        """Give one dataset."""
+        async with self._sessions() as session:
+            return await _one(session, dataset_id)
+
+    async def page(self, name_prefix: str, after: int, size: int) -> Page[Dataset]:
+        """List datasets by rising id."""
+        query = select(DatasetRow).where(DatasetRow.id > after).order_by(DatasetRow.id)
+        if name_prefix:
+            literal = re.sub(r"([\\%_])", r"\\\1", name_prefix)
+            query = query.where(DatasetRow.name.like(f"{literal}%"))
+        async with self._sessions() as session:
+            page = await page_of(session, query, size)
+        return Page(tuple(_dataset(*row) for row in page.items), page.more)
+
+    async def checksums(self) -> set[str]:
+        """List the files that rows know."""
+        async with self._sessions() as session:
+            return set(await session.scalars(select(DatasetRow.checksum)))
+
+
+async def _one(session: AsyncSession, dataset_id: int) -> Dataset:
+    row = await session.get(DatasetRow, dataset_id)
+    if row is None:
+        raise dataset_not_found(dataset_id)
+    return _dataset(row)
+
+
+def _dataset(row: DatasetRow) -> Dataset:
+    return Dataset(
+        id=row.id,
+        name=row.name,
+        path=row.path,
+        checksum=row.checksum,
+        schema=DatasetSchema(row.schema),
+        rows=row.rows,
+        size_bytes=row.size_bytes,
+        created_at=row.created_at,
+    )

@@ -1,0 +1,152 @@
+"""Models and what happened to them."""
+
+import re
+from typing import Any
+
+from sqlalchemy import Select, and_, exists, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.chassis.errors import NotFound
+from services.registry.domain import (
+    Event,
+    EventType,
+    MlflowSync,
+    Model,
+    ModelFilter,
+    NewModel,
+    Page,
+    model_not_found,
+)
+from services.registry.store.session import Sessions, name_taken, page_of, repeated
+from services.registry.store.versions import ALIASES, version_from
+from services.registry.tables import BaseModelRow, EventRow, ModelRow, OutboxRow, VersionRow
+
+
+class ModelStore:
+    """Registers models and lists them."""
+
+    def __init__(self, sessions: Sessions, *, mirrored: bool) -> None:
+        """Know the database, and whether anybody delivers its outbox to MLflow."""
+        self._sessions = sessions
+        self._mirrored = mirrored
+
+    async def create(self, new: NewModel) -> Model:
+        """Register a model, or give the one that the same request made before."""
+        async with self._sessions.begin() as session:
+            asked = (ModelRow, new.request_id, new.request_digest)
+            model_id = await repeated(session, *asked)
+            if model_id is None:
+                model_id = await self._insert(session, new)
+            if model_id is None:  # somebody else took the name or the request id
+                model_id = await repeated(session, *asked)
+            if model_id is None:
+                raise name_taken(new.name)
+            return await self._one(session, model_id)
+
+    async def get(self, model_id: int) -> Model:
+        """Give one model."""
+        async with self._sessions() as session:
+            return await self._one(session, model_id)
+
+    async def page(self, wanted: ModelFilter, after: int, size: int) -> Page[Model]:
+        """List models by rising id."""
+        query = self._query().where(ModelRow.id > after).order_by(ModelRow.id)
+        if wanted.name_prefix:
+            # Written out, since an ESCAPE clause would keep Postgres from the index.
+            literal = re.sub(r"([\\%_])", r"\\\1", wanted.name_prefix)
+            query = query.where(ModelRow.name.like(f"{literal}%"))
+        if wanted.task_type:
+            query = query.where(ModelRow.task_type == wanted.task_type)
+        if wanted.tag:
+            key, value = wanted.tag_parts()
+            tags: Any = ModelRow.tags
+            query = query.where(tags.has_key(key) if value is None else tags.contains({key: value}))
+        async with self._sessions() as session:
+            page = await page_of(session, query, size)
+        return Page(tuple(self._model(*row) for row in page.items), page.more)
+
+    async def history(self, model_id: int, before: int, size: int) -> Page[Event]:
+        """List a model's events, newest first."""
+        of_version = and_(
+            VersionRow.model_id == EventRow.model_id, VersionRow.version == EventRow.version
+        )
+        query = (
+            select(EventRow, VersionRow, ALIASES)
+            .outerjoin(VersionRow, of_version)
+            .where(EventRow.model_id == model_id, EventRow.id < before)
+            .order_by(EventRow.id.desc())
+        )
+        async with self._sessions() as session:
+            await self._one(session, model_id)
+            page = await page_of(session, query, size)
+        return Page(tuple(_event(*row) for row in page.items), page.more)
+
+    async def _insert(self, session: AsyncSession, new: NewModel) -> int | None:
+        of_base = select(BaseModelRow.id).where(BaseModelRow.name == new.base_model)
+        base_id = await session.scalar(of_base)
+        if base_id is None:
+            raise NotFound(
+                "BASE_MODEL_NOT_FOUND",
+                f"no base model {new.base_model!r} is imported; "
+                "import it with `mlx-hub models import` or use another",
+                metadata={"base_model": new.base_model},
+            )
+        values = {
+            "name": new.name,
+            "task_type": new.task_type,
+            "description": new.description,
+            "base_model_id": base_id,
+            "tags": dict(new.tags),
+            "request_id": new.request_id or None,
+            "request_digest": new.request_digest if new.request_id else None,
+        }
+        statement = insert(ModelRow).values(values).on_conflict_do_nothing()
+        model_id = await session.scalar(statement.returning(ModelRow.id))
+        if model_id is not None:
+            details = {"base_model": new.base_model}
+            session.add(EventRow(model_id=model_id, type=EventType.CREATED.value, details=details))
+            session.add(OutboxRow(model_id=model_id))
+            await session.flush()
+        return model_id
+
+    async def _one(self, session: AsyncSession, model_id: int) -> Model:
+        query = self._query().where(ModelRow.id == model_id)
+        row = (await session.execute(query)).one_or_none()
+        if row is None:
+            raise model_not_found(model_id)
+        return self._model(*row)
+
+    def _query(self) -> Select[ModelRow, str, bool]:
+        waiting = exists().where(
+            OutboxRow.model_id == ModelRow.id, OutboxRow.delivered_at.is_(None)
+        )
+        return select(ModelRow, BaseModelRow.name, waiting).join(
+            BaseModelRow, BaseModelRow.id == ModelRow.base_model_id
+        )
+
+    def _model(self, row: ModelRow, base_model: str, waiting: bool) -> Model:
+        sync = MlflowSync.PENDING if waiting else MlflowSync.SYNCED
+        return Model(
+            id=row.id,
+            name=row.name,
+            task_type=row.task_type,
+            description=row.description,
+            base_model=base_model,
+            tags=row.tags,
+            mlflow_experiment_id=row.mlflow_experiment_id,
+            mlflow_sync=sync if self._mirrored else MlflowSync.DISABLED,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+
+
+def _event(row: EventRow, version: VersionRow | None, aliases: list[str] | None) -> Event:
+    return Event(
+        id=row.id,
+        type=EventType(row.type),
+        version=row.version,
+        details=row.details,
+        created_at=row.created_at,
+        current=version_from(version, aliases) if version else None,
+    )

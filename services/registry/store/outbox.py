@@ -1,0 +1,88 @@
+"""The outbox: what MLflow has still to hear, claimed one by one under a lease."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Select, func, select, update
+
+from services.registry import lineage as lineages
+from services.registry.domain import Model, Version
+from services.registry.lineage import Lineage
+from services.registry.store.models import ModelStore
+from services.registry.store.session import Sessions
+from services.registry.store.versions import ALIASES, version_from
+from services.registry.tables import ModelRow, OutboxRow, VersionRow
+
+_BACKOFF = timedelta(seconds=2)
+_DOUBLINGS = 7  # at most about four minutes
+MAX_ERROR = 500
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One fact to deliver: a model, or a version of it."""
+
+    id: int
+    model: Model
+    version: Version | None
+    lineage: Lineage | None
+
+
+class Outbox:
+    """A queue in which nothing is lost: a claim that is not confirmed comes back."""
+
+    def __init__(self, sessions: Sessions, models: ModelStore) -> None:
+        """Know the database."""
+        self._sessions = sessions
+        self._models = models
+
+    async def due(self) -> bool:
+        """Tell whether something waits to be delivered now."""
+        async with self._sessions() as session:
+            return await session.scalar(select(_due().exists())) or False
+
+    async def claim(self, lease: timedelta) -> Delivery | None:
+        """Take the oldest due entry; it is due again when the lease ends."""
+        head = _due().order_by(OutboxRow.id).limit(1).with_for_update(skip_locked=True)
+        take = (
+            update(OutboxRow)
+            .where(OutboxRow.id == head.scalar_subquery())
+            .values(next_attempt_at=func.now() + lease, attempts=OutboxRow.attempts + 1)
+            .returning(OutboxRow.id, OutboxRow.model_id, OutboxRow.version_id)
+        )
+        async with self._sessions.begin() as session:
+            taken = (await session.execute(take)).one_or_none()
+            if taken is None:
+                return None
+            query = select(VersionRow, ALIASES).where(VersionRow.id == taken.version_id)
+            row = (await session.execute(query)).one_or_none()
+        return Delivery(
+            id=taken.id,
+            model=await self._models.get(taken.model_id),
+            version=version_from(*row) if row else None,
+            lineage=lineages.from_json(row[0].lineage) if row else None,
+        )
+
+    async def confirm(self, delivery: Delivery, experiment_id: str) -> None:
+        """Mark an entry as delivered and remember the model's experiment."""
+        done = update(OutboxRow).where(OutboxRow.id == delivery.id)
+        named = update(ModelRow).where(ModelRow.id == delivery.model.id)
+        async with self._sessions.begin() as session:
+            await session.execute(done.values(delivered_at=func.now(), last_error=""))
+            await session.execute(named.values(mlflow_experiment_id=experiment_id))
+
+    async def postpone(self, delivery: Delivery, error: str) -> None:
+        """Try again later, each time after a longer pause."""
+        doublings = func.least(OutboxRow.attempts - 1, _DOUBLINGS)
+        pause = _BACKOFF * func.power(2, doublings)
+        later = {"next_attempt_at": func.now() + pause, "last_error": error[:MAX_ERROR]}
+        async with self._sessions.begin() as session:
+            await session.execute(
+                update(OutboxRow).where(OutboxRow.id == delivery.id).values(later)
+            )
+
+
+def _due() -> Select[int]:
+    return select(OutboxRow.id).where(
+        OutboxRow.delivered_at.is_(None), OutboxRow.next_attempt_at <= func.now()
+    )

@@ -1,0 +1,64 @@
+"""What the stores share: sessions, keyset pages, and retries that are told from reuses."""
+
+import re
+
+from sqlalchemy import Row, Select, exc, select
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+from services.chassis.errors import AlreadyExists, HubError, Invalid
+from services.registry.domain import Page
+from services.registry.tables import DatasetRow, ModelRow
+
+type Sessions = async_sessionmaker[AsyncSession]
+
+
+def sessions(engine: AsyncEngine) -> Sessions:
+    """Make the sessions of all stores; rows stay readable after the commit."""
+    return async_sessionmaker(engine, expire_on_commit=False)
+
+
+async def page_of[*T](session: AsyncSession, query: Select[*T], size: int) -> Page[Row[*T]]:
+    """Read one row more than asked for, to know whether more follows."""
+    rows = (await session.execute(query.limit(size + 1))).all()
+    return Page(tuple(rows[:size]), len(rows) > size)
+
+
+async def repeated(
+    session: AsyncSession, table: type[ModelRow | DatasetRow], request_id: str, digest: str
+) -> int | None:
+    """Give the row that this very request made before, or None.
+
+    Raises AlreadyExists when the request id came with another body.
+    """
+    if not request_id:
+        return None
+    found = (
+        await session.execute(
+            select(table.id, table.request_digest).where(table.request_id == request_id)
+        )
+    ).one_or_none()
+    if found is None:
+        return None
+    if found.request_digest != digest:
+        raise AlreadyExists(
+            "REQUEST_ID_REUSED",
+            "the request id was used with another body; use a new one",
+            metadata={"request_id": request_id},
+        )
+    return int(found.id)
+
+
+def name_taken(name: str) -> AlreadyExists:
+    """Build the error for a name that somebody has."""
+    return AlreadyExists(
+        "NAME_TAKEN", f"the name {name!r} is taken; choose another", metadata={"name": name}
+    )
+
+
+def translate(error: Exception) -> HubError | None:
+    """Name the one character that the contract allows in a text and Postgres can't store."""
+    if isinstance(error, exc.DataError) and re.search(r"NUL|\\u0000", str(error.orig)):
+        return Invalid(
+            "INVALID_FIELD", "a text holds a NUL character; leave it out", field="request"
+        )
+    return None

@@ -1,0 +1,234 @@
+"""Versions: published under a lock on their model, named by number or alias, quarantined."""
+
+from typing import Any
+
+from sqlalchemy import Select, exc, func, select, update
+from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.chassis.errors import Invalid
+from services.registry import lineage as lineages
+from services.registry.domain import (
+    LATEST,
+    EventType,
+    Page,
+    Version,
+    VersionStatus,
+    model_not_found,
+    version_not_found,
+    version_number,
+)
+from services.registry.lineage import Lineage, Publication
+from services.registry.store.session import Sessions, page_of
+from services.registry.tables import (
+    AliasRow,
+    EventRow,
+    ModelRow,
+    OutboxRow,
+    VersionRow,
+)
+
+ALIASES = (
+    select(func.array_agg(aggregate_order_by(AliasRow.alias, AliasRow.alias)))
+    .where(AliasRow.version_id == VersionRow.id)
+    .correlate(VersionRow)
+    .scalar_subquery()
+)
+type Found = tuple[Version, Lineage]
+
+
+class VersionStore:
+    """Adds versions and finds them."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        """Know the database."""
+        self._sessions = sessions
+
+    async def page(self, model_id: int, before: int, size: int) -> Page[Version]:
+        """List a model's versions, newest first."""
+        query = _query().where(VersionRow.model_id == model_id, VersionRow.version < before)
+        async with self._sessions() as session:
+            await _require_model(session, model_id)
+            page = await page_of(session, query.order_by(VersionRow.version.desc()), size)
+        return Page(tuple(version_from(*row) for row in page.items), page.more)
+
+    async def find(self, model_id: int, reference: str) -> Found:
+        """Give a version by number or alias, with its lineage."""
+        async with self._sessions() as session:
+            await _require_model(session, model_id)
+            found = await _find(session, model_id, reference)
+        if found is None:
+            raise version_not_found(model_id, reference)
+        return found
+
+    async def latest(self, model_id: int) -> Found | None:
+        """Give the version that `latest` names, or None before the first."""
+        async with self._sessions() as session:
+            return await _find(session, model_id, LATEST)
+
+    async def of_job(self, job_id: int, model_id: int) -> Version | None:
+        """Give the version that a job published; refuse a job of another model."""
+        async with self._sessions() as session:
+            return await _of_job(session, job_id, model_id)
+
+    async def add(self, publication: Publication, lineage: Lineage, artifact_path: str) -> Version:
+        """Commit a published version; the same job again gives the same one."""
+        job_id = publication.training.job_id
+        try:
+            async with self._sessions.begin() as session:
+                await _require_model(session, publication.model_id, lock=True)
+                if (known := await _of_job(session, job_id, publication.model_id)) is not None:
+                    return known
+                version = await _insert(session, publication, lineage, artifact_path)
+                await _announce(session, version)
+                return await _one(session, version.id)
+        except exc.IntegrityError as error:
+            name = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
+            if name not in ("fk_versions_job_id", "uq_versions_job_id"):
+                raise
+            raise _wrong_job(job_id) from error
+
+    async def live(self) -> list[tuple[Version, Lineage]]:
+        """List every version that should have files."""
+        query = _query().where(VersionRow.status != VersionStatus.FAILED.value)
+        async with self._sessions() as session:
+            rows = (await session.execute(query.order_by(VersionRow.id))).all()
+        return [(version_from(*row), lineages.from_json(row[0].lineage)) for row in rows]
+
+    async def artifact_paths(self) -> set[str]:
+        """List the folders that rows know, those of failed versions included."""
+        async with self._sessions() as session:
+            return set(await session.scalars(select(VersionRow.artifact_path)))
+
+    async def quarantine(self, version: Version, file: str) -> None:
+        """Mark a version whose files are lost, and say so in the model's history."""
+        change = (
+            update(VersionRow)
+            .where(VersionRow.id == version.id, VersionRow.status != VersionStatus.FAILED.value)
+            .values(status=VersionStatus.FAILED.value)
+            .returning(VersionRow.id)
+        )
+        async with self._sessions.begin() as session:
+            await _require_model(session, version.model_id, lock=True)
+            if await session.scalar(change) is None:
+                return
+            details = {"file": file, "checksum": version.checksum}
+            _record(session, version.model_id, EventType.QUARANTINED, version.version, details)
+            await _touch(session, version.model_id)
+
+
+def version_from(row: VersionRow, aliases: list[str] | None) -> Version:
+    """Build a version from its row."""
+    return Version(
+        id=row.id,
+        model_id=row.model_id,
+        version=row.version,
+        status=VersionStatus(row.status),
+        metrics=row.metrics,
+        artifact_path=row.artifact_path,
+        checksum=row.checksum,
+        size_bytes=row.size_bytes,
+        job_id=row.job_id,
+        aliases=tuple(aliases or ()),
+        created_at=row.created_at,
+    )
+
+
+def _query() -> Select[VersionRow, Any]:
+    return select(VersionRow, ALIASES)
+
+
+async def _require_model(session: AsyncSession, model_id: int, *, lock: bool = False) -> None:
+    """Refuse an unknown model; with `lock`, make its other writers wait."""
+    query = select(ModelRow.id).where(ModelRow.id == model_id)
+    if lock:
+        query = query.with_for_update(key_share=True)
+    if await session.scalar(query) is None:
+        raise model_not_found(model_id)
+
+
+async def _find(session: AsyncSession, model_id: int, reference: str) -> Found | None:
+    query = _query().where(VersionRow.model_id == model_id)
+    if (number := version_number(reference)) is not None:
+        query = query.where(VersionRow.version == number)
+    else:
+        of_alias = AliasRow.version_id == VersionRow.id
+        query = query.join(AliasRow, of_alias).where(AliasRow.alias == reference)
+    row = (await session.execute(query)).one_or_none()
+    return (version_from(*row), lineages.from_json(row[0].lineage)) if row else None
+
+
+async def _of_job(session: AsyncSession, job_id: int, model_id: int) -> Version | None:
+    row = (await session.execute(_query().where(VersionRow.job_id == job_id))).one_or_none()
+    if row is not None and row[0].model_id != model_id:
+        raise _wrong_job(job_id)
+    return version_from(*row) if row else None
+
+
+def _wrong_job(job_id: int) -> Invalid:
+    return Invalid(
+        "INVALID_FIELD",
+        f"job {job_id} does not exist, or made a version of another model",
+        field="training.job_id",
+    )
+
+
+async def _one(session: AsyncSession, version_id: int) -> Version:
+    return version_from(*(await session.execute(_query().where(VersionRow.id == version_id))).one())
+
+
+async def _insert(
+    session: AsyncSession, publication: Publication, lineage: Lineage, artifact_path: str
+) -> VersionRow:
+    of_model = VersionRow.model_id == publication.model_id
+    newest = await session.scalar(select(func.max(VersionRow.version)).where(of_model))
+    base = select(ModelRow.base_model_id).where(ModelRow.id == publication.model_id)
+    row = VersionRow(
+        model_id=publication.model_id,
+        version=(newest or 0) + 1,
+        status=VersionStatus.READY.value,
+        job_id=publication.training.job_id,
+        attempt=publication.training.attempt,
+        dataset_id=publication.dataset_id,
+        base_model_id=base.scalar_subquery(),
+        metrics=dict(publication.metrics),
+        artifact_path=artifact_path,
+        checksum=lineage.adapter_digest,
+        size_bytes=sum(file.size for file in publication.files),
+        lineage=lineages.to_json(lineage),
+    )
+    session.add(row)
+    await session.flush()
+    return row
+
+
+async def _announce(session: AsyncSession, row: VersionRow) -> None:
+    """Write all that follows from a new version: alias, history, outbox."""
+    alias = insert(AliasRow).values(model_id=row.model_id, alias=LATEST, version_id=row.id)
+    await session.execute(
+        alias.on_conflict_do_update(
+            index_elements=[AliasRow.model_id, AliasRow.alias],
+            set_={"version_id": row.id, "updated_at": func.now()},
+        )
+    )
+    details = {
+        "job_id": str(row.job_id),
+        "attempt": str(row.attempt),
+        "checksum": row.checksum,
+        "dataset_id": str(row.dataset_id),
+    }
+    _record(session, row.model_id, EventType.TRAINED, row.version, details)
+    session.add(OutboxRow(model_id=row.model_id, version_id=row.id))
+    await session.flush()
+    await _touch(session, row.model_id)
+
+
+def _record(
+    session: AsyncSession, model_id: int, kind: EventType, version: int, details: dict[str, str]
+) -> None:
+    session.add(EventRow(model_id=model_id, type=kind.value, version=version, details=details))
+
+
+async def _touch(session: AsyncSession, model_id: int) -> None:
+    change = update(ModelRow).where(ModelRow.id == model_id).values(updated_at=func.now())
+    await session.execute(change)

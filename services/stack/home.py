@@ -1,0 +1,148 @@
+"""The home folder: whose it is right now, where the stack listens, what a killed stack left."""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from services.stack.errors import StackError
+from services.stack.settings import StackSettings
+
+
+class Home:
+    """The folder that one stack at a time may use."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.logs = path / "logs"
+        self.run = path / "run"
+        self._lock = self.run / "lock"
+        self._ports = self.run / "ports.json"
+        self._children = self.run / "children.json"
+
+    @contextlib.contextmanager
+    def claim(self) -> Iterator[None]:
+        """Hold the home alone; the operating system frees it however this process ends."""
+        # Root hands Postgres to another user, who has to pass through here.
+        self.path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+        self.run.mkdir(mode=0o700, exist_ok=True)
+        with self._lock.open("a+") as lock:
+            if not _lock(lock):
+                raise StackError(
+                    f"A stack already runs on {self.path} (process {self._holder()}). "
+                    "`mlx-hub down` stops it; another MLX_HUB_HOME runs beside it."
+                )
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            self.end_leftovers()
+            yield
+            lock.truncate(0)
+
+    def holder(self) -> int | None:
+        """Give the process id of the stack that runs here."""
+        try:
+            with self._lock.open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return None
+        except BlockingIOError:
+            return self._holder()
+        return None
+
+    def _holder(self) -> int | None:
+        text = self._lock.read_text()
+        return int(text) if text.isdecimal() else None
+
+    def write_ports(self, ports: Mapping[str, int | str]) -> None:
+        """Tell clients where the stack listens, all at once."""
+        self._write(self._ports, ports)
+
+    def ports(self) -> dict[str, Any] | None:
+        """Give what the running stack wrote, or None while none serves."""
+        if self.holder() is None:
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            found: dict[str, Any] = json.loads(self._ports.read_text())
+            return found
+        return None
+
+    def forget_ports(self) -> None:
+        """Say that nothing listens any more."""
+        self._ports.unlink(missing_ok=True)
+
+    def record_children(self, pids: list[int]) -> None:
+        """Remember the running children, for the case that this process is killed."""
+        born = {}
+        for pid in pids:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                born[str(pid)] = psutil.Process(pid).create_time()
+        self._write(self._children, born)
+
+    def end_leftovers(self) -> None:
+        """Kill the children of a killed stack, where the system didn't (Linux does)."""
+        with contextlib.suppress(FileNotFoundError):
+            for pid, born in json.loads(self._children.read_text()).items():
+                with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                    if psutil.Process(int(pid)).create_time() == born:
+                        os.killpg(int(pid), signal.SIGKILL)
+            self._children.unlink()
+        self.forget_ports()
+
+    def _write(self, path: Path, value: Mapping[str, Any]) -> None:
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(value, indent=2) + "\n")
+        fresh.replace(path)
+
+
+def _lock(file: IO[str]) -> bool:
+    """Take the lock; whoever only looks at it holds it for a moment."""
+    for _ in range(5):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.05)
+    return False
+
+
+def stop_holder(home: Home, grace: float) -> bool:
+    """Stop the stack that runs on a home; give False when there is none."""
+    pid = home.holder()
+    if pid is None:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + grace
+    while home.holder() == pid and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if home.holder() == pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.5)
+        with home.claim():
+            raise StackError(f"The stack (process {pid}) did not stop in {grace:g} s; killed it.")
+    return True
+
+
+def check_space(settings: StackSettings) -> None:
+    """Refuse to start on a full volume: Postgres and half-written files would suffer first."""
+    for folder in (settings.home, settings.storage_active_path, settings.storage_archive_path):
+        place = folder
+        while not place.exists():
+            place = place.parent
+        free = shutil.disk_usage(place).free
+        if free < settings.min_free_bytes:
+            raise StackError(
+                f"Only {free / 2**20:.0f} MiB are free on the volume of {folder}; the hub needs "
+                f"{settings.min_free_bytes / 2**20:.0f} MiB (MLX_HUB_MIN_FREE_BYTES). "
+                "Free some space, or choose another volume by MLX_HUB_HOME."
+            )

@@ -1,0 +1,35 @@
+"""Whether a part of the stack answers."""
+
+import http.client
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from services.chassis.system import HOST, peers
+from services.stack.settings import StackSettings
+
+
+def service_serves(settings: StackSettings, name: str) -> bool:
+    """Ask a service's own health by its full name."""
+    peer = next(peer for peer in peers(settings) if peer.name == name)
+    with grpc.insecure_channel(f"{HOST}:{peer.port}") as channel:
+        request = health_pb2.HealthCheckRequest(service=peer.service)
+        try:
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            reply = stub.Check(request, timeout=1)
+        except grpc.RpcError:
+            return False
+    return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def gateway_serves(settings: StackSettings) -> bool:
+    """Ask the gateway for the health of everything."""
+    connection = http.client.HTTPConnection(settings.host, settings.port, timeout=5)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

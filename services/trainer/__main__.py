@@ -1,0 +1,98 @@
+"""The trainer's process: builds its objects by hand and serves."""
+
+import asyncio
+import sys
+from datetime import timedelta
+
+from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as pb_grpc
+
+from migrations import HEAD
+from services.chassis import database
+from services.chassis.channels import connect
+from services.chassis.server import HubServer, prepare, serve
+from services.chassis.settings import load
+from services.trainer.attempt import Attempt
+from services.trainer.domain import TrainingJob
+from services.trainer.progress import Watch
+from services.trainer.queue import Bell, JobQueue
+from services.trainer.registry import Registry
+from services.trainer.servicer import TrainerServicer
+from services.trainer.settings import TrainerSettings
+from services.trainer.store import JobStore
+from services.trainer.supervisor import Supervisor
+from services.trainer.workspace import Workspace
+
+ROLE = "mlx_hub_trainer"
+
+
+class Trainer:
+    """Every object of the process, tied together."""
+
+    def __init__(self, settings: TrainerSettings) -> None:
+        """Build all; nothing is opened yet."""
+        self.settings = settings
+        self.engine = database.create_engine(settings.database_url, ROLE)
+        self.channel = connect(settings.registry_port)
+        self.store = JobStore(self.engine)
+        self.queue = JobQueue(self.engine, timedelta(seconds=settings.lease_seconds))
+        self.bell = Bell(self.engine, settings.poll_seconds)
+        self.registry = Registry(self.channel, settings.storage_archive_path)
+        self.workspace = Workspace(settings.storage_active_path, settings.home / "logs")
+        self.server = HubServer("trainer", settings, database.translate)
+        self.watch = Watch(self.store, self.bell, self.server.errors.translate)
+        self.supervisor = Supervisor(
+            queue=self.queue,
+            store=self.store,
+            bell=self.bell,
+            workspace=self.workspace,
+            attempts=self._attempt,
+            node=settings.node,
+        )
+        servicer = TrainerServicer(self.store, self.queue, self.registry, self.watch)
+        pb_grpc.add_TrainerServiceServicer_to_server(servicer, self.server.grpc)
+        self._listening: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Refuse a wrong revision, then take up work."""
+        await database.check_revision(self.engine, HEAD)
+        self._listening = asyncio.create_task(self.bell.listen())
+        await self.supervisor.start()
+
+    async def close(self) -> None:
+        """Leave no task and no connection behind."""
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
+        await self.channel.close()
+        await self.engine.dispose()
+
+    def _attempt(self, job: TrainingJob) -> Attempt:
+        return Attempt(
+            job,
+            queue=self.queue,
+            bell=self.bell,
+            registry=self.registry,
+            workspace=self.workspace,
+            stop_seconds=self.settings.worker_stop_seconds,
+        )
+
+
+async def run(settings: TrainerSettings) -> int:
+    """Serve until told to stop; give the exit code."""
+    trainer = Trainer(settings)
+    stops = [trainer.watch.close, trainer.supervisor.stop]
+    try:
+        return await serve(trainer.server, on_start=[trainer.start], on_stop=stops)
+    finally:
+        await trainer.close()
+
+
+def main() -> int:
+    """Read the settings and serve."""
+    settings = load(TrainerSettings)
+    prepare("trainer", settings)
+    return asyncio.run(run(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,296 @@
+"""A training job's life as pure functions: every change of state is decided here, none stored."""
+
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from services.chassis.errors import Aborted, FailedPrecondition
+
+
+class JobStatus(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+# The whole law; Postgres mirrors it with CHECKs.
+LEGAL: dict[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.CANCELLED}),
+    JobStatus.RUNNING: frozenset(
+        {JobStatus.QUEUED, JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED}
+    ),
+    JobStatus.COMPLETED: frozenset(),
+    JobStatus.FAILED: frozenset(),
+    JobStatus.CANCELLED: frozenset(),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides the trained weights, besides the base model and the data."""
+
+    lora_rank: int = 8
+    learning_rate: float = 1e-4
+    epochs: int = 1
+    batch_size: int = 4
+    seed: int = 0
+    lora_scale: float = 20.0
+    lora_dropout: float = 0.0
+    lora_layers: int = 0
+    max_seq_length: int = 512
+    mask_prompt: bool = True
+    validation_fraction: float = 0.1
+    checkpoint_every_steps: int = 20
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is; the last attempt's word."""
+
+    step: int = 0
+    total_steps: int = 0
+    epoch: int = 0
+    loss: float = 0.0
+    val_loss: float | None = None
+    tokens_per_second: float = 0.0
+    peak_memory_bytes: float = 0.0
+
+    def after(self, event: "Event") -> "Progress":
+        """Fold in what the worker reported."""
+        match event:
+            case Step():
+                told = asdict(event)
+                del told["learning_rate"]
+                return replace(self, **told)
+            case Validation():
+                return replace(self, val_loss=event.val_loss)
+        return self
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for when a job is created."""
+
+    model_id: int
+    dataset_id: int
+    recipe: Recipe = Recipe()
+    max_attempts: int = 3
+
+
+@dataclass(frozen=True)
+class Token:
+    """Who may write: the attempt is the fence, the owner tells two trainers apart."""
+
+    job_id: int
+    attempt: int
+    owner: str
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One job; its methods give the job after a change, or raise when the change is illegal."""
+
+    id: int
+    status: JobStatus
+    model_id: int
+    dataset_id: int
+    recipe: Recipe
+    max_attempts: int
+    created_at: datetime
+    attempt: int = 0
+    failed_attempts: int = 0
+    progress: Progress = Progress()
+    node: str | None = None
+    lease_owner: str | None = None
+    lease_expires_at: datetime | None = None
+    heartbeat_at: datetime | None = None
+    cancel_requested_at: datetime | None = None
+    publishing_at: datetime | None = None
+    error_reason: str | None = None
+    error_message: str | None = None
+    version_id: int | None = None
+    version: int | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def token(self) -> Token:
+        """Give the right to write that the claim of this attempt conferred."""
+        return Token(self.id, self.attempt, self.lease_owner or "")
+
+    @property
+    def terminal(self) -> bool:
+        """Tell whether nothing can happen to it any more."""
+        return not LEGAL[self.status]
+
+    def check(self, token: Token) -> None:
+        """Raise STALE_ATTEMPT unless the token is the newest claim's."""
+        if self.status is not JobStatus.RUNNING or self.token != token:
+            raise Aborted(
+                "STALE_ATTEMPT",
+                f"attempt {token.attempt} no longer holds job {self.id}",
+                metadata={"job_id": str(self.id), "attempt": str(token.attempt)},
+            )
+
+    def claim(self, now: datetime, owner: str, node: str, lease: timedelta) -> "TrainingJob":
+        """Start the next attempt."""
+        return replace(
+            self._to(JobStatus.RUNNING),
+            attempt=self.attempt + 1,
+            node=node,
+            lease_owner=owner,
+            lease_expires_at=now + lease,
+            heartbeat_at=now,
+            started_at=self.started_at or now,
+        )
+
+    def beat(self, now: datetime, lease: timedelta) -> "TrainingJob":
+        """Extend the lease."""
+        return replace(self, heartbeat_at=now, lease_expires_at=now + lease)
+
+    def advance(self, progress: Progress) -> "TrainingJob":
+        """Take the worker's word on how far it is."""
+        return replace(self, progress=progress)
+
+    def request_cancel(self, now: datetime) -> "TrainingJob":
+        """Cancel at once while queued; ask the worker while it runs."""
+        if self.publishing_at is not None or self.terminal:
+            raise self._wrong_state("can't be cancelled any more")
+        asked = replace(self, cancel_requested_at=self.cancel_requested_at or now)
+        if self.status is JobStatus.QUEUED:
+            return asked._finish(JobStatus.CANCELLED, now)
+        return asked
+
+    def cancelled(self, now: datetime) -> "TrainingJob":
+        """End a running job whose worker has stopped because it was asked to."""
+        if self.cancel_requested_at is None:
+            raise self._wrong_state("was not asked to cancel")
+        return self._finish(JobStatus.CANCELLED, now)
+
+    def publish(self, now: datetime) -> "TrainingJob":
+        """Pass the point from which the job can't be cancelled."""
+        if self.status is not JobStatus.RUNNING or self.cancel_requested_at is not None:
+            raise self._wrong_state("can't be published")
+        return replace(self, publishing_at=self.publishing_at or now)
+
+    def complete(self, now: datetime, version_id: int, version: int) -> "TrainingJob":
+        """End with a published version."""
+        if self.publishing_at is None:
+            raise self._wrong_state("was not published")
+        done = self._finish(JobStatus.COMPLETED, now)
+        return replace(done, version_id=version_id, version=version)
+
+    def fail(self, now: datetime, reason: str, message: str) -> "TrainingJob":
+        """End without a version, for a reason that trying again can't change."""
+        failed = self._finish(JobStatus.FAILED, now)
+        return replace(failed, error_reason=reason, error_message=message)
+
+    def hand_back(self, now: datetime) -> "TrainingJob":
+        """Return to the queue without having failed; a job asked to cancel ends instead."""
+        if self.cancel_requested_at is not None:
+            return self._finish(JobStatus.CANCELLED, now)
+        return replace(self._to(JobStatus.QUEUED), **_NO_LEASE)
+
+    def lose(self, now: datetime, message: str) -> "TrainingJob":
+        """Spend a failed attempt: back to the queue, or failed after the last one."""
+        spent = replace(self, failed_attempts=self.failed_attempts + 1)
+        if spent.cancel_requested_at is None and spent.failed_attempts >= spent.max_attempts:
+            attempts = f"{spent.failed_attempts} of {spent.max_attempts} attempts failed"
+            return spent.fail(now, "INTERNAL", f"{attempts}; the last one: {message}")
+        return spent.hand_back(now)
+
+    def _finish(self, status: JobStatus, now: datetime) -> "TrainingJob":
+        return replace(self._to(status), finished_at=now, **_NO_LEASE)
+
+    def _to(self, status: JobStatus) -> "TrainingJob":
+        if status not in LEGAL[self.status]:
+            raise self._wrong_state(f"can't become {status}")
+        return replace(self, status=status)
+
+    def _wrong_state(self, what: str) -> FailedPrecondition:
+        state = "publishing" if not self.terminal and self.publishing_at else str(self.status)
+        return FailedPrecondition(
+            "JOB_STATE",
+            f"job {self.id} is {state} and {what}",
+            metadata={"job_id": str(self.id), "status": state},
+        )
+
+
+_NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step was done."""
+
+    step: int
+    total_steps: int
+    epoch: int
+    loss: float
+    learning_rate: float
+    tokens_per_second: float
+    peak_memory_bytes: float
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The held-out rows were scored."""
+
+    step: int
+    val_loss: float
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A later attempt can resume from here."""
+
+    step: int
+
+
+type Event = TrainingJob | Step | Validation | Checkpoint
+
+_KINDS: dict[str, type[Step | Validation | Checkpoint]] = {
+    "step": Step,
+    "validation": Validation,
+    "checkpoint": Checkpoint,
+}
+
+
+@dataclass(frozen=True)
+class StoredEvent:
+    """An event in a job's log; `sequence` rises by one, across attempts."""
+
+    sequence: int
+    attempt: int
+    created_at: datetime
+    event: Event
+
+
+def encode(event: Event) -> tuple[str, dict[str, Any]]:
+    """Give an event's kind and its JSON payload."""
+    if isinstance(event, TrainingJob):
+        return "job", {k: _plain(v) for k, v in asdict(event).items()}
+    return next(kind for kind, cls in _KINDS.items() if isinstance(event, cls)), asdict(event)
+
+
+def decode(kind: str, payload: dict[str, Any]) -> Event:
+    """Give the event that `encode` wrote."""
+    if kind != "job":
+        return _KINDS[kind](**payload)
+    values = {f.name: payload[f.name] for f in fields(TrainingJob)}
+    for name, value in values.items():
+        if name.endswith("_at") and value is not None:
+            values[name] = datetime.fromisoformat(value)
+    values["status"] = JobStatus(values["status"])
+    values["recipe"] = Recipe(**values["recipe"])
+    values["progress"] = Progress(**values["progress"])
+    return TrainingJob(**values)
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value

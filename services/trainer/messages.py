@@ -1,0 +1,177 @@
+"""Between the contract's messages and the domain: paired pure functions."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from mlx_hub.registry.v1 import dataset_pb2
+from mlx_hub.trainer.v1 import trainer_service_pb2 as service_pb
+from mlx_hub.trainer.v1 import training_event_pb2 as event_pb
+from mlx_hub.trainer.v1 import training_job_pb2 as pb
+
+from services.chassis.errors import HubError, Invalid
+from services.chassis.status import to_status
+from services.trainer.domain import (
+    Checkpoint,
+    JobStatus,
+    Order,
+    Progress,
+    Recipe,
+    Step,
+    StoredEvent,
+    TrainingJob,
+    Validation,
+)
+
+RECIPE_FIELDS = tuple(Recipe.__dataclass_fields__)
+
+
+def order_from_proto(
+    request: service_pb.CreateTrainingJobRequest, schema: dataset_pb2.DatasetSchema.ValueType
+) -> Order:
+    """Fill the defaults in; text rows have no prompt, so asking to mask it is refused."""
+    given = _values(request)
+    is_text = schema == dataset_pb2.DATASET_SCHEMA_TEXT
+    if is_text and given.get("mask_prompt"):
+        raise Invalid(
+            "INVALID_FIELD",
+            "the dataset's text rows have no prompt to mask; leave mask_prompt out",
+            field="mask_prompt",
+        )
+    recipe = {"mask_prompt": not is_text, **{n: given[n] for n in RECIPE_FIELDS if n in given}}
+    attempts = {"max_attempts": request.max_attempts} if request.HasField("max_attempts") else {}
+    return Order(request.model_id, request.dataset_id, Recipe(**recipe), **attempts)
+
+
+def filters(request: service_pb.ListTrainingJobsRequest) -> dict[str, str]:
+    """Give what a page token belongs to."""
+    return {"model_id": str(request.model_id), "status": str(request.status)}
+
+
+def recipe_from_proto(job: pb.TrainingJob) -> Recipe:
+    """Read the recipe off a job."""
+    values = _values(job)
+    return Recipe(**{name: values[name] for name in RECIPE_FIELDS})
+
+
+def parameters(job: pb.TrainingJob) -> dict[str, str]:
+    """Give every parameter of a job as text, by its field's name, defaults included."""
+    values = _values(job)
+    return {name: _text(values[name]) for name in (*RECIPE_FIELDS, "max_attempts")}
+
+
+def job_to_proto(job: TrainingJob) -> pb.TrainingJob:
+    """Render a job."""
+    message = pb.TrainingJob(
+        id=job.id,
+        status=_STATUS[job.status],
+        model_id=job.model_id,
+        dataset_id=job.dataset_id,
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        progress=_progress(job.progress),
+        version_id=job.version_id or 0,
+        version=job.version or 0,
+        created_at=timestamp(job.created_at),
+        **{name: getattr(job.recipe, name) for name in RECIPE_FIELDS},
+    )
+    if job.status is JobStatus.FAILED:
+        message.error.reason = job.error_reason or ""
+        message.error.message = job.error_message or ""
+    for name in ("started_at", "finished_at"):
+        if (moment := getattr(job, name)) is not None:
+            getattr(message, name).FromDatetime(moment)
+    return message
+
+
+def status_from_proto(status: int) -> JobStatus | None:
+    """Read a filter's status; unspecified is none."""
+    return _FROM_STATUS.get(status)
+
+
+def step_to_proto(step: Step) -> event_pb.TrainingStep:
+    """Render a step."""
+    return event_pb.TrainingStep(**vars(step))
+
+
+def step_from_proto(message: event_pb.TrainingStep) -> Step:
+    """Read a step."""
+    return Step(**{name: getattr(message, name) for name in Step.__dataclass_fields__})
+
+
+def validation_to_proto(validation: Validation) -> event_pb.ValidationResult:
+    """Render a validation."""
+    return event_pb.ValidationResult(step=validation.step, val_loss=validation.val_loss)
+
+
+def validation_from_proto(message: event_pb.ValidationResult) -> Validation:
+    """Read a validation."""
+    return Validation(step=message.step, val_loss=message.val_loss)
+
+
+def checkpoint_to_proto(checkpoint: Checkpoint) -> event_pb.CheckpointSaved:
+    """Render a checkpoint."""
+    return event_pb.CheckpointSaved(step=checkpoint.step)
+
+
+def checkpoint_from_proto(message: event_pb.CheckpointSaved) -> Checkpoint:
+    """Read a checkpoint."""
+    return Checkpoint(step=message.step)
+
+
+def frame(item: StoredEvent | HubError) -> event_pb.TrainingEvent:
+    """Render one frame of a watch; an error is the last."""
+    if isinstance(item, HubError):
+        return event_pb.TrainingEvent(error=to_status(item))
+    return event_to_proto(item)
+
+
+def event_to_proto(stored: StoredEvent) -> event_pb.TrainingEvent:
+    """Render an event of a job's log as a frame."""
+    message = event_pb.TrainingEvent(
+        sequence=stored.sequence, attempt=stored.attempt, created_at=timestamp(stored.created_at)
+    )
+    match stored.event:
+        case TrainingJob() as job:
+            message.job.CopyFrom(job_to_proto(job))
+        case Step() as step:
+            message.step.CopyFrom(step_to_proto(step))
+        case Validation() as validation:
+            message.validation.CopyFrom(validation_to_proto(validation))
+        case Checkpoint() as checkpoint:
+            message.checkpoint.CopyFrom(checkpoint_to_proto(checkpoint))
+    return message
+
+
+_STATUS = {
+    JobStatus.QUEUED: pb.JOB_STATUS_QUEUED,
+    JobStatus.RUNNING: pb.JOB_STATUS_RUNNING,
+    JobStatus.COMPLETED: pb.JOB_STATUS_COMPLETED,
+    JobStatus.FAILED: pb.JOB_STATUS_FAILED,
+    JobStatus.CANCELLED: pb.JOB_STATUS_CANCELLED,
+}
+_FROM_STATUS: dict[int, JobStatus] = {number: status for status, number in _STATUS.items()}
+
+
+def _progress(progress: Progress) -> pb.TrainingProgress:
+    return pb.TrainingProgress(**vars(progress))
+
+
+def timestamp(moment: datetime) -> Timestamp:
+    """Render a time."""
+    message = Timestamp()
+    message.FromDatetime(moment.astimezone(UTC))
+    return message
+
+
+def _values(message: Message) -> dict[str, Any]:
+    """Give a message's fields, floats as the shortest that they were written as."""
+    return MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

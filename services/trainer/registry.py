@@ -1,0 +1,83 @@
+"""What the trainer asks of the registry: what to train on, and to publish what came of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from mlx_hub.registry.v1 import (
+    dataset_pb2,
+    publication_pb2,
+    registry_service_pb2,
+    registry_service_pb2_grpc,
+    version_pb2,
+)
+
+from services.chassis.errors import DataLoss
+from services.chassis.status import from_rpc_error
+
+CALL_SECONDS = 10.0
+# The registry hashes and copies the files before it answers.
+PUBLISH_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The files a job trains on."""
+
+    base_path: Path
+    base_digest: str
+    dataset_path: Path
+    dataset_digest: str
+
+
+class Registry:
+    """The registry's stub, with its errors as ours."""
+
+    def __init__(self, channel: grpc.aio.Channel, archive: Path) -> None:
+        """Take the way to the registry and the folder its paths are relative to."""
+        self._stub = registry_service_pb2_grpc.RegistryServiceStub(channel)
+        self._archive = archive.resolve()
+
+    async def check(self, model_id: int, dataset_id: int) -> dataset_pb2.Dataset:
+        """Give the dataset; raise if it or the model does not exist."""
+        try:
+            await self._stub.GetModel(
+                registry_service_pb2.GetModelRequest(model_id=model_id), timeout=CALL_SECONDS
+            )
+            return await self._dataset(dataset_id)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, "registry") from error
+
+    async def inputs(self, model_id: int, dataset_id: int) -> Inputs:
+        """Find a job's files; the registry has verified them."""
+        request = publication_pb2.ResolveModelRequest(model_id=model_id, version="base")
+        try:
+            base = (await self._stub.ResolveModel(request, timeout=CALL_SECONDS)).base_model
+            dataset = await self._dataset(dataset_id)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, "registry") from error
+        return Inputs(
+            base_path=self._locate(base.artifact_path),
+            base_digest=base.digest,
+            dataset_path=self._locate(f"datasets/{dataset.checksum}.jsonl"),
+            dataset_digest=dataset.checksum,
+        )
+
+    async def publish(
+        self, request: publication_pb2.PublishVersionRequest
+    ) -> version_pb2.ModelVersion:
+        """Publish a finished job's adapter; the same job again gives the same version."""
+        try:
+            return await self._stub.PublishVersion(request, timeout=PUBLISH_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, "registry") from error
+
+    async def _dataset(self, dataset_id: int) -> dataset_pb2.Dataset:
+        request = registry_service_pb2.GetDatasetRequest(dataset_id=dataset_id)
+        return await self._stub.GetDataset(request, timeout=CALL_SECONDS)
+
+    def _locate(self, stored: str) -> Path:
+        path = (self._archive / stored).resolve()
+        if not path.is_relative_to(self._archive):
+            raise DataLoss("ARTIFACT_CORRUPT", "a stored path leaves the archive")
+        return path

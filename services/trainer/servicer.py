@@ -1,0 +1,74 @@
+"""TrainerService: unpack, call, pack."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
+from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as pb_grpc
+from mlx_hub.trainer.v1 import training_event_pb2, training_job_pb2
+
+from services.chassis import paging
+from services.chassis.requests import Context, body_digest, created, request_id
+from services.trainer import messages
+from services.trainer.progress import Watch
+from services.trainer.queue import JobQueue
+from services.trainer.registry import Registry
+from services.trainer.store import JobStore
+
+
+class TrainerServicer(pb_grpc.TrainerServiceServicer):
+    """Speaks for the queue; the supervisor works on it."""
+
+    def __init__(self, store: JobStore, queue: JobQueue, registry: Registry, watch: Watch) -> None:
+        """Take what the methods call."""
+        self._store = store
+        self._queue = queue
+        self._registry = registry
+        self._watch = watch
+
+    async def CreateTrainingJob(
+        self, request: pb.CreateTrainingJobRequest, context: Context
+    ) -> training_job_pb2.TrainingJob:
+        """Queue a job over a model and a dataset that exist."""
+        key, digest = request_id(request, context), body_digest(request)
+        job = await self._store.find_request(key, digest)
+        if job is None:
+            dataset = await self._registry.check(request.model_id, request.dataset_id)
+            order = messages.order_from_proto(request, dataset.schema)
+            job = await self._store.create(order, key, digest)
+        await created(context, f"/training/jobs/{job.id}")
+        return messages.job_to_proto(job)
+
+    async def ListTrainingJobs(
+        self, request: pb.ListTrainingJobsRequest, context: Context
+    ) -> pb.ListTrainingJobsResponse:
+        """Page through jobs, newest first."""
+        size, filters = paging.page_size(request.page_size), messages.filters(request)
+        key = paging.decode_token(request.page_token, filters, [int])
+        status = messages.status_from_proto(request.status)
+        before = int(key[0]) if key else None
+        jobs = await self._store.list(size + 1, before, request.model_id, status)
+        token = paging.encode_token([jobs[size - 1].id], filters) if len(jobs) > size else ""
+        listed = [messages.job_to_proto(job) for job in jobs[:size]]
+        return pb.ListTrainingJobsResponse(jobs=listed, next_page_token=token)
+
+    async def GetTrainingJob(
+        self, request: pb.GetTrainingJobRequest, context: Context
+    ) -> training_job_pb2.TrainingJob:
+        """Give one job."""
+        return messages.job_to_proto(await self._store.get(request.job_id))
+
+    async def CancelTrainingJob(
+        self, request: pb.CancelTrainingJobRequest, context: Context
+    ) -> training_job_pb2.TrainingJob:
+        """Cancel a job that has not begun to publish."""
+        return messages.job_to_proto(await self._queue.cancel(request.job_id))
+
+    async def WatchTrainingJob(
+        self, request: pb.WatchTrainingJobRequest, context: Context
+    ) -> AsyncIterator[training_event_pb2.TrainingEvent]:
+        """Stream a job's events."""
+        after = request.after_sequence if request.HasField("after_sequence") else None
+        async with aclosing(self._watch.frames(request.job_id, after)) as frames:
+            async for frame in frames:
+                yield messages.frame(frame)

@@ -1,0 +1,24 @@
+"""What an operator may set for the trainer."""
+
+import platform
+
+from pydantic import Field
+
+from services.chassis.settings import HubSettings
+
+
+class TrainerSettings(HubSettings):
+    """The trainer's own settings, each with its bounds."""
+
+    database_url: str = Field(
+        validation_alias="DATABASE_URL", pattern=r"^postgres(ql)?(\+psycopg)?://"
+    )
+    """DATABASE_URL: the trainer can't be without one."""
+    node: str = Field(default_factory=platform.node, min_length=1, max_length=200)
+    """MLX_HUB_NODE: one job at a time runs on each node; default the host's name."""
+    lease_seconds: float = Field(default=30, ge=1, le=3600)
+    """MLX_HUB_LEASE_SECONDS: how long a job stays with a trainer that has gone silent."""
+    poll_seconds: float = Field(default=2, ge=0.05, le=60)
+    """MLX_HUB_POLL_SECONDS: how often to look at the queue when no notification arrives."""
+    worker_stop_seconds: float = Field(default=15, ge=0, le=600)
+    """MLX_HUB_WORKER_STOP_SECONDS: for the running step and its checkpoint at shutdown."""

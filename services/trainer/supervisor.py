@@ -1,0 +1,109 @@
+"""Takes jobs off the queue, one at a time, for as long as the service runs."""
+
+import asyncio
+import logging
+import os
+import uuid
+from collections.abc import Callable
+
+from services.chassis.errors import HubError
+from services.trainer import metrics
+from services.trainer.attempt import Attempt
+from services.trainer.domain import TrainingJob
+from services.trainer.queue import Bell, JobQueue
+from services.trainer.store import JobStore
+from services.trainer.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+type MakeAttempt = Callable[[TrainingJob], Attempt]
+
+
+class Supervisor:
+    """Claims the head of the queue, runs its attempt, and cleans up behind it."""
+
+    def __init__(
+        self,
+        *,
+        queue: JobQueue,
+        store: JobStore,
+        bell: Bell,
+        workspace: Workspace,
+        attempts: MakeAttempt,
+        node: str,
+    ) -> None:
+        """Take the parts; `attempts` makes the attempt at a claimed job."""
+        self._queue = queue
+        self._store = store
+        self._bell = bell
+        self._workspace = workspace
+        self._attempts = attempts
+        self._node = node
+        self._owner = f"{node}:{os.getpid()}:{uuid.uuid4()}"
+        self._attempt: Attempt | None = None
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to work."""
+        self._task = asyncio.create_task(self._work())
+
+    async def stop(self) -> None:
+        """Hand the running job back with its checkpoint, and claim no other."""
+        self._stopping = True
+        self._bell.ring()
+        if self._attempt is not None:
+            self._attempt.interrupt()
+        if self._task is not None:
+            await self._task
+
+    async def _work(self) -> None:
+        swept = False
+        while not self._stopping:
+            ticket = self._bell.ticket(changes_only=True)
+            try:
+                swept = swept or await self._sweep()
+                job = await self._queue.claim(self._owner, self._node)
+            except HubError as error:
+                log.warning("the queue can't be read: %s", error)
+                job = None
+            if job is None:
+                await self._bell.wait(ticket)
+            elif await self._run(job):
+                swept = False
+
+    async def _run(self, job: TrainingJob) -> bool:
+        """Run one attempt; tell whether the job has ended."""
+        log.info("job %d, attempt %d begins", job.id, job.attempt)
+        self._attempt = self._attempts(job)
+        metrics.RUNNING.set(1)
+        ended = None
+        try:
+            if self._stopping:
+                self._attempt.interrupt()
+            ended = await self._attempt.run()
+        except Exception:
+            log.exception("job %d, attempt %d", job.id, job.attempt)
+            await self._give_up(job)
+        finally:
+            self._attempt = None
+            metrics.RUNNING.set(0)
+        if ended is None:
+            return False
+        log.info("job %d is %s", ended.id, ended.status)
+        if ended.terminal:
+            metrics.ended(ended.status)
+        return ended.terminal
+
+    async def _give_up(self, job: TrainingJob) -> None:
+        """Spend the attempt that a fault of ours ended; if even that fails, the lease does it."""
+        try:
+            await self._queue.lose(job.token, "a fault in the trainer; its log has more")
+        except HubError as error:
+            log.warning("job %d stays until its lease runs out: %s", job.id, error)
+
+    async def _sweep(self) -> bool:
+        """Remove files that no job needs any more."""
+        statuses = await self._store.statuses(self._workspace.job_ids())
+        await asyncio.to_thread(self._workspace.sweep, statuses)
+        return True

@@ -1,0 +1,108 @@
+"""From rows to tokens with a loss mask, through the base model's own tokenizer and template."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jinja2 import TemplateError
+
+from services.trainer.worker.data import Example, Row
+from services.trainer.worker.failures import name_lines, untrainable
+
+_MASK_HINT = "set mask_prompt to false, or split the conversation into rows of one answer each"
+
+
+class Encoder:
+    """Encodes chat, completion and text rows as mlx-lm does, but masks every turn that asks.
+
+    Chat and completion rows go through the chat template; with `mask_prompt` only what the
+    assistant says is trained, in all of its turns, with the token that ends each. Without a chat
+    template a completion follows its prompt directly.
+    """
+
+    def __init__(self, tokenizer: Any, *, mask_prompt: bool, max_length: int) -> None:
+        self._tokenizer = tokenizer
+        # A tokenizer's file may ask for padding and truncation of its own.
+        self._backend = tokenizer.backend_tokenizer
+        self._backend.no_padding()
+        self._backend.no_truncation()
+        self._mask_prompt = mask_prompt
+        self._max_length = max_length
+
+    def encode_all(self, rows: Sequence[Row], poll: Callable[[], None]) -> list[Example]:
+        """Encode rows; refuse those that could teach nothing, naming their lines."""
+        examples: list[Example] = []
+        for row in rows:
+            examples.append(self._encode(row))
+            poll()
+        # The first token of a row is never predicted.
+        empty = [e.line for e in examples if not e.trained[1:].any()]
+        if empty:
+            raise untrainable(
+                f"{name_lines(empty)} of the dataset: no token to train on within "
+                f"{self._max_length} tokens; raise max_seq_length or remove the rows"
+            )
+        return examples
+
+    def _encode(self, row: Row) -> Example:
+        try:
+            tokens, trained = self._tokens(row.content)
+        except (TemplateError, KeyError, TypeError, ValueError) as error:
+            detail = " ".join(str(error).split())[:200]
+            raise untrainable(f"{name_lines([row.line])} of the dataset: {detail}") from error
+        cut = slice(0, self._max_length)
+        return Example(row.line, np.array(tokens[cut], np.int32), np.array(trained[cut], np.bool_))
+
+    def _tokens(self, row: dict[str, Any]) -> tuple[list[int], list[bool]]:
+        if "messages" in row:
+            if not self._tokenizer.has_chat_template:
+                raise ValueError("the base model has no chat template, so it can't train on chats")
+            return self._chat(row["messages"], row.get("tools"))
+        if "text" in row:
+            return self._plain("", row["text"])
+        if not self._tokenizer.has_chat_template:
+            return self._plain(row["prompt"], row["completion"])
+        turns = [("user", row["prompt"]), ("assistant", row["completion"])]
+        return self._chat([{"role": r, "content": c} for r, c in turns], row.get("tools"))
+
+    def _plain(self, prompt: str, text: str) -> tuple[list[int], list[bool]]:
+        """Encode text after an untrained prompt, with the tokenizer's own start and an end."""
+        before = list(self._tokenizer.encode(prompt)) if prompt else []
+        after = list(self._tokenizer.encode(text, add_special_tokens=not before))
+        if after[-1:] != [self._tokenizer.eos_token_id]:
+            after.append(self._tokenizer.eos_token_id)
+        masked = [not self._mask_prompt] * len(before)
+        return before + after, masked + [True] * len(after)
+
+    def _chat(self, messages: list[Any], tools: Any) -> tuple[list[int], list[bool]]:
+        text = self._render(messages, tools)
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        if not self._mask_prompt:
+            return encoding.ids, [True] * len(encoding.ids)
+        spans = self._answers(messages, tools, text)
+        trained = [any(a <= start < b for a, b in spans) for start, _ in encoding.offsets]
+        return encoding.ids, trained
+
+    def _answers(self, messages: list[Any], tools: Any, text: str) -> list[tuple[int, int]]:
+        """Find where each assistant turn lies in the rendered text, its end marker included."""
+        spans = []
+        for n, message in enumerate(messages):
+            if message["role"] == "assistant":
+                before = self._render(messages[:n], tools, add_generation_prompt=True)
+                after = self._render(messages[: n + 1], tools)
+                if not text.startswith(after) or not after.startswith(before):
+                    raise ValueError(f"the chat template rewrites earlier turns; {_MASK_HINT}")
+                spans.append((len(before), len(after)))
+        return spans
+
+    def _render(
+        self, messages: list[Any], tools: Any, *, add_generation_prompt: bool = False
+    ) -> str:
+        return str(
+            self._tokenizer.apply_chat_template(
+                messages,
+                tools=tools,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+            )
+        )

@@ -1,0 +1,104 @@
+"""One training run: load, split, train from the newest checkpoint, export."""
+
+import hashlib
+import json
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx_hub.internal.v1 import worker_pb2 as pb
+from mlx_hub.registry.v1 import lineage_pb2
+
+from services.runtime.blas import BlasReport
+from services.runtime.folder import FolderError, inspect_model_folder
+from services.runtime.model import load_base
+from services.trainer import messages
+from services.trainer.domain import Checkpoint, Recipe
+from services.trainer.worker.adapters import export
+from services.trainer.worker.checkpoint import Checkpoints
+from services.trainer.worker.data import read_rows, split
+from services.trainer.worker.encoding import Encoder
+from services.trainer.worker.failures import Stopped, TrainingFailed, untrainable
+from services.trainer.worker.link import Link
+from services.trainer.worker.loop import Trainer
+
+# Changes when this code can't go on exactly from a checkpoint of the code before.
+FORMAT = 1
+
+
+def run(link: Link, command: pb.TrainCommand, blas: BlasReport) -> pb.WorkerFinished:
+    """Do the job; raises Stopped or TrainingFailed when it ends early."""
+    trainer, rows = _prepare(link, command)
+    fingerprint = _fingerprint(trainer.recipe, command)
+    checkpoints = Checkpoints(Path(command.checkpoint_path), fingerprint)
+    checkpoints.restore(trainer)
+    link.started(
+        pb.WorkerStarted(
+            total_steps=trainer.total_steps,
+            resumed_from_step=trainer.state.step,
+            train_rows=rows[0],
+            valid_rows=rows[1],
+            environment=_environment(blas),
+        )
+    )
+    try:
+        trainer.run(link, lambda: checkpoints.save(trainer))
+    except Stopped:
+        if link.saves_checkpoint:
+            checkpoints.save(trainer)
+            link.checkpoint(Checkpoint(trainer.state.step))
+        raise
+    files = export(trainer, Path(command.output_path), command.base_digest)
+    listed = (
+        lineage_pb2.ArtifactFile(name=f.name, size_bytes=f.size, sha256=f.sha256) for f in files
+    )
+    return pb.WorkerFinished(files=listed, metrics=trainer.state.metrics())
+
+
+def _prepare(link: Link, command: pb.TrainCommand) -> tuple[Trainer, tuple[int, int]]:
+    """Load the model and the data; give the trainer and how many rows each side has."""
+    recipe = messages.recipe_from_proto(command.job)
+    model, tokenizer = _load_base(Path(command.base_path), command.base_digest)
+    link.poll(0)
+    rows = read_rows(Path(command.dataset_path), command.dataset_digest)
+    sides = split(rows, recipe.seed, recipe.validation_fraction)
+    if not sides[0]:
+        raise untrainable("no row is left to train on; set validation_fraction to 0")
+    encoder = Encoder(tokenizer, mask_prompt=recipe.mask_prompt, max_length=recipe.max_seq_length)
+    train, valid = (encoder.encode_all(side, lambda: link.poll(0)) for side in sides)
+    return Trainer(model, recipe, train, valid), (len(train), len(valid))
+
+
+def _load_base(path: Path, digest: str) -> tuple[Any, Any]:
+    """Load the base model, if it still is the one that was imported."""
+    try:
+        found = inspect_model_folder(path).digest
+        model, tokenizer, _ = load_base(path)
+    except FolderError as error:
+        raise TrainingFailed("ARTIFACT_CORRUPT", f"the stored base model: {error}") from error
+    if found != digest:
+        raise TrainingFailed(
+            "ARTIFACT_CORRUPT",
+            "the stored base model no longer has the recorded hash; import it again",
+        )
+    return model, tokenizer
+
+
+def _fingerprint(recipe: Recipe, command: pb.TrainCommand) -> str:
+    """Hash everything that a checkpoint depends on."""
+    parts = [FORMAT, asdict(recipe), command.base_digest, command.dataset_digest]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _environment(blas: BlasReport) -> dict[str, str]:
+    return {
+        "mlx": version("mlx"),
+        "mlx-lm": version("mlx-lm"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": str(mx.default_device()),
+        "blas": "openblas" if blas.redirected else "stock",
+    }

@@ -1,0 +1,84 @@
+"""The three stub servers, on a thread of their own so that tests may block."""
+
+import asyncio
+import threading
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pool
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from mlx_hub.inference.v1 import inference_service_pb2_grpc as inference
+from mlx_hub.openai.v1 import openai_service_pb2_grpc as openai
+from mlx_hub.registry.v1 import registry_service_pb2_grpc as registry
+from mlx_hub.system.v1 import system_service_pb2_grpc as system
+from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as trainer
+
+from gateway.contract import services
+from services.chassis.interceptors.errors import Errors
+from tests.gateway.stubs import Recorder, Registry, System, Trainer
+from tests.gateway.stubs_inference import Inference, OpenAI
+
+NAMES = ("registry", "trainer", "inference")
+
+
+class Backend:
+    """Starts and stops the stubs; `recorders` hold what each server was called with."""
+
+    def __init__(self) -> None:
+        self.ports: dict[str, int] = {}
+        self.recorders = {name: Recorder(name) for name in NAMES}
+        self.systems = {name: System(name) for name in NAMES}
+        self.inference = Inference()
+        self._servers: dict[str, grpc.aio.Server] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+
+    def start(self) -> None:
+        self._thread.start()
+        for name in NAMES:
+            self.start_server(name)
+
+    def stop(self) -> None:
+        for name in list(self._servers):
+            self.stop_server(name)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def start_server(self, name: str) -> None:
+        self._run(self._start(name))
+
+    def stop_server(self, name: str) -> None:
+        server = self._servers.pop(name)
+        self._run(server.stop(None))
+
+    def _run(self, work: Any) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    async def _start(self, name: str) -> None:
+        server = grpc.aio.server(
+            interceptors=(self.recorders[name], Errors()), options=(("grpc.so_reuseport", 0),)
+        )
+        if name == "registry":
+            registry.add_RegistryServiceServicer_to_server(make(Registry), server)
+        elif name == "trainer":
+            trainer.add_TrainerServiceServicer_to_server(make(Trainer), server)
+        else:
+            inference.add_InferenceServiceServicer_to_server(self.inference, server)
+            openai.add_OpenAIServiceServicer_to_server(make(OpenAI), server)
+        system.add_SystemServiceServicer_to_server(self.systems[name], server)
+        health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
+        names = [service.full_name for service in services()]
+        reflection.enable_server_reflection(
+            [*names, reflection.SERVICE_NAME], server, descriptor_pool.Default()
+        )
+        port = self.ports.get(name, 0)
+        self.ports[name] = server.add_insecure_port(f"127.0.0.1:{port}")
+        await server.start()
+        self._servers[name] = server
+
+
+def make(servicer: Any) -> Any:
+    """Build a servicer that leaves rpcs out; those answer UNIMPLEMENTED."""
+    return servicer()

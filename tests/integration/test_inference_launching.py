@@ -1,0 +1,106 @@
+"""What is checked before an engine starts, and what the registry's answers may not do."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from services.chassis.channels import connect
+from services.chassis.errors import DataLoss, Exhausted, HubError, Unavailable
+from services.inference.catalogue import Catalogue
+from services.inference.domain import Base
+from services.inference.launching import Launcher
+from services.inference.residency import Residency
+from services.inference.settings import InferenceSettings
+from services.runtime.folder import inspect_model_folder
+from tests.fixtures.scripted_registry import ScriptedRegistry
+
+
+@pytest.fixture
+def base(tiny_model: Path, tmp_path: Path) -> Base:
+    folder = tmp_path / "base"
+    shutil.copytree(tiny_model, folder)
+    found = inspect_model_folder(folder)
+    return Base("tiny", found.digest, folder, found.parameters, found.size_bytes)
+
+
+def launcher(**settings: int) -> Launcher:
+    return Launcher(InferenceSettings(**settings), lambda name, stats: None)  # type: ignore[arg-type]
+
+
+async def refusal(base: Base, **settings: int) -> HubError:
+    """Give the error of the first request for a base model."""
+
+    async def set_serving(serving: bool) -> None:
+        raise AssertionError(serving)
+
+    starting = launcher(**settings)
+    residency = Residency(starting.start, starting.room(), set_serving, print)
+    with pytest.raises(HubError) as caught:
+        async with residency.use(base):
+            pass
+    await residency.close()
+    return caught.value
+
+
+async def test_a_model_larger_than_the_budget_is_refused_with_the_numbers(base: Base) -> None:
+    error = await refusal(base, memory_budget_bytes=1_000_000)
+    assert isinstance(error, Exhausted)
+    assert error.reason == "OUT_OF_MEMORY"
+    assert error.metadata["budget_bytes"] == "1000000"
+    assert int(error.metadata["needed_bytes"]) > 400_000_000
+    assert int(error.metadata["free_bytes"]) <= 1_000_000
+
+
+async def test_changed_weights_are_never_loaded(base: Base) -> None:
+    with (base.path / "model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"!")
+    error = await refusal(base)
+    assert isinstance(error, DataLoss)
+    assert error.reason == "ARTIFACT_CORRUPT"
+
+
+async def test_missing_files_are_named_without_a_path(base: Base) -> None:
+    (base.path / "tokenizer.json").unlink()
+    error = await refusal(base)
+    assert error.reason == "ENGINE_START_FAILED"
+    assert "tokenizer.json" in error.message
+    assert str(base.path.parent) not in error.message
+    error = await refusal(replace(base, path=base.path / "gone"))
+    assert error.reason == "ARTIFACT_CORRUPT"
+
+
+def test_the_default_budget_leaves_room_on_this_machine(base: Base) -> None:
+    room = launcher().room()
+    assert 0 < room.forecast(base) < room.budget
+    assert room.available() > 0
+
+
+async def test_the_registry_can_not_name_files_outside_the_archive(
+    scripted_registry: ScriptedRegistry, tmp_path: Path
+) -> None:
+    channel = connect(scripted_registry.port)
+    with pytest.raises(DataLoss):
+        await Catalogue(channel, tmp_path / "archive").resolve(7, "")
+    await channel.close()
+
+
+async def test_aliases_are_asked_for_each_time(scripted_registry: ScriptedRegistry) -> None:
+    channel = connect(scripted_registry.port)
+    catalogue = Catalogue(channel, Path("/"))
+    for version, asked in (("", 1), ("", 2), ("base", 3), ("base", 3)):
+        await catalogue.resolve(7, version)
+        assert scripted_registry.asked == asked
+    await channel.close()
+
+
+async def test_a_registry_that_is_away_is_named() -> None:
+    channel = connect(9)
+    with pytest.raises(Unavailable) as caught:
+        await Catalogue(channel, Path("/")).resolve(7, "")
+    assert caught.value.metadata == {"dependency": "registry"}
+    with pytest.raises(Unavailable):
+        await Catalogue(channel, Path("/")).served()
+    await channel.close()

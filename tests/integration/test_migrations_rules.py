@@ -1,0 +1,194 @@
+"""What Postgres itself refuses: each case on one seeded database, in a transaction taken back."""
+
+import itertools
+import json
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from services.registry import domain as registry
+from services.trainer import domain as trainer
+
+SEED = """
+INSERT INTO registry.base_models (name, digest, model_type, parameters, size_bytes, context_length,
+  artifact_path, files) VALUES ('base', repeat('a', 64), 'llama', 1, 1, 1, 'base/a', '[]');
+INSERT INTO registry.models (name, task_type, description, base_model_id)
+  VALUES ('bot', 'text-generation', '', 1);
+INSERT INTO registry.datasets (name, path, checksum, schema, rows, size_bytes)
+  VALUES ('data', 'd.jsonl', repeat('b', 64), 'chat', 1, 1);
+INSERT INTO trainer.jobs (model_id, dataset_id, lora_rank, learning_rate, epochs, batch_size, seed,
+  lora_scale, lora_dropout, lora_layers, max_seq_length, mask_prompt, validation_fraction,
+  checkpoint_every_steps, max_attempts)
+  SELECT 1, 1, 8, 1e-4, 1, 4, 0, 20, 0, 0, 512, true, 0.1, 20, 3 FROM generate_series(1, 2);
+INSERT INTO registry.versions (model_id, version, status, job_id, attempt, dataset_id,
+  base_model_id, artifact_path, checksum, size_bytes, lineage)
+  VALUES (1, 1, 'pending', 1, 1, 1, 1, 'versions/c', repeat('c', 64), 1, '{}');
+"""
+
+
+RUN = "node = 'n', lease_owner = 'o', lease_expires_at = now(), heartbeat_at = now()"
+NO_LEASE = "lease_owner = NULL, lease_expires_at = NULL"
+END = f"finished_at = now(), {NO_LEASE}"
+JOB_STATUS = {
+    "queued": f"status = 'queued', {NO_LEASE}",
+    "running": f"status = 'running', attempt = attempt + 1, started_at = now(), {RUN}",
+    "completed": f"status = 'completed', version_id = 1, version = 1, {END}",
+    "failed": f"status = 'failed', error_reason = 'X', error_message = 'x', {END}",
+    "cancelled": f"status = 'cancelled', cancel_requested_at = now(), {END}",
+}
+JOB_PATHS = {"queued": (), "running": ("running",), "cancelled": ("cancelled",)} | {
+    status: ("running", status) for status in ("completed", "failed")
+}
+VERSION_PATHS = {"pending": (), "ready": ("ready",), "archived": ("ready", "archived")} | {
+    "failed": ("failed",)
+}
+
+
+class Database:
+    """Tells what Postgres says to a few statements, and forgets them."""
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self._connection = connection
+
+    def refusal(self, *statements: str) -> psycopg.Error | None:
+        """Run all; give the last one's error."""
+        try:
+            for statement in statements[:-1]:
+                self._connection.execute(statement.encode())
+            try:
+                self._connection.execute(statements[-1].encode())
+            except psycopg.Error as error:
+                return error
+            return None
+        finally:
+            self._connection.rollback()
+
+
+@pytest.fixture
+def seeded(database_url: str) -> Iterator[Database]:
+    """Give a migrated database with a model, a pending version and two queued jobs."""
+    with psycopg.connect(database_url.replace("+psycopg", "")) as connection:
+        connection.execute(SEED.encode())
+        connection.commit()
+        yield Database(connection)
+
+
+def job(changes: str, identifier: int = 1) -> str:
+    return " ".join(["UPDATE trainer.jobs SET", changes, "WHERE id =", str(identifier)])
+
+
+def version(changes: str) -> str:
+    return " ".join(["UPDATE registry.versions SET", changes])
+
+
+def test_versions_go_where_the_domain_lets_them(seeded: Database) -> None:
+    for old, new in itertools.product(registry.VersionStatus, repeat=2):
+        path = [version(f"status = '{status}'") for status in VERSION_PATHS[old]]
+        refusal = seeded.refusal(*path, version(f"status = '{new}'"))
+        legal = new is old or new in registry.TRANSITIONS[old]
+        assert legal is (refusal is None), (old, new, refusal)
+        assert legal or isinstance(refusal, errors.CheckViolation)
+
+
+def test_jobs_go_where_the_domain_lets_them(seeded: Database) -> None:
+    for old, new in itertools.permutations(trainer.JobStatus, 2):
+        path = [job(JOB_STATUS[status]) for status in JOB_PATHS[old]]
+        refusal = seeded.refusal(*path, job(JOB_STATUS[new]))
+        legal = new in trainer.LEGAL[old]
+        assert legal is (refusal is None), (old, new, refusal)
+        assert legal or isinstance(refusal, errors.CheckViolation)
+
+
+def test_a_ready_version_is_immutable(seeded: Database) -> None:
+    for change in (
+        "checksum = repeat('d', 64)",
+        "artifact_path = 'elsewhere'",
+        """metrics = '{"loss": 1}'""",
+        """lineage = '{"seed": 1}'""",
+        "job_id = 2",
+        "created_at = now() + interval '1 day'",
+    ):
+        refusal = seeded.refusal(version("status = 'ready'"), version(change))
+        assert isinstance(refusal, errors.CheckViolation), change
+        assert "immutable" in str(refusal)
+
+
+def test_what_must_not_be_is_refused(seeded: Database) -> None:
+    for change in (
+        "status = 'running', attempt = 1, started_at = now()",  # no lease
+        f"status = 'running', {RUN}",  # no new attempt
+        "lease_owner = 'o'",
+        "finished_at = now()",
+        "version_id = 1, version = 1",
+        "error_reason = 'X', error_message = 'x'",
+        "cancel_requested_at = now(), publishing_at = now()",
+        "failed_attempts = 1",
+        "step = 2, total_steps = 1",
+        "last_sequence = -1",
+        "seed = 1",  # the recipe
+        "max_attempts = 4",
+        "model_id = 1",
+    ):
+        assert isinstance(seeded.refusal(job(change)), errors.CheckViolation), change
+
+
+def test_one_job_runs_on_a_node(seeded: Database) -> None:
+    running, elsewhere = JOB_STATUS["running"], JOB_STATUS["running"].replace("'n'", "'other'")
+    refusal = seeded.refusal(job(running), job(running, 2))
+    assert isinstance(refusal, errors.UniqueViolation)
+    assert seeded.refusal(job(running), job(elsewhere, 2)) is None
+
+
+def test_the_attempt_of_a_job_never_falls(seeded: Database) -> None:
+    refusal = seeded.refusal(job(JOB_STATUS["running"]), job("attempt = 0"))
+    assert isinstance(refusal, errors.CheckViolation)
+
+
+def copy(table: str, **changes: object) -> str:
+    """Insert a row again with some of its columns changed."""
+    changed = json.dumps({"id": 9, **changes})
+    row = f"(jsonb_populate_record(NULL::{table}, to_jsonb(t) || '{changed}')).*"
+    into = f"INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT"
+    return " ".join([into, row, "FROM", table, "t WHERE id = 1"])
+
+
+def test_what_begins_begins_at_the_beginning(seeded: Database) -> None:
+    for statement in (
+        copy("trainer.jobs", status="completed"),
+        copy("registry.versions", version=2, job_id=2, status="failed"),
+    ):
+        refusal = seeded.refusal(statement)
+        assert isinstance(refusal, errors.CheckViolation)
+        assert "begin" in str(refusal)
+    assert seeded.refusal(copy("registry.versions", version=2, job_id=2, status="ready")) is None
+
+
+def test_a_role_keeps_to_its_own_tables(seeded: Database) -> None:
+    for role, statement in (
+        ("mlx_hub_registry", "SELECT FROM trainer.jobs"),
+        ("mlx_hub_registry", "DELETE FROM registry.models"),
+        ("mlx_hub_registry", "DELETE FROM registry.versions"),
+        ("mlx_hub_registry", "UPDATE registry.model_events SET version = 0"),
+        ("mlx_hub_registry", "CREATE TABLE registry.mine ()"),
+        ("mlx_hub_registry", "UPDATE public.mlx_hub_alembic_version SET version_num = 'x'"),
+        ("mlx_hub_trainer", "SELECT FROM registry.models"),
+        ("mlx_hub_trainer", "INSERT INTO registry.models DEFAULT VALUES"),
+        ("mlx_hub_trainer", "UPDATE trainer.job_events SET attempt = 1"),
+        ("mlx_hub_trainer", "CREATE TABLE public.mine ()"),
+    ):
+        refusal = seeded.refusal(f"SET ROLE {role}", statement)
+        assert isinstance(refusal, errors.InsufficientPrivilege), statement
+
+
+def test_keys_hold_across_schemas_without_rights_there(seeded: Database) -> None:
+    """The check is Postgres's own: a role needs no look at the other's tables for it."""
+    columns = "model_id, version, status, job_id, attempt, dataset_id, base_model_id,"
+    columns += " artifact_path, checksum, size_bytes, lineage"
+    insert = f"INSERT INTO registry.versions ({columns}) VALUES"
+    row = "(1, 2, 'ready', {}, 1, 1, 1, 'v', repeat('c', 64), 1, '{{}}')"
+    become = "SET ROLE mlx_hub_registry"
+    assert seeded.refusal(become, f"{insert} {row.format(2)}") is None
+    refusal = seeded.refusal(become, f"{insert} {row.format(99)}")
+    assert isinstance(refusal, errors.ForeignKeyViolation)

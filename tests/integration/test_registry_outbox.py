@@ -1,0 +1,78 @@
+"""The outbox as a queue: one claimer, a lease, longer and longer pauses."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from mlx_hub.registry.v1 import model_pb2
+
+from services.registry.store.models import ModelStore
+from services.registry.store.outbox import Outbox
+from services.registry.store.session import sessions
+from tests.fixtures.publications import published
+from tests.fixtures.registry import RunningRegistry
+
+LEASE = timedelta(seconds=60)
+
+
+@pytest.fixture
+def outbox(hub: RunningRegistry) -> Outbox:
+    rows = sessions(hub.registry.engine)
+    return Outbox(rows, ModelStore(rows, mirrored=True))
+
+
+async def test_entries_come_once_and_in_order(hub: RunningRegistry, outbox: Outbox) -> None:
+    assert not await outbox.due()
+    model = await hub.model()
+    version = await published(hub, model.id, await hub.dataset())
+    assert await outbox.due()
+    claims = await asyncio.gather(*(outbox.claim(LEASE) for _ in range(4)))
+    taken = sorted((claim for claim in claims if claim), key=lambda claim: claim.id)
+    assert [claim.model.id for claim in taken] == [model.id, model.id]
+    assert taken[0].version is None
+    assert taken[1].version is not None
+    assert taken[1].lineage is not None
+    assert (taken[1].version.id, taken[1].lineage.model_name) == (version.id, "bot")
+    assert not await outbox.due()
+
+
+async def test_an_unconfirmed_claim_comes_back(hub: RunningRegistry, outbox: Outbox) -> None:
+    await hub.model()
+    first = await outbox.claim(timedelta(0))
+    second = await outbox.claim(LEASE)
+    assert first == second
+    assert second is not None
+    await outbox.confirm(second, "7")
+    hub.sql("UPDATE registry.outbox SET next_attempt_at = now()")
+    assert await outbox.claim(LEASE) is None
+    assert hub.sql("SELECT mlflow_experiment_id FROM registry.models") == [("7",)]
+
+
+@pytest.mark.parametrize(("attempts", "seconds"), [(1, 2), (2, 4), (8, 256), (100_000, 256)])
+async def test_pauses_grow_to_a_bound(
+    hub: RunningRegistry, outbox: Outbox, attempts: int, seconds: int
+) -> None:
+    await hub.model()
+    delivery = await outbox.claim(LEASE)
+    assert delivery is not None
+    hub.sql("UPDATE registry.outbox SET attempts = %s", attempts)
+    await outbox.postpone(delivery, "x" * 10_000)
+    pause = "SELECT extract(epoch FROM next_attempt_at - now()), length(last_error)"
+    [(left, length)] = hub.sql(f"{pause} FROM registry.outbox")
+    assert seconds - 60 < float(str(left)) <= seconds
+    assert length == 500
+
+
+async def test_a_model_is_synced_when_its_last_entry_is(
+    hub: RunningRegistry, outbox: Outbox
+) -> None:
+    model = await hub.model()
+    assert model.mlflow_sync == model_pb2.MLFLOW_SYNC_DISABLED
+    mirrored = ModelStore(sessions(hub.registry.engine), mirrored=True)
+    assert (await mirrored.get(model.id)).mlflow_sync == "pending"
+    delivery = await outbox.claim(LEASE)
+    assert delivery is not None
+    await outbox.confirm(delivery, "7")
+    assert (await mirrored.get(model.id)).mlflow_sync == "synced"
+    await published(hub, model.id, await hub.dataset())
+    assert (await mirrored.get(model.id)).mlflow_sync == "pending"

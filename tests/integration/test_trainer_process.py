@@ -1,0 +1,133 @@
+"""`python -m services.trainer` as the stack runs it: started, stopped, killed."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
+from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as pb_grpc
+from mlx_hub.trainer.v1 import training_event_pb2
+from mlx_hub.trainer.v1 import training_job_pb2 as job_pb
+
+from tests.fixtures.registry import RunningRegistry
+from tests.fixtures.trainer import FAST, register
+from tests.fixtures.worker import ROWS
+
+type Start = Callable[..., subprocess.Popen[str]]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Give what starts a trainer's process; its last lines are in `.stderr`."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def run(**environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "services.trainer"],
+            env={**os.environ, "MLX_HUB_HOME": str(tmp_path), **environment},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        begun.append(process)
+        return process
+
+    yield run
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+async def until_step(stub: pb_grpc.TrainerServiceStub, job_id: int, step: int) -> None:
+    call = stub.WatchTrainingJob(pb.WatchTrainingJobRequest(job_id=job_id, after_sequence=0))
+    async for frame in call:
+        if frame.step.step == step:
+            call.cancel()
+            return
+    raise AssertionError("the job ended first")
+
+
+async def last_frame(
+    stub: pb_grpc.TrainerServiceStub, job_id: int
+) -> training_event_pb2.TrainingEvent:
+    call = stub.WatchTrainingJob(pb.WatchTrainingJobRequest(job_id=job_id), wait_for_ready=True)
+    frames = [frame async for frame in call]
+    return frames[-1]
+
+
+async def test_it_survives_being_stopped_and_killed(hub: RunningRegistry, start: Start) -> None:
+    port = free_port()
+    environment = {
+        "DATABASE_URL": hub.settings.database_url,
+        "MLX_HUB_REGISTRY_PORT": str(hub.port),
+        "MLX_HUB_TRAINER_PORT": str(port),
+        "MLX_HUB_TRAINER_METRICS_PORT": str(free_port()),
+        "MLX_HUB_LEASE_SECONDS": "2",
+        "MLX_HUB_POLL_SECONDS": "0.5",
+        "MLX_HUB_DRAIN_SECONDS": "0",
+    }
+    model, dataset = await hub.model(), await register(hub, "rows", ROWS)
+    first = start(**environment)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = pb_grpc.TrainerServiceStub(channel)
+        request = pb.CreateTrainingJobRequest(
+            model_id=model.id, dataset_id=dataset, **{**FAST, "epochs": 60, "max_attempts": 2}
+        )
+        job = await stub.CreateTrainingJob(request, wait_for_ready=True)
+        await until_step(stub, job.id, 3)
+        worker = worker_of(first)
+        first.send_signal(signal.SIGTERM)
+        assert first.wait(60) == 0, first.communicate()[1]
+        assert not worker.is_running()
+        [row] = hub.sql("SELECT status, failed_attempts, step FROM trainer.jobs")
+        assert row[:2] == ("queued", 0)
+
+        second = start(**environment)
+        await channel.channel_ready()
+        await until_step(stub, job.id, int(str(row[2])) + 3)
+        worker = worker_of(second)
+        second.kill()
+        worker.wait(60)
+
+        start(**environment)
+        ended = (await last_frame(stub, job.id)).job
+        assert (ended.status, ended.attempt) == (job_pb.JOB_STATUS_COMPLETED, 3)
+        [lost] = hub.sql("SELECT failed_attempts FROM trainer.jobs")
+        assert lost == (1,)
+
+
+def worker_of(process: subprocess.Popen[str]) -> psutil.Process:
+    [worker] = psutil.Process(process.pid).children()
+    assert worker.nice() >= 15
+    return worker
+
+
+def test_it_says_what_is_wrong_with_its_settings(start: Start) -> None:
+    process = start(DATABASE_URL="mysql://host/db", MLX_HUB_LEASE_SECONDS="0")
+    message = process.communicate(timeout=60)[1]
+    assert process.returncode == 2
+    assert "DATABASE_URL" in message
+    assert "MLX_HUB_LEASE_SECONDS" in message
+
+
+def test_it_refuses_a_database_that_was_not_migrated(
+    start: Start, empty_database_url: str, migrated_template: str
+) -> None:
+    """The roles exist, for they belong to the server; the tables do not."""
+    ports = {f"MLX_HUB_{name}_PORT": str(free_port()) for name in ("TRAINER", "TRAINER_METRICS")}
+    process = start(DATABASE_URL=empty_database_url, **ports)
+    message = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert "mlx-hub up" in message

@@ -1,0 +1,228 @@
+"""The whole trainer: real rpcs, a real queue, a real registry, real children."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import psutil
+import pytest
+from mlx_hub.registry.v1 import registry_service_pb2 as registry_pb
+from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
+from mlx_hub.trainer.v1 import training_job_pb2 as job_pb
+
+from services.chassis.errors import Exhausted, Unavailable
+from services.chassis.status import from_rpc_error
+from services.trainer.workspace import LOG
+from tests.fixtures.registry import failure
+from tests.fixtures.trainer import Event, OpenTrainer, RunningTrainer, register
+from tests.fixtures.worker import ROWS, chat
+
+ENDLESS = {"epochs": 1000, "checkpoint_every_steps": 2}
+
+
+@pytest.fixture
+async def trainer(open_trainer: OpenTrainer) -> AsyncIterator[RunningTrainer]:
+    async with open_trainer() as running:
+        yield running
+
+
+def steps(events: list[Event], attempt: int) -> list[int]:
+    return [e.step.step for e in events if e.HasField("step") and e.attempt == attempt]
+
+
+async def test_a_job_runs_to_a_published_version(trainer: RunningTrainer) -> None:
+    call = trainer.stub.CreateTrainingJob(trainer.request(seed=3, validation_fraction=0.2))
+    created = await call
+    headers = dict(await call.initial_metadata())
+    assert (headers["x-http-code"], headers["location"]) == ("201", f"/training/jobs/{created.id}")
+    assert (created.status, created.batch_size) == (job_pb.JOB_STATUS_QUEUED, 4)
+
+    job, events = await trainer.end(created.id)
+    assert (job.status, job.version, job.attempt) == (job_pb.JOB_STATUS_COMPLETED, 1, 1)
+    assert job.progress.step == job.progress.total_steps == 10
+    assert job == await trainer.stub.GetTrainingJob(pb.GetTrainingJobRequest(job_id=job.id))
+    statuses = [e.job.status for e in events if e.HasField("job")]
+    assert statuses == [
+        job_pb.JOB_STATUS_QUEUED,
+        job_pb.JOB_STATUS_RUNNING,
+        job_pb.JOB_STATUS_COMPLETED,
+    ]
+    assert steps(events, attempt=1) == list(range(1, 11))
+    assert [e.validation.step for e in events if e.HasField("validation")] == [0, 5, 10]
+    [only] = [frame async for frame in trainer.watch(job.id, after=None)]
+    assert only.job == job
+
+    named = registry_pb.GetModelVersionRequest(model_id=trainer.model_id, version="1")
+    version = await trainer.hub.stub.GetModelVersion(named)
+    assert (version.id, version.job_id) == (job.version_id, job.id)
+    assert version.metrics["val_loss"] < version.metrics["first_val_loss"]
+    traced = registry_pb.GetLineageRequest(model_id=trainer.model_id, version="1")
+    lineage = await trainer.hub.stub.GetLineage(traced)
+    assert lineage.dataset.train_rows + lineage.dataset.valid_rows == len(ROWS)
+    training = lineage.training
+    assert (training.job_id, training.attempt, training.seed) == (job.id, 1, 3)
+    assert training.parameters["learning_rate"] == "0.001"
+    assert training.parameters["mask_prompt"] == "true"
+    assert training.environment["mlx"] == "0.32.4"
+    assert len(training.lock_digest) == 64
+    settings = trainer.hub.settings
+    assert not list((settings.storage_active_path / "jobs").iterdir())
+    assert (settings.home / "logs" / LOG).read_text()
+
+
+async def test_a_killed_child_is_retried_from_its_checkpoint(trainer: RunningTrainer) -> None:
+    straight = await trainer.create(seed=1)
+    await trainer.end(straight.id)
+    job = await trainer.create(seed=1)
+    await trainer.until(job.id, lambda frame: frame.step.step == 5)
+    [child] = [c for c in psutil.Process().children() if "services.trainer.worker" in c.cmdline()]
+    child.kill()
+    ended, events = await trainer.end(job.id)
+    assert (ended.status, ended.attempt) == (job_pb.JOB_STATUS_COMPLETED, 2)
+    assert steps(events, attempt=2)[0] > 4
+    # The same bytes have the same checksum.
+    checksums = trainer.hub.sql("SELECT checksum FROM registry.versions ORDER BY id")
+    assert checksums[0] == checksums[1]
+
+
+async def test_a_shutdown_hands_the_job_back_and_tells_watchers(open_trainer: OpenTrainer) -> None:
+    async with open_trainer() as first:
+        job = await first.create(epochs=20, checkpoint_every_steps=1000, max_attempts=1)
+        await first.until(job.id, lambda frame: frame.step.step == 3)
+        watching, frames = first.watch(job.id), []
+        await first.trainer.watch.close()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            async for frame in watching:
+                frames.append(frame)
+        assert from_rpc_error(caught.value, "trainer").reason == "SHUTTING_DOWN"
+        assert frames[-1].error.code == grpc.StatusCode.UNAVAILABLE.value[0]
+        await first.trainer.supervisor.stop()
+        left = await first.stub.GetTrainingJob(pb.GetTrainingJobRequest(job_id=job.id))
+        assert left.status == job_pb.JOB_STATUS_QUEUED
+    async with open_trainer() as second:
+        ended, events = await second.end(job.id)
+    assert ended.status == job_pb.JOB_STATUS_COMPLETED
+    assert steps(events, attempt=2)[0] == steps(events, attempt=1)[-1] + 1
+
+
+async def test_a_running_job_is_cancelled(trainer: RunningTrainer) -> None:
+    job = await trainer.create(**ENDLESS)
+    await trainer.until(job.id, lambda frame: frame.step.step == 2)
+    request = pb.CancelTrainingJobRequest(job_id=job.id)
+    assert (await trainer.stub.CancelTrainingJob(request)).status == job_pb.JOB_STATUS_RUNNING
+    ended, _ = await trainer.end(job.id)
+    assert (ended.status, ended.version) == (job_pb.JOB_STATUS_CANCELLED, 0)
+    error = await failure(trainer.stub.CancelTrainingJob(request))
+    assert (error.reason, error.metadata["status"]) == ("JOB_STATE", "cancelled")
+
+
+async def test_what_cannot_train_fails_with_its_reason(trainer: RunningTrainer) -> None:
+    rows = [*ROWS[:5], chat("a" * 600, "b")]
+    job = await trainer.create(dataset_id=await register(trainer.hub, "long", rows))
+    ended, _ = await trainer.end(job.id)
+    assert (ended.status, ended.attempt) == (job_pb.JOB_STATUS_FAILED, 1)
+    assert ended.error.reason == "UNTRAINABLE"
+    assert "line 6" in ended.error.message
+
+
+async def test_publishing_waits_for_the_registry(
+    trainer: RunningTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, asked = trainer.trainer.registry, asyncio.Event()
+    publish = registry.publish
+
+    async def first_unavailable(request: Any) -> Any:
+        monkeypatch.setattr(registry, "publish", publish)
+        asked.set()
+        raise Unavailable("DEPENDENCY_UNAVAILABLE", "not now")
+
+    monkeypatch.setattr(registry, "publish", first_unavailable)
+    ended, _ = await trainer.end((await trainer.create(epochs=1)).id)
+    assert asked.is_set()
+    assert (ended.status, ended.attempt) == (job_pb.JOB_STATUS_COMPLETED, 1)
+
+
+async def test_a_full_disk_fails_the_job_in_plain_words(
+    trainer: RunningTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(request: Any) -> Any:
+        raise Exhausted("DISK_FULL", "the data volume is full; free space and try again")
+
+    monkeypatch.setattr(trainer.trainer.registry, "publish", full)
+    ended, _ = await trainer.end((await trainer.create(epochs=1)).id)
+    assert ended.status == job_pb.JOB_STATUS_FAILED
+    assert ended.error.reason == "DISK_FULL"
+
+
+async def test_a_crash_behind_the_publication_publishes_no_second_version(
+    trainer: RunningTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = trainer.trainer.registry
+    publish = registry.publish
+
+    async def then_lose_the_lease(request: Any) -> Any:
+        monkeypatch.setattr(registry, "publish", publish)
+        version = await publish(request)
+        expired = (
+            "UPDATE trainer.jobs SET lease_expires_at = now() - interval '1 hour', lease_owner"
+        )
+        trainer.hub.sql(f"{expired} = 'a trainer that died' WHERE status = 'running'")
+        return version
+
+    monkeypatch.setattr(registry, "publish", then_lose_the_lease)
+    job = await trainer.create(epochs=1)
+    ended, events = await trainer.end(job.id)
+    assert (ended.status, ended.attempt) == (job_pb.JOB_STATUS_COMPLETED, 2)
+    assert steps(events, attempt=2) == []
+    assert trainer.hub.sql("SELECT version, attempt FROM registry.versions") == [(1, 1)]
+
+
+async def test_the_same_request_makes_one_job(trainer: RunningTrainer) -> None:
+    request = trainer.request()
+    headers = (("idempotency-key", "one"),)
+    first = await trainer.stub.CreateTrainingJob(request, metadata=headers)
+    again = await trainer.stub.CreateTrainingJob(trainer.request(request_id="one"))
+    assert first.id == again.id
+    call = trainer.stub.CreateTrainingJob(trainer.request(epochs=3), metadata=headers)
+    assert (await failure(call)).reason == "REQUEST_ID_REUSED"
+
+
+async def test_jobs_are_listed_newest_first(trainer: RunningTrainer) -> None:
+    ids = [(await trainer.create(**ENDLESS)).id for _ in range(3)]
+    await trainer.stub.CancelTrainingJob(pb.CancelTrainingJobRequest(job_id=ids[1]))
+    page = await trainer.stub.ListTrainingJobs(pb.ListTrainingJobsRequest(page_size=2))
+    assert [job.id for job in page.jobs] == [ids[2], ids[1]]
+    token = page.next_page_token
+    rest = pb.ListTrainingJobsRequest(page_size=2, page_token=token)
+    last = await trainer.stub.ListTrainingJobs(rest)
+    assert ([job.id for job in last.jobs], last.next_page_token) == ([ids[0]], "")
+    cancelled = pb.ListTrainingJobsRequest(status=job_pb.JOB_STATUS_CANCELLED)
+    assert [j.id for j in (await trainer.stub.ListTrainingJobs(cancelled)).jobs] == [ids[1]]
+    wrong = pb.ListTrainingJobsRequest(page_token=token, model_id=trainer.model_id)
+    error = await failure(trainer.stub.ListTrainingJobs(wrong))
+    assert error.reason == "INVALID_PAGE_TOKEN"
+
+
+async def test_wrong_requests_name_what_is_wrong(trainer: RunningTrainer) -> None:
+    texts = await register(trainer.hub, "texts", [{"text": "a"}])
+    for fields, reason, metadata in (
+        ({"model_id": 99}, "MODEL_NOT_FOUND", {"model_id": "99"}),
+        ({"dataset_id": 99}, "DATASET_NOT_FOUND", {"dataset_id": "99"}),
+        ({"dataset_id": texts, "mask_prompt": True}, "INVALID_FIELD", {"field": "mask_prompt"}),
+        ({"epochs": 0}, "INVALID_FIELD", {"field": "epochs"}),
+        ({"learning_rate": float("nan")}, "INVALID_FIELD", {"field": "learning_rate"}),
+    ):
+        error = await failure(trainer.create(**fields))
+        assert (error.reason, error.metadata) == (reason, metadata)
+    job = await trainer.create(dataset_id=texts, **ENDLESS)
+    assert not job.mask_prompt
+    error = await failure(trainer.watch(job.id, after=1000).read())
+    assert (error.reason, error.metadata) == ("INVALID_FIELD", {"field": "after_sequence"})
+    for call in (
+        trainer.stub.GetTrainingJob(pb.GetTrainingJobRequest(job_id=99)),
+        trainer.stub.CancelTrainingJob(pb.CancelTrainingJobRequest(job_id=99)),
+        trainer.watch(99).read(),
+    ):
+        error = await failure(call)
+        assert (error.reason, error.metadata) == ("JOB_NOT_FOUND", {"job_id": "99"})

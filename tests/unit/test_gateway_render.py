@@ -1,0 +1,106 @@
+"""What is rendered for Envoy follows from the descriptors and the settings."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from pydantic import ValidationError
+
+from gateway import contract, guard
+from gateway.__main__ import command
+from gateway.render import SERVICES, hosts, origins, render, routes
+from gateway.settings import GatewaySettings
+
+ROUTES = {route.match.get("path", route.match.get("prefix")): route for route in routes()}
+
+
+def test_only_public_services_are_transcoded() -> None:
+    names = [service.full_name for service in contract.services()]
+    assert len(names) == 5
+    assert not [name for name in names if "internal" in name]
+
+
+def test_every_rpc_has_a_route_to_a_cluster() -> None:
+    for method in contract.methods():
+        route = ROUTES[f"/{method.containing_service.full_name}/{method.name}"]
+        assert route.cluster in (*SERVICES, "system")
+        assert route.streams == method.server_streaming
+
+
+def test_only_declared_reads_are_retried() -> None:
+    retried = {path for path, route in ROUTES.items() if route.retries}
+    assert "/mlx_hub.registry.v1.RegistryService/GetModel" in retried
+    assert "/mlx_hub.system.v1.SystemService/GetHealth" in retried
+    for written in ("registry.v1.RegistryService/CreateModel", "inference.v1.InferenceService/"):
+        assert not [path for path in retried if path and written in path]
+    assert "/mlx_hub.trainer.v1.TrainerService/WatchTrainingJob" not in retried
+
+
+def test_openai_is_served_by_inference() -> None:
+    path = "/mlx_hub.openai.v1.OpenAIService/CreateChatCompletion"
+    assert (ROUTES[path].cluster, ROUTES[path].streams) == ("inference", True)
+
+
+def test_the_descriptor_set_is_whole_and_in_order() -> None:
+    known: set[str] = set()
+    for file in contract.descriptor_set().file:
+        assert set(file.dependency) <= known
+        known.add(file.name)
+    assert {"google/rpc/error_details.proto", "google/rpc/status.proto"} <= known
+    assert not [name for name in known if "internal" in name]
+
+
+def test_hosts_and_origins_are_exact() -> None:
+    settings = GatewaySettings(
+        port=9000, host="127.0.0.2", allowed_origins=("http://localhost:3000",)
+    )
+    names = ("127.0.0.1", "localhost", "[::1]", "127.0.0.2")
+    assert set(hosts(settings)) == {h for n in names for h in (n, f"{n}:9000")}
+    assert origins(settings) == (
+        "http://localhost:9000",
+        "http://127.0.0.1:9000",
+        "http://localhost:3000",
+    )
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "localhost", "example.com", ""])  # noqa: S104
+def test_a_host_beyond_loopback_is_refused(host: str) -> None:
+    with pytest.raises(ValidationError, match="loopback"):
+        GatewaySettings(host=host)
+
+
+@pytest.mark.parametrize(
+    "origin", ["*", "null", "http://*.a.example", "http://a.example/", "HTTP://A", "localhost:3000"]
+)
+def test_an_inexact_origin_is_refused(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLX_HUB_ALLOWED_ORIGINS", f"http://ok.example, {origin}")
+    with pytest.raises(ValidationError, match="exact origin"):
+        GatewaySettings()
+
+
+def test_origins_come_from_a_comma_separated_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLX_HUB_ALLOWED_ORIGINS", "http://a.example:1, https://[::1]:2 ,")
+    assert GatewaySettings().allowed_origins == ("http://a.example:1", "https://[::1]:2")
+
+
+def test_lua_literals_are_escaped() -> None:
+    assert guard.lua({'a"\\': [True, "b"]}) == '{["a\\"\\\\"]={true,\n"b"}}'
+
+
+def test_the_guard_knows_every_path_and_both_spellings() -> None:
+    script = guard.script()
+    assert '["pattern"]="^/training/jobs/[^/]+%:cancel$"' in script
+    assert '["lora_rank"]={["name"]="lora_rank"}' in script
+    assert '["loraRank"]={["name"]="lora_rank"}' in script
+    assert '["verb"]="POST",["pattern"]="^/v1/chat/completions$",["raw"]=true' in script
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_envoy_accepts_what_is_rendered(host: str, tmp_path: Path) -> None:
+    folder = tmp_path / 'a "folder" with: odd {name}'
+    config = render(GatewaySettings(host=host, port=8080), folder)
+    argv = [*command(config), "--mode", "validate"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert FileDescriptorSet.FromString((folder / "api.binpb").read_bytes()).file

@@ -1,0 +1,181 @@
+"""Crash guard, memory forecast, and the conversions of messages."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mlx_hub.inference.v1 import generation_pb2 as pb
+from mlx_hub.internal.v1 import engine_pb2
+from mlx_hub.registry.v1 import publication_pb2
+
+from services.chassis.errors import DataLoss, HubError, Internal, Invalid
+from services.inference import memory
+from services.inference.domain import (
+    Answer,
+    Base,
+    CrashGuard,
+    Delta,
+    EngineLimits,
+    Finished,
+    Generation,
+    Provenance,
+    Turn,
+)
+from services.inference.messages import (
+    completion_of,
+    error_of,
+    event_of,
+    generation_of,
+    request_of,
+    target_of,
+)
+
+GIB = 1024**3
+
+
+def test_one_crash_is_forgiven_at_once_and_more_are_spaced() -> None:
+    guard, now = CrashGuard(), 100.0
+    assert guard.wait(now) == 0
+    waits = []
+    for _ in range(8):
+        guard.crashed(now)
+        waits.append(guard.wait(now))
+    assert waits == [0, 1, 2, 4, 8, 16, 30, 30]
+    assert guard.looping(now)
+    assert guard.wait(now + 29) == 1
+    assert guard.wait(now + 61) == 0
+    assert not guard.looping(now + 61)
+
+
+@pytest.mark.parametrize(
+    ("total", "budget"), [(48, 36), (64, 48), (24, 12), (16, 8), (8, 4), (192, 144)]
+)
+def test_the_budget_leaves_room_for_everything_else(total: int, budget: int) -> None:
+    assert memory.default_budget(total * GIB) == budget * GIB
+
+
+def test_the_forecast_counts_weights_and_admitted_keys_and_values(tmp_path: Path) -> None:
+    config = {
+        "hidden_size": 576,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "num_hidden_layers": 30,
+        "intermediate_size": 1536,
+        "vocab_size": 49152,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    shape = memory.read_shape(tmp_path)
+    base = Base("smol", "d", tmp_path, parameters=134_515_008, size_bytes=118_761_944)
+    small = memory.forecast(base, shape, EngineLimits(8, 8192, 16), dense=True)
+    large = memory.forecast(base, shape, EngineLimits(8, 16384, 16), dense=True)
+    keys_and_values = 46_080 * 8192
+    assert 134_515_008 * 4 + keys_and_values < small < 1.6e9
+    assert keys_and_values < large - small < 1.5 * keys_and_values
+    stored = memory.forecast(base, shape, EngineLimits(8, 8192, 16), dense=False)
+    assert stored < small
+
+
+def test_a_multi_modal_config_is_read_where_its_text_part_is(tmp_path: Path) -> None:
+    text = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 3}
+    (tmp_path / "config.json").write_text(json.dumps({"text_config": text}))
+    assert (memory.read_shape(tmp_path).layers, memory.read_shape(tmp_path).head_dim) == (3, 16)
+
+
+def test_a_container_with_less_memory_than_its_machine_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    assert memory.total_bytes() > 1_000_000
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("400000\n")
+    assert (memory.total_bytes(), memory.available_bytes()) == (1_000_000, 600_000)
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.available_bytes() > 1_000_000
+
+
+generations = st.builds(
+    Generation,
+    prompt=st.text(max_size=20),
+    turns=st.lists(st.builds(Turn, st.sampled_from(["user", "system"]), st.text())).map(tuple),
+    max_tokens=st.integers(1, 32768),
+    temperature=st.floats(0, 2, width=32),
+    top_p=st.floats(0.125, 1, width=32),
+    top_k=st.integers(0, 1000),
+    min_p=st.floats(0, 1, width=32),
+    repetition_penalty=st.floats(0.125, 2, width=32),
+    stop=st.lists(st.text(min_size=1), max_size=3).map(tuple),
+    seed=st.none() | st.integers(0, 2**31 - 1),
+)
+
+
+@given(generations)
+def test_generations_survive_the_wire(generation: Generation) -> None:
+    again = pb.GenerateRequest.FromString(request_of(generation).SerializeToString())
+    assert generation_of(again) == generation
+
+
+def test_what_a_request_leaves_open_takes_the_documented_defaults() -> None:
+    assert generation_of(pb.GenerateRequest(model_id=1, prompt="x")) == Generation(
+        prompt="x",
+        max_tokens=256,
+        temperature=0,
+        top_p=1,
+        top_k=0,
+        min_p=0,
+        repetition_penalty=1,
+        seed=None,
+    )
+    zero = pb.GenerateRequest(prompt="x", seed=0, max_tokens=1)
+    assert (generation_of(zero).seed, generation_of(zero).max_tokens) == (0, 1)
+
+
+def test_text_beyond_the_bound_is_refused_before_it_is_tokenised() -> None:
+    Generation(prompt="x" * 1_000_000).check_size()
+    with pytest.raises(Invalid) as caught:
+        Generation(turns=(Turn("user", "é" * 300_000), Turn("user", "é" * 300_000))).check_size()
+    assert caught.value.metadata == {"field": "messages"}
+
+
+def test_a_finished_answer_arrives_whole() -> None:
+    provenance = Provenance(7, "bot", "tiny", "b" * 64, 2, "a" * 64, 5, "d" * 64, "c0ffee")
+    finished = Finished("length", tokens=3, prompt_tokens=9, cached_tokens=0, ttft_ms=1.5)
+    answer = Answer("abc", finished, latency_ms=20, ttft_ms=10, provenance=provenance)
+    completion = completion_of(answer)
+    assert completion.finish_reason == pb.FINISH_REASON_LENGTH
+    assert (completion.tokens, completion.prompt_tokens) == (3, 9)
+    assert (completion.ttft_ms, completion.engine_ttft_ms) == (10, 1.5)
+    assert completion.provenance.dataset_digest == "d" * 64
+    assert completion.provenance.version == 2
+    assert event_of(answer).completion == completion
+    assert event_of(Delta("a", 1)).delta == pb.TextDelta(text="a", tokens=1)
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [("PROMPT_REFUSED", Invalid), ("ARTIFACT_CORRUPT", DataLoss), ("GENERATION_FAILED", Internal)],
+)
+def test_an_engines_error_keeps_its_kind_and_field(reason: str, kind: type[HubError]) -> None:
+    failed = engine_pb2.EngineFailed(reason=reason, message="why", metadata={"field": "messages"})
+    error = error_of(failed)
+    assert type(error) is kind
+    assert [v.field for v in error.violations] == ["messages"]
+
+
+def test_a_resolved_base_model_has_no_adapter() -> None:
+    resolved = publication_pb2.ResolvedModel()
+    resolved.model.id, resolved.model.name = 4, "bot"
+    resolved.base_model.name, resolved.base_model.digest = "tiny", "b" * 64
+    resolved.base_model.artifact_path, resolved.base_model.parameters = "base/b", 10.0
+    target = target_of(resolved, Path("/archive").joinpath)
+    assert target.adapter is None
+    assert target.base == Base("tiny", "b" * 64, Path("/archive/base/b"), 10, 0)
+    assert (target.provenance.version, target.provenance.adapter_digest) == (0, "")
+    resolved.version.version, resolved.version.checksum = 3, "a" * 64
+    resolved.version.artifact_path, resolved.version.job_id = "versions/v", 8
+    resolved.lineage.dataset.digest = "d" * 64
+    target = target_of(resolved, Path("/archive").joinpath)
+    assert target.adapter is not None
+    assert target.adapter.path == Path("/archive/versions/v")
+    assert (target.provenance.version, target.provenance.job_id) == (3, 8)

@@ -1,0 +1,143 @@
+"""From a request to tokens, and what is refused on the way."""
+
+import queue
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlx_hub.inference.v1 import generation_pb2 as pb
+from mlx_hub.internal.v1 import engine_pb2
+
+from services.chassis.errors import DataLoss, Invalid
+from services.inference.engine.events import Cancel, Failed, Job, Opened, Outcome, Work
+from services.inference.engine.prompt import PromptDesk, Prompts, Submitted, verify
+from services.runtime.folder import inspect_model_folder
+
+
+class LetterTokenizer:
+    """One token a letter; renders messages as lines."""
+
+    bos_token: str | None = "^"
+    has_chat_template = True
+    refuses: str = ""
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        return [ord(c) for c in ("^" if add_special_tokens else "") + text]
+
+    def apply_chat_template(
+        self, turns: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool
+    ) -> str:
+        if self.refuses:
+            raise ValueError(self.refuses)
+        return "".join(f"{t['role']}:{t['content']}\n" for t in turns) + "assistant:"
+
+
+@pytest.fixture
+def tokenizer() -> LetterTokenizer:
+    return LetterTokenizer()
+
+
+@pytest.fixture
+def prompts(tokenizer: LetterTokenizer) -> Prompts:
+    return Prompts(tokenizer, context=100, vocabulary=1000)
+
+
+def chat(text: str, **fields: Any) -> pb.GenerateRequest:
+    message = pb.ChatMessage(role="user", content=text)
+    return pb.GenerateRequest(messages=[message], max_tokens=fields.pop("max_tokens", 1), **fields)
+
+
+def text_of(tokens: list[int]) -> str:
+    return "".join(map(chr, tokens))
+
+
+def refusal(prompts: Prompts, request: pb.GenerateRequest) -> Invalid:
+    with pytest.raises(Invalid) as caught:
+        prompts.tokens_of(request)
+    return caught.value
+
+
+def test_messages_are_rendered_and_a_prompt_is_not(prompts: Prompts) -> None:
+    assert text_of(prompts.tokens_of(chat("hi"))) == "user:hi\nassistant:"
+    assert text_of(prompts.tokens_of(pb.GenerateRequest(prompt="hi", max_tokens=1))) == "^hi"
+
+
+def test_a_prompt_that_begins_by_itself_gets_no_second_beginning(prompts: Prompts) -> None:
+    assert text_of(prompts.tokens_of(pb.GenerateRequest(prompt="^hi", max_tokens=1))) == "^hi"
+
+
+def test_too_long_a_prompt_is_refused_with_the_numbers(prompts: Prompts) -> None:
+    request = pb.GenerateRequest(prompt="x" * 80, max_tokens=19)
+    assert len(prompts.tokens_of(request)) == 81
+    request.max_tokens = 20
+    error = refusal(prompts, request)
+    assert error.reason == "PROMPT_TOO_LONG"
+    assert error.metadata == {"prompt_tokens": "81", "max_tokens": "20", "context": "100"}
+
+
+def test_a_prompt_without_tokens_is_refused(prompts: Prompts, tokenizer: LetterTokenizer) -> None:
+    tokenizer.bos_token = "x"
+    tokenizer.encode = lambda text, *, add_special_tokens: []  # type: ignore[method-assign]
+    error = refusal(prompts, pb.GenerateRequest(prompt=" ", max_tokens=1))
+    assert (error.reason, error.metadata) == ("PROMPT_REFUSED", {"field": "prompt"})
+
+
+def test_a_token_beyond_the_models_vocabulary_is_refused(prompts: Prompts) -> None:
+    assert refusal(prompts, chat("日")).reason == "PROMPT_REFUSED"
+
+
+def test_a_template_that_refuses_says_why(prompts: Prompts, tokenizer: LetterTokenizer) -> None:
+    tokenizer.refuses = "roles must alternate"
+    error = refusal(prompts, chat("hi"))
+    assert error.reason == "PROMPT_REFUSED"
+    assert "roles must alternate" in error.message
+    assert [v.field for v in error.violations] == ["messages"]
+
+
+def test_without_a_template_messages_are_refused(
+    prompts: Prompts, tokenizer: LetterTokenizer
+) -> None:
+    tokenizer.has_chat_template = False
+    assert "send prompt instead" in refusal(prompts, chat("hi")).message
+
+
+def test_an_endless_rendering_is_refused(
+    prompts: Prompts, tokenizer: LetterTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.inference.engine.prompt.MAX_RENDERED_CHARACTERS", 10)
+    assert "too large" in refusal(prompts, chat("hello")).message
+
+
+def test_the_desk_refuses_one_and_goes_on_with_the_next(prompts: Prompts) -> None:
+    submitted: queue.SimpleQueue[Submitted] = queue.SimpleQueue()
+    work: list[Work] = []
+    outcomes: list[Outcome] = []
+    desk = PromptDesk(submitted, prompts, lambda adapter: True, work.append, outcomes.append)
+    for number, prompt in enumerate(("x" * 200, "fine"), 1):
+        generate = pb.GenerateRequest(prompt=prompt, max_tokens=5, stop=["."])
+        submitted.put(engine_pb2.SubmitCommand(request=number, generate=generate))
+    submitted.put(engine_pb2.SubmitCommand(request=3, adapter="a", adapter_path="/nowhere"))
+    submitted.put(Cancel(2))
+    desk.drain()
+    assert isinstance(outcomes[0], Failed)
+    assert (outcomes[0].request, outcomes[0].error.reason) == (1, "PROMPT_TOO_LONG")
+    assert outcomes[1] == Opened(2, 5, (".",))
+    assert isinstance(work[0], Job)
+    assert (work[0].request, len(work[0].tokens)) == (2, 5)
+    assert work[-1] == Cancel(2)
+
+
+def test_changed_files_are_found(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "version"
+    shutil.copytree(tiny_model, folder)
+    found = inspect_model_folder(folder)
+    (folder / "manifest.json").write_text("{}")
+    verify(folder, found.digest)
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"!")
+    with pytest.raises(DataLoss):
+        verify(folder, found.digest)
+    with pytest.raises(DataLoss):
+        verify(tmp_path / "gone", found.digest)

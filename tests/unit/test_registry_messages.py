@@ -1,0 +1,132 @@
+"""Conversions: what goes out can come back, and no field of the contract is forgotten."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from mlx_hub.registry.v1 import publication_pb2
+from mlx_hub.registry.v1 import registry_service_pb2 as pb
+
+from services.registry import lineage as lineages
+from services.registry import messages
+from services.registry.domain import (
+    DatasetSchema,
+    Event,
+    EventType,
+    MlflowSync,
+    ModelFilter,
+    NewModel,
+    VersionStatus,
+)
+from services.registry.resolution import Resolved
+from tests.unit.test_registry_domain import (
+    BASE,
+    DATASET,
+    FILES,
+    MODEL,
+    NOW,
+    PUBLICATION,
+    TRAINING,
+    VERSION,
+)
+
+FULL_TRAINING = replace(TRAINING, finished_at=NOW)
+FULL_MODEL = replace(
+    MODEL,
+    description="Helps.",
+    tags={"team": "x"},
+    mlflow_experiment_id="7",
+    mlflow_sync=MlflowSync.SYNCED,
+)
+LINEAGE = lineages.of_version(
+    lineages.trace(
+        replace(PUBLICATION, training=FULL_TRAINING), FULL_MODEL, BASE, DATASET, "e" * 64
+    ),
+    VERSION,
+)
+EVENT = Event(1, EventType.TRAINED, 2, {"job_id": "5"}, NOW, VERSION)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        messages.to_model(FULL_MODEL),
+        messages.to_dataset(DATASET),
+        messages.to_base_model(BASE),
+        messages.to_version(VERSION),
+        messages.to_event(EVENT),
+        messages.to_lineage(LINEAGE),
+        messages.to_resolved(Resolved(FULL_MODEL, BASE, VERSION, LINEAGE)),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_every_field_of_the_contract_is_written(message: Message) -> None:
+    written = {field.name for field, _ in message.ListFields()}
+    assert written == {field.name for field in message.DESCRIPTOR.fields}
+
+
+def test_a_training_and_its_files_come_back() -> None:
+    for training in (TRAINING, FULL_TRAINING, replace(TRAINING, started_at=None)):
+        assert messages.from_training(messages.to_training(training)) == training
+    for file in FILES:
+        assert messages.from_file(messages.to_file(file)) == file
+
+
+def test_a_publication_is_read_whole() -> None:
+    request = publication_pb2.PublishVersionRequest(
+        model_id=1,
+        dataset_id=4,
+        staged_path="jobs/5/attempt-2",
+        files=[messages.to_file(file) for file in FILES],
+        metrics={"loss": 0.5},
+        training=messages.to_training(TRAINING),
+        base_digest=BASE.digest,
+        dataset_digest=DATASET.checksum,
+        train_rows=9,
+        valid_rows=1,
+    )
+    assert messages.publication(request) == PUBLICATION
+
+
+def test_a_request_is_read_whole() -> None:
+    request = pb.CreateModelRequest(
+        name="bot", description="d", base_model="tiny", tags={"a": "b"}, request_id="field"
+    )
+    assert messages.new_model(request, "id", "digest") == NewModel(
+        "bot", "text-generation", "d", "tiny", {"a": "b"}, "id", "digest"
+    )
+    listing = pb.ListModelsRequest(name_prefix="p", task_type="t", tag="k=v")
+    assert messages.model_filter(listing) == ModelFilter("p", "t", "k=v")
+
+
+def test_a_broken_size_matches_no_file() -> None:
+    for size in (1.5, float("nan"), float("inf")):
+        message = messages.to_file(FILES[0])
+        message.size_bytes = size
+        assert messages.from_file(message).size == -1
+
+
+@pytest.mark.parametrize(
+    ("table", "values"),
+    [
+        (messages.SYNC, MlflowSync),
+        (messages.SCHEMA, DatasetSchema),
+        (messages.STATUS, VersionStatus),
+        (messages.EVENT, EventType),
+    ],
+)
+def test_enums_are_mapped_one_to_one(table: dict[Any, int], values: Callable[..., Any]) -> None:
+    assert set(table) == set(values)  # type: ignore[call-overload]
+    assert len(set(table.values())) == len(table)
+    assert 0 not in table.values()
+
+
+def test_times_keep_their_microseconds() -> None:
+    stamp = messages.to_timestamp(NOW)
+    assert stamp is not None
+    assert stamp.ToDatetime(tzinfo=UTC) == NOW
+    assert messages.to_timestamp(None) is None
+    assert datetime.fromisoformat(NOW.isoformat()) == NOW

@@ -1,0 +1,30 @@
+"""What goes to MLflow, as far as it needs no MLflow."""
+
+import subprocess
+import sys
+
+from services.registry import lineage as lineages
+from services.registry.mlflow_sync import tags_of, with_bounds
+from tests.unit.test_registry_domain import BASE, DATASET, MODEL, PUBLICATION, VERSION
+
+
+def test_a_store_is_opened_with_our_driver_and_bounds() -> None:
+    bounded = with_bounds("postgresql://u@/mlflow?host=/run/x&port=5432")
+    assert bounded.startswith("postgresql+psycopg://u@/mlflow?host=/run/x&port=5432&connect_")
+    assert "statement_timeout" in bounded
+    assert with_bounds("postgresql+psycopg://h/db").startswith("postgresql+psycopg://h/db?connect_")
+    assert with_bounds("http://h:5000") == "http://h:5000"
+
+
+def test_a_run_names_every_digest() -> None:
+    lineage = lineages.trace(PUBLICATION, MODEL, BASE, DATASET, VERSION.checksum)
+    tags = tags_of(VERSION, lineage)
+    assert {VERSION.checksum, BASE.digest, DATASET.checksum, "c" * 40, "d" * 64} <= set(
+        tags.values()
+    )
+    assert (tags["mlx_hub.version_id"], tags["mlx_hub.job_id"]) == ("6", "5")
+
+
+def test_the_service_starts_without_mlflow() -> None:
+    code = "import sys, services.registry.__main__; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,117 @@
+"""Between the wire and the domain nothing is lost, and defaults are the contract's."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mlx_hub.registry.v1 import dataset_pb2
+from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
+from mlx_hub.trainer.v1 import training_job_pb2 as job_pb
+
+from services.chassis.errors import Invalid, Unavailable
+from services.trainer import messages
+from services.trainer.domain import (
+    Checkpoint,
+    JobStatus,
+    Order,
+    Progress,
+    Recipe,
+    Step,
+    StoredEvent,
+    TrainingJob,
+    Validation,
+)
+
+NOW = datetime(2030, 1, 2, 3, 4, 5, 678000, UTC)
+SINGLE = st.floats(2**-20, 1, width=32, exclude_max=True)
+RECIPES = st.builds(
+    Recipe,
+    lora_rank=st.integers(1, 256),
+    learning_rate=SINGLE,
+    epochs=st.integers(1, 1000),
+    batch_size=st.integers(1, 256),
+    seed=st.integers(0, 2**31 - 1),
+    lora_scale=SINGLE,
+    lora_dropout=SINGLE,
+    lora_layers=st.integers(0, 1000),
+    max_seq_length=st.integers(8, 131072),
+    mask_prompt=st.booleans(),
+    validation_fraction=SINGLE,
+    checkpoint_every_steps=st.integers(1, 100000),
+)
+CHAT, TEXT = dataset_pb2.DATASET_SCHEMA_CHAT, dataset_pb2.DATASET_SCHEMA_TEXT
+
+
+DEFAULT = Recipe()
+
+
+def job(recipe: Recipe = DEFAULT, status: JobStatus = JobStatus.QUEUED) -> TrainingJob:
+    return TrainingJob(1, status, 2, 3, recipe, 3, NOW, progress=Progress(1, 2, 1, 0.5))
+
+
+@given(RECIPES)
+def test_recipes_survive_the_wire(recipe: Recipe) -> None:
+    sent = messages.job_to_proto(job(recipe))
+    again = messages.recipe_from_proto(job_pb.TrainingJob.FromString(sent.SerializeToString()))
+    assert messages.job_to_proto(job(again)) == sent
+
+
+def test_defaults_are_the_contracts() -> None:
+    order = messages.order_from_proto(pb.CreateTrainingJobRequest(model_id=1, dataset_id=2), CHAT)
+    assert order == Order(1, 2, Recipe(), 3)
+    assert order.recipe.learning_rate == 1e-4
+    text = messages.order_from_proto(pb.CreateTrainingJobRequest(model_id=1, dataset_id=2), TEXT)
+    assert not text.recipe.mask_prompt
+
+
+def test_what_is_given_counts_even_when_it_is_zero() -> None:
+    request = pb.CreateTrainingJobRequest(
+        model_id=1, dataset_id=2, validation_fraction=0, mask_prompt=False, max_attempts=1
+    )
+    order = messages.order_from_proto(request, CHAT)
+    assert (order.recipe.validation_fraction, order.recipe.mask_prompt) == (0, False)
+    assert order.max_attempts == 1
+
+
+def test_masking_text_is_refused() -> None:
+    request = pb.CreateTrainingJobRequest(model_id=1, dataset_id=2, mask_prompt=True)
+    with pytest.raises(Invalid) as caught:
+        messages.order_from_proto(request, TEXT)
+    assert caught.value.metadata == {"field": "mask_prompt"}
+
+
+def test_parameters_name_every_field_as_it_was_written() -> None:
+    shown = messages.parameters(messages.job_to_proto(job(Recipe(learning_rate=2e-4))))
+    assert shown["learning_rate"] == "0.0002"
+    assert shown["mask_prompt"] == "true"
+    assert set(shown) == {*messages.RECIPE_FIELDS, "max_attempts"}
+
+
+@pytest.mark.parametrize("status", JobStatus)
+def test_every_status_has_its_number(status: JobStatus) -> None:
+    sent = messages.job_to_proto(job(status=status))
+    assert job_pb.JobStatus.Name(sent.status) == f"JOB_STATUS_{status.upper()}"
+    assert messages.status_from_proto(sent.status) is status
+    assert sent.HasField("error") == (status is JobStatus.FAILED)
+
+
+def test_an_unspecified_status_filters_nothing() -> None:
+    assert messages.status_from_proto(job_pb.JOB_STATUS_UNSPECIFIED) is None
+
+
+def test_reports_survive_the_wire() -> None:
+    step, validation, checkpoint = Step(1, 2, 1, 0.5, 0.25, 8.0, 1e9), Validation(1, 0.5), 3
+    assert messages.step_from_proto(messages.step_to_proto(step)) == step
+    assert messages.validation_from_proto(messages.validation_to_proto(validation)) == validation
+    told = messages.checkpoint_to_proto(Checkpoint(checkpoint))
+    assert messages.checkpoint_from_proto(told) == Checkpoint(checkpoint)
+
+
+def test_frames_carry_what_was_stored() -> None:
+    frame = messages.frame(StoredEvent(5, 2, NOW, Validation(1, 0.5)))
+    assert (frame.sequence, frame.attempt, frame.validation.val_loss) == (5, 2, 0.5)
+    assert frame.created_at.ToDatetime(UTC) == NOW
+    assert messages.frame(StoredEvent(1, 0, NOW, job())).job.id == 1
+    error = messages.frame(Unavailable("SHUTTING_DOWN", "later"))
+    assert error.error.message == "later"
