@@ -35,6 +35,10 @@ async def check_revision(engine: AsyncEngine, expected: str) -> None:
             )
     except exc.ProgrammingError:
         found = None
+    except exc.SQLAlchemyError as error:
+        if (known := translate(error)) is None:
+            raise
+        raise known from error
     if found != expected:
         raise Unavailable(
             "DEPENDENCY_UNAVAILABLE",

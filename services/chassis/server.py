@@ -106,6 +106,7 @@ async def serve(
             await step()
     except (HubError, OSError, RuntimeError) as error:
         log.error("%s can't start: %s", server.name, error)
+        await server.stop()
         return 1
     await server.set_serving(True)
     log.info("%s serves on %s:%d", server.name, HOST, port)

@@ -55,19 +55,13 @@ class Registry:
 
     async def start(self) -> None:
         """Refuse a wrong revision, settle what a crash left, begin to mirror."""
-        try:
-            await database.check_revision(self.engine, HEAD)
-        except Exception as error:
-            if (known := database.translate(error)) is None:
-                raise
-            raise known from error
+        await database.check_revision(self.engine, HEAD)
         await self.reconciler.run()
         if self.mirror:
             await self.mirror.start()
 
     async def close(self) -> None:
-        """Leave no listener, no process and no connection behind; a second time does nothing."""
-        await self.server.stop()
+        """Leave no process and no connection behind; a second time does nothing."""
         if self.mirror:
             await self.mirror.stop()
         await self.engine.dispose()

@@ -21,7 +21,7 @@ from services.trainer.publication import Result, publication_of
 from services.trainer.queue import Bell, JobQueue
 from services.trainer.recorder import Recorder
 from services.trainer.registry import Inputs, Registry
-from services.trainer.workspace import Workspace
+from services.trainer.workspace import LOG, Workspace
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,8 @@ class Attempt:
             return await self._end(lambda: self._queue.hand_back(self._token))
         metrics.LOST.inc()
         log.error("%s: %s", self._name, outcome)
-        return await self._end(lambda: self._queue.lose(self._token, outcome))
+        message = f"{outcome} ({LOG} has more)"
+        return await self._end(lambda: self._queue.lose(self._token, message))
 
     async def _train(
         self, group: asyncio.TaskGroup, inputs: Inputs

@@ -15,6 +15,8 @@ from services.chassis.frames import FrameError, open_pair, read_frame, send_fram
 
 log = logging.getLogger(__name__)
 
+# How a failed allocation looks: MLX crashes, or the system kills.
+_MEMORY_HINT = ", often for lack of memory: lower batch_size or max_seq_length"
 # A child needs neither the database nor MLflow, and these hold passwords.
 _SECRETS = ("DATABASE_URL", "MLFLOW_TRACKING_URI")
 
@@ -39,7 +41,7 @@ class Child:
         reader, writer, theirs = await open_pair()
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "services.trainer.worker", str(theirs.fileno())),
+                *(sys.executable, "-P", "-m", "services.trainer.worker", str(theirs.fileno())),
                 pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
@@ -90,9 +92,10 @@ class Child:
             self.kill()
             self._writer.close()
         code = await self._process.wait()
-        if code < 0:
-            return f"the training process was ended by {signal.Signals(-code).name}"
-        return f"the training process ended with exit code {code}"
+        if code >= 0:
+            return f"the training process ended with exit code {code}"
+        hint = _MEMORY_HINT if -code in (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT) else ""
+        return f"the training process was ended by {signal.Signals(-code).name}{hint}"
 
 
 def environment() -> dict[str, str]:

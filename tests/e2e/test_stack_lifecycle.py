@@ -38,7 +38,8 @@ def test_up_returns_when_everything_serves_and_down_when_nothing_runs(tmp_path: 
     again = run(home, "up", "--detach")
     assert (again.returncode, "already runs" in again.stderr) == (1, True)
     assert run(home, "down").returncode == 0
-    assert not [process for process in family if process.is_running()]
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert alive == []
     assert not (home / "run" / "ports.json").exists()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 from collections.abc import AsyncIterator
 
 import grpc
@@ -41,6 +42,8 @@ class Scripted(pb_grpc.InferenceServiceServicer):
                 yield pb.GenerateEvent(delta=pb.TextDelta(text="x", tokens=number))
                 if request.prompt == "breaks" and number == 1:
                     raise Unavailable("ENGINE_DIED", "the engine ended", retry_after_s=1)
+                if request.prompt == "floods":
+                    yield pb.GenerateEvent(delta=pb.TextDelta(text="x" * 200_000))
                 await asyncio.sleep(0.01)
         finally:
             self.cleaned.set()
@@ -112,13 +115,22 @@ async def test_an_error_in_mid_stream_is_mapped(served: Served) -> None:
     assert from_rpc_error(caught.value, "inference").reason == "ENGINE_DIED"
 
 
-async def test_a_client_that_leaves_ends_the_generator(served: Served) -> None:
+@pytest.mark.parametrize("prompt", ["waits", "floods"])
+async def test_a_client_that_leaves_ends_the_generator(
+    served: Served, caplog: pytest.LogCaptureFixture, prompt: str
+) -> None:
+    """Also one that is blocked in a write, whose generator is closed from elsewhere."""
     stub = pb_grpc.InferenceServiceStub(served[2])
-    call = stub.StreamGenerate(pb.GenerateRequest(model_id=1, prompt="long"))
+    call = stub.StreamGenerate(pb.GenerateRequest(model_id=1, prompt=prompt))
     async for _ in call:
         break
+    await asyncio.sleep(0.5)
     call.cancel()
     await asyncio.wait_for(served[1].cleaned.wait(), 5)
+    gc.collect()
+    await asyncio.sleep(0.1)
+    ours = [r for r in caplog.records if not r.name.startswith("grpc.")]
+    assert [r.getMessage() for r in ours if r.levelname == "ERROR"] == []
 
 
 async def test_nobody_listening_is_unavailable() -> None:

@@ -13,12 +13,11 @@ import psutil
 import pytest
 from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
 from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as pb_grpc
-from mlx_hub.trainer.v1 import training_event_pb2
 from mlx_hub.trainer.v1 import training_job_pb2 as job_pb
 
 from tests.fixtures.registry import RunningRegistry
-from tests.fixtures.trainer import FAST, register
-from tests.fixtures.worker import ROWS
+from tests.fixtures.rows import ROWS, register
+from tests.fixtures.trainer import FAST, until_step, watch
 
 type Start = Callable[..., subprocess.Popen[str]]
 
@@ -50,23 +49,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
         process.communicate()
 
 
-async def until_step(stub: pb_grpc.TrainerServiceStub, job_id: int, step: int) -> None:
-    call = stub.WatchTrainingJob(pb.WatchTrainingJobRequest(job_id=job_id, after_sequence=0))
-    async for frame in call:
-        if frame.step.step == step:
-            call.cancel()
-            return
-    raise AssertionError("the job ended first")
-
-
-async def last_frame(
-    stub: pb_grpc.TrainerServiceStub, job_id: int
-) -> training_event_pb2.TrainingEvent:
-    call = stub.WatchTrainingJob(pb.WatchTrainingJobRequest(job_id=job_id), wait_for_ready=True)
-    frames = [frame async for frame in call]
-    return frames[-1]
-
-
 async def test_it_survives_being_stopped_and_killed(hub: RunningRegistry, start: Start) -> None:
     port = free_port()
     environment = {
@@ -95,14 +77,13 @@ async def test_it_survives_being_stopped_and_killed(hub: RunningRegistry, start:
         assert row[:2] == ("queued", 0)
 
         second = start(**environment)
-        await channel.channel_ready()
         await until_step(stub, job.id, int(str(row[2])) + 3)
         worker = worker_of(second)
         second.kill()
         worker.wait(60)
 
         start(**environment)
-        ended = (await last_frame(stub, job.id)).job
+        ended = [frame.job async for frame in watch(stub, job.id, after=None)][-1]
         assert (ended.status, ended.attempt) == (job_pb.JOB_STATUS_COMPLETED, 3)
         [lost] = hub.sql("SELECT failed_attempts FROM trainer.jobs")
         assert lost == (1,)

@@ -15,8 +15,8 @@ from services.chassis.errors import Exhausted, Unavailable
 from services.chassis.status import from_rpc_error
 from services.trainer.workspace import LOG
 from tests.fixtures.registry import failure
-from tests.fixtures.trainer import Event, OpenTrainer, RunningTrainer, register
-from tests.fixtures.worker import ROWS, chat
+from tests.fixtures.rows import ROWS, chat, register
+from tests.fixtures.trainer import Event, OpenTrainer, RunningTrainer, until_step
 
 ENDLESS = {"epochs": 1000, "checkpoint_every_steps": 2}
 
@@ -75,7 +75,7 @@ async def test_a_killed_child_is_retried_from_its_checkpoint(trainer: RunningTra
     straight = await trainer.create(seed=1)
     await trainer.end(straight.id)
     job = await trainer.create(seed=1)
-    await trainer.until(job.id, lambda frame: frame.step.step == 5)
+    await until_step(trainer.stub, job.id, 5)
     [child] = [c for c in psutil.Process().children() if "services.trainer.worker" in c.cmdline()]
     child.kill()
     ended, events = await trainer.end(job.id)
@@ -89,7 +89,7 @@ async def test_a_killed_child_is_retried_from_its_checkpoint(trainer: RunningTra
 async def test_a_shutdown_hands_the_job_back_and_tells_watchers(open_trainer: OpenTrainer) -> None:
     async with open_trainer() as first:
         job = await first.create(epochs=20, checkpoint_every_steps=1000, max_attempts=1)
-        await first.until(job.id, lambda frame: frame.step.step == 3)
+        await until_step(first.stub, job.id, 3)
         watching, frames = first.watch(job.id), []
         await first.trainer.watch.close()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -108,7 +108,7 @@ async def test_a_shutdown_hands_the_job_back_and_tells_watchers(open_trainer: Op
 
 async def test_a_running_job_is_cancelled(trainer: RunningTrainer) -> None:
     job = await trainer.create(**ENDLESS)
-    await trainer.until(job.id, lambda frame: frame.step.step == 2)
+    await until_step(trainer.stub, job.id, 2)
     request = pb.CancelTrainingJobRequest(job_id=job.id)
     assert (await trainer.stub.CancelTrainingJob(request)).status == job_pb.JOB_STATUS_RUNNING
     ended, _ = await trainer.end(job.id)

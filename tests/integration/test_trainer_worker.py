@@ -1,5 +1,6 @@
 """The training child as a process: it resumes exactly, stops at once, refuses what can't train."""
 
+import errno
 import shutil
 import signal
 import subprocess
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 from mlx_hub.internal.v1 import worker_pb2 as pb
 
-from tests.fixtures.worker import ROWS, Child, Spawn, chat
+from tests.fixtures.rows import ROWS, chat
+from tests.fixtures.worker import Child, Spawn
 
 
 def finish(child: Child) -> tuple[int, pb.WorkerEvent]:
@@ -142,3 +144,24 @@ def test_mlx_lm_reads_the_adapter(spawn_worker: Spawn, tmp_path: Path, tiny_mode
     )
     adapter = tmp_path / "job" / "attempt-1"
     subprocess.run([sys.executable, "-c", script, str(tiny_model), str(adapter)], check=True)
+
+
+FULL = Path("/dev/full")
+
+
+def test_a_full_disk_is_told_from_a_crash(tmp_path: Path) -> None:
+    """MLX raises a RuntimeError for it. Linux alone has a file that is always full."""
+    full = tmp_path / "adapters.safetensors"
+    full.symlink_to(FULL if FULL.exists() else tmp_path / "missing" / "file")
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from services.runtime.model import prepare; prepare()\n"
+        "import mlx.core as mx\n"
+        "from services.trainer.worker.checkpoint import save_arrays\n"
+        "try: save_arrays(Path(sys.argv[1]), {'a': mx.ones((9999,))})\n"
+        "except OSError as error: print(error.errno)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(full)], check=True, capture_output=True, text=True
+    )
+    assert int(done.stdout) == (errno.ENOSPC if FULL.exists() else errno.ENOENT)

@@ -27,7 +27,7 @@ class AccessLog(AroundInterceptor):
     async def around(self, method: str, request: Any, context: Context) -> AsyncIterator[None]:
         """Log method, code and duration when the call ends, however it ends."""
         given = metadata_of(context, "x-request-id")
-        token = REQUEST_ID.set(given if _SAFE_ID.fullmatch(given) else uuid.uuid4().hex)
+        REQUEST_ID.set(given if _SAFE_ID.fullmatch(given) else uuid.uuid4().hex)
         start = time.perf_counter()
         cancelled = False
         try:
@@ -40,7 +40,3 @@ class AccessLog(AroundInterceptor):
             millis = round((time.perf_counter() - start) * 1000, 1)
             extra = {"method": method, "code": code.name, "ms": millis}
             log.info("%s %s %.1f ms", method, code.name, millis, extra=extra)
-            try:
-                REQUEST_ID.reset(token)
-            except ValueError:
-                REQUEST_ID.set("")

@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 from opentelemetry import propagate, trace
+from opentelemetry.context import attach
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from services.chassis.interceptors.around import AroundInterceptor, code_of, split
@@ -31,18 +32,17 @@ class Tracing(AroundInterceptor):
         """Run the call in a server span whose status is the call's."""
         carrier = {k: v for k, v in context.invocation_metadata() or () if isinstance(v, str)}
         service, name = split(method)
-        with self._tracer.start_as_current_span(
-            f"{service}/{name}",
-            context=propagate.extract(carrier),
-            kind=SpanKind.SERVER,
-            attributes={"rpc.system": "grpc", "rpc.service": service, "rpc.method": name},
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
-            try:
-                yield
-            finally:
-                code = grpc.StatusCode.CANCELLED if context.cancelled() else code_of(context)
-                span.set_attribute("rpc.grpc.status_code", code.value[0])
-                if code in _OUR_FAULT:
-                    span.set_status(Status(StatusCode.ERROR, code.name))
+        attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
+        span = self._tracer.start_span(
+            f"{service}/{name}", propagate.extract(carrier), SpanKind.SERVER, attributes
+        )
+        # Never detached: each call runs in a task, and so in a context, of its own.
+        attach(trace.set_span_in_context(span))
+        try:
+            yield
+        finally:
+            code = grpc.StatusCode.CANCELLED if context.cancelled() else code_of(context)
+            span.set_attribute("rpc.grpc.status_code", code.value[0])
+            if code in _OUR_FAULT:
+                span.set_status(Status(StatusCode.ERROR, code.name))
+            span.end()

@@ -70,4 +70,10 @@ class Checkpoints:
 def save_arrays(path: Path, tree: Any) -> None:
     """Write a tree of arrays as safetensors; sorted, so that equal arrays give equal bytes."""
     arrays: Any = tree_flatten(tree)
-    mx.save_safetensors(str(path), dict(sorted(arrays)), metadata={"format": "mlx"})
+    try:
+        mx.save_safetensors(str(path), dict(sorted(arrays)), metadata={"format": "mlx"})
+    except RuntimeError:
+        # MLX does not say why it could not write; the system does.
+        with path.open("ab") as file:
+            file.write(b"\0")
+        raise
