@@ -22,6 +22,7 @@ from services.chassis.errors import (
 )
 
 DOMAIN = "mlx-hub"
+DETAILS_KEY = "grpc-status-details-bin"
 
 _CODES: dict[type[HubError], grpc.StatusCode] = {
     NotFound: grpc.StatusCode.NOT_FOUND,
@@ -91,7 +92,7 @@ def from_rpc_error(error: grpc.RpcError, dependency: str) -> HubError:
 
 def _status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status | None:
     for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+        if key == DETAILS_KEY and isinstance(value, bytes):
             return status_pb2.Status.FromString(value)
     return None
 

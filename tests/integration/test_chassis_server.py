@@ -12,7 +12,9 @@ from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.inference.v1 import inference_service_pb2_grpc as pb_grpc
 from mlx_hub.system.v1 import system_service_pb2, system_service_pb2_grpc
 
+from services.chassis.channels import connect
 from services.chassis.errors import HubError, NotFound, Unavailable
+from services.chassis.logs import REQUEST_ID
 from services.chassis.requests import Context
 from services.chassis.server import HubServer
 from services.chassis.settings import HubSettings
@@ -50,13 +52,13 @@ class Scripted(pb_grpc.InferenceServiceServicer):
 
 
 @pytest.fixture
-async def served() -> AsyncIterator[tuple[HubServer, Scripted, grpc.aio.Channel]]:
+async def served() -> AsyncIterator["Served"]:
     server = HubServer("inference", HubSettings(drain_seconds=0))
     servicer = Scripted()
     pb_grpc.add_InferenceServiceServicer_to_server(servicer, server.grpc)
     port = await server.start(0)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield server, servicer, channel
+        yield server, servicer, channel, port
     await server.stop()
 
 
@@ -66,7 +68,7 @@ async def failure(call: object) -> grpc.aio.AioRpcError:
     return caught.value
 
 
-type Served = tuple[HubServer, Scripted, grpc.aio.Channel]
+type Served = tuple[HubServer, Scripted, grpc.aio.Channel, int]
 
 
 async def test_domain_errors_arrive_whole(served: Served) -> None:
@@ -131,6 +133,23 @@ async def test_a_client_that_leaves_ends_the_generator(
     await asyncio.sleep(0.1)
     ours = [r for r in caplog.records if not r.name.startswith("grpc.")]
     assert [r.getMessage() for r in ours if r.levelname == "ERROR"] == []
+
+
+async def test_the_request_id_goes_on_to_the_next_service(served: Served) -> None:
+    REQUEST_ID.set("caller-7")
+    async with connect(served[3]) as channel:
+        stub = pb_grpc.InferenceServiceStub(channel)
+        error = await failure(stub.Generate(pb.GenerateRequest(model_id=1, prompt="bug")))
+    assert "caller-7" in str(error.details())
+
+
+async def test_a_delay_is_told_as_retry_after_too(served: Served) -> None:
+    stub = pb_grpc.InferenceServiceStub(served[2])
+    call = stub.StreamGenerate(pb.GenerateRequest(model_id=1, prompt="breaks"))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for _ in call:
+            pass
+    assert ("retry-after", "1") in tuple(caught.value.trailing_metadata() or ())
 
 
 async def test_nobody_listening_is_unavailable() -> None:

@@ -118,7 +118,7 @@ def _train(hub: Hub, model: Model, dataset: Dataset, ui: Console) -> tuple[Train
     curve = follow(hub.jobs.watch(queued.id, after_sequence=0), ui)
     job = hub.jobs.get(queued.id)
     if job.status != JobStatus.JOB_STATUS_COMPLETED:
-        raise DemoFailed(outcome(job), reason=job.error.reason)
+        raise DemoFailed(outcome(job))
     print_losses(curve, ui)
     return job, curve
 

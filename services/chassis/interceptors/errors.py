@@ -2,18 +2,18 @@
 
 import errno
 import logging
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
-from grpc_status import rpc_status
 
 from services.chassis.errors import Exhausted, HubError, Internal
 from services.chassis.interceptors.around import AroundInterceptor
 from services.chassis.logs import REQUEST_ID
 from services.chassis.requests import Context
-from services.chassis.status import code_of, to_status
+from services.chassis.status import DETAILS_KEY, code_of, to_status
 
 log = logging.getLogger("mlx_hub.errors")
 
@@ -40,10 +40,13 @@ class Errors(AroundInterceptor):
     async def _abort(self, method: str, error: Exception, context: Context) -> None:
         hub_error = error if isinstance(error, HubError) else self.translate(method, error)
         status = to_status(hub_error)
-        # abort_with_status alone leaves the code unset for the interceptors outside.
+        # Without these two the interceptors outside would see no code.
         context.set_code(code_of(hub_error))
         context.set_details(status.message)
-        await context.abort_with_status(rpc_status.to_status(status))
+        metadata: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
+        if hub_error.retry_after_s is not None:  # over REST it becomes Retry-After
+            metadata.append(("retry-after", str(math.ceil(hub_error.retry_after_s))))
+        await context.abort(code_of(hub_error), status.message, tuple(metadata))
 
     def translate(self, method: str, error: Exception) -> HubError:
         """Give the error to show for an exception that is not ours."""
