@@ -1,17 +1,13 @@
 """`mlx-hub models import`: the operator brings a base model in; no request can."""
 
 import contextlib
-import os
 import re
-import shutil
-import subprocess
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from services.stack.errors import StackError
 from services.stack.home import Home
-from services.stack.plan import python
+from services.stack.importing import bring_in
 from services.stack.settings import StackSettings
 from services.stack.stack import Say, Stack
 
@@ -28,15 +24,7 @@ def import_model(settings: StackSettings, source: Path, name: str, say: Say) -> 
     if not source.exists():
         raise StackError(f"{source} does not exist; give an MLX model folder or a .gguf file.")
     with _database(settings, say) as database:
-        env = {**os.environ, "MLX_HUB_HOME": str(settings.home), "DATABASE_URL": database}
-        staged = settings.storage_active_path / "imports" / uuid.uuid4().hex
-        try:
-            say(f"converting {source.name}")
-            _child(["services.runtime.convert", str(source.absolute()), str(staged)], env)
-            say(f"recording {name}")
-            _child(["services.registry.importer", str(staged), name], env)
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
+        bring_in(settings, source, name, database, say)
 
 
 def name_of(source: Path) -> str:
@@ -52,9 +40,3 @@ def _database(settings: StackSettings, say: Say) -> Iterator[str]:
         return
     with Stack(settings, say).database() as database:
         yield database
-
-
-def _child(words: list[str], env: dict[str, str]) -> None:
-    done = subprocess.run(python(*words), env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise StackError(f"The import failed: {done.stderr.strip() or done.stdout.strip()}")

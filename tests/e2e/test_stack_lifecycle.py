@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import psutil
+from mlx_hub.client import Hub
 
 from services.stack.plan import python
+from services.stack.starter import NAME
 from tests.e2e.rest import call
 from tests.fixtures.stack import stack_environment
 
@@ -33,6 +35,8 @@ def test_up_returns_when_everything_serves_and_down_when_nothing_runs(tmp_path: 
     ports = json.loads((home / "run" / "ports.json").read_text())
     assert f"http://127.0.0.1:{ports['gateway']}" in up.stdout
     assert call(f"http://127.0.0.1:{ports['gateway']}/health").status == 200
+    with Hub(f"127.0.0.1:{ports['gateway']}") as hub:  # a first start brings a model along
+        assert [base.name for base in hub.models.base_models()] == [NAME]
     family = processes_of(home)
     assert len(family) > 5
     again = run(home, "up", "--detach")

@@ -2,7 +2,8 @@
 
 from mlx_hub.cli.main import main
 
-from services.stack import plan
+from services.stack import plan, stack
+from services.stack.settings import StackSettings
 
 
 def stand_in(name: str) -> list[str]:
@@ -10,6 +11,12 @@ def stand_in(name: str) -> list[str]:
     return plan.python("tests.integration.stand_in", name)
 
 
+def nothing_to_import(settings: StackSettings) -> bool:
+    """Say that a base model is there: a stand-in for the registry knows of none."""
+    return True
+
+
 if __name__ == "__main__":
     plan.service_command = stand_in
+    stack.has_base_model = nothing_to_import
     main()

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from services.stack import demo, models, starter
+from services.stack import demo, models
 from services.stack.errors import StackError
 from services.stack.settings import StackSettings
+from services.stack.stack import Stack
 
 
 @pytest.fixture
@@ -39,13 +40,17 @@ def test_a_bad_name_or_path_is_refused_at_once(settings: StackSettings, tmp_path
     assert not settings.home.exists()
 
 
-def test_a_missing_starter_model_is_told_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_first_start_without_the_starter_model_tells_the_remedy(
+    settings: StackSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def absent(name: str) -> metadata.Distribution:
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "distribution", absent)
-    with pytest.raises(StackError, match=r"starter model is not installed.*mlx-hub models import"):
-        starter.starter_gguf()
+    remedy = r"starter model is not installed.*mlx-hub models import"
+    with pytest.raises(StackError, match=remedy):
+        Stack(settings, print).run(print)
+    assert not (settings.home / "postgres").exists()
 
 
 def test_examples_are_installed_once_under_their_hash(tmp_path: Path) -> None:
