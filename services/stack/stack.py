@@ -9,10 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 
 from services.chassis.settings import mask
-from services.stack import plan, readiness, starter
+from services.stack import importing, plan, readiness, starter
 from services.stack.errors import StackError
 from services.stack.home import Home, check_space
-from services.stack.importing import bring_in, has_base_model
 from services.stack.member import Member, Runnable
 from services.stack.ports import choose
 from services.stack.postgres import Postgres
@@ -81,12 +80,12 @@ class Stack:
             self._listener(step)
 
     def _start(self) -> str:
-        first = None if has_base_model(self.settings) else starter.starter_gguf()
+        first = None if importing.has_base_model(self.settings) else starter.starter_gguf()
         database, tracking = self._start_database()
         env = plan.environment(self.settings, database, tracking)
         self._migrate(env)
         if first:
-            bring_in(self.settings, first, starter.NAME, database, self._say)
+            importing.bring_in(self.settings, first, starter.NAME, database, self._say)
         parts = plan.processes(env, self.home.logs)
         for names in (("registry",), ("trainer", "inference")):
             for name in names:

@@ -2,7 +2,7 @@
 
 from mlx_hub.cli.main import main
 
-from services.stack import plan, stack
+from services.stack import importing, plan
 from services.stack.settings import StackSettings
 
 
@@ -18,5 +18,5 @@ def nothing_to_import(settings: StackSettings) -> bool:
 
 if __name__ == "__main__":
     plan.service_command = stand_in
-    stack.has_base_model = nothing_to_import
+    importing.has_base_model = nothing_to_import
     main()
