@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from services.chassis.durable import sync_path
 from services.chassis.errors import DataLoss, Invalid
 from services.registry import files
 from services.registry.domain import StoredFile
@@ -55,11 +56,11 @@ class Artifacts:
         """
         with self.fresh_folder("versions") as folder:
             self._copy_staged(staged_path, stored, folder)
-            files.sync_folder(folder)
+            sync_path(folder)
             self._compare(folder, stored)
             text = json.dumps(manifest, indent=2, sort_keys=True).encode()
             files.write_synced(folder / MANIFEST, iter([text]))
-            files.sync_folder(folder)
+            sync_path(folder)
             everything = (*stored, files.hash_file(folder / MANIFEST))
             return self.place(folder, "versions", checksum_of(everything), everything)
 
@@ -94,7 +95,7 @@ class Artifacts:
                 target.rename(damaged)
                 folder.rename(target)
                 files.remove(damaged)
-            files.sync_folder(target.parent)
+            sync_path(target.parent)
         return name
 
     def verify_version(self, artifact_path: str, stored: Collection[StoredFile]) -> None:

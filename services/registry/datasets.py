@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.chassis.durable import sync_path
 from services.chassis.errors import Invalid
 from services.registry import files
 from services.registry.artifacts import Artifacts
@@ -48,7 +49,7 @@ class DatasetFiles:
                 reading = _Reading(source, self._limits)
                 files.write_synced(fresh, reading.lines())
                 fresh.rename(archive / f"{reading.checksum}{SUFFIX}")
-                files.sync_folder(archive)
+                sync_path(archive)
                 return reading.found()
         except files.UnreadableError as error:
             raise _unreadable(path, "it must be a regular file below it, without links") from error

@@ -1,7 +1,6 @@
 """Bytes on disk: opened without following links, written so that a crash leaves all or nothing."""
 
 import errno
-import fcntl
 import hashlib
 import os
 import shutil
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from services.chassis.durable import sync
 from services.chassis.errors import Exhausted
 from services.registry.domain import StoredFile
 
@@ -94,23 +94,6 @@ def chunks_of(descriptor: int) -> Iterator[bytes]:
     """Read an open file to its end."""
     while chunk := os.read(descriptor, _CHUNK):
         yield chunk
-
-
-def sync(descriptor: int) -> None:
-    """Flush to the medium itself: macOS's fsync stops at the drive's cache."""
-    if hasattr(fcntl, "F_FULLFSYNC"):
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-    else:
-        os.fsync(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries, so that a rename in it survives a crash."""
-    descriptor = os.open(folder, _ENTER)
-    try:
-        sync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def hash_file(path: Path) -> StoredFile:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from services.chassis import database
+from services.chassis.durable import sync_path
 from services.chassis.errors import HubError, Invalid
 from services.chassis.settings import load
 from services.chassis.tables import NAME_PATTERN
@@ -49,7 +50,7 @@ def _copy(source: Path, folder: ModelFolder, artifacts: Artifacts) -> tuple[str,
         for file in list_files(source):
             with file.open("rb") as content:
                 files.write_synced(fresh / file.name, files.chunks_of(content.fileno()))
-        files.sync_folder(fresh)
+        sync_path(fresh)
         stored = [files.hash_file(file) for file in list_files(fresh)]
         if checksum_of(stored) != folder.digest:
             raise FolderError("the folder changed while it was copied; import it again")

@@ -5,15 +5,14 @@ whole or not at all. Prints one JSON line that describes the model; on bad input
 exit status 2. A child process, because it loads MLX.
 """
 
-import fcntl
 import json
-import os
 import shutil
 import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+from services.chassis.durable import sync_path
 from services.runtime.folder import FolderError, ModelFolder, inspect_model_folder, list_files
 from services.runtime.gguf import convert_gguf
 from services.runtime.gguf_header import GgufError
@@ -35,9 +34,9 @@ def import_model(source: Path, dest: Path) -> ModelFolder:
         load_lazily(staging)  # does MLX-LM know the architecture, do the weights fit it?
         staging.chmod(0o755)  # mkdtemp made it private
         for path in (*staging.iterdir(), staging):
-            _sync(path)
+            sync_path(path)
         staging.rename(dest)
-        _sync(dest.parent)
+        sync_path(dest.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return folder
@@ -52,18 +51,6 @@ def _fill(staging: Path, source: Path) -> None:
         convert_gguf(source, staging)
     else:
         raise FolderError(f"{source.name!r} is neither an MLX model folder nor a .gguf file")
-
-
-def _sync(path: Path) -> None:
-    """Flush a file or folder to the disk itself; macOS's fsync alone stops at the drive's cache."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        if sys.platform == "darwin":
-            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-        else:
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def main(arguments: list[str]) -> int:

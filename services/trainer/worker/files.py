@@ -1,14 +1,13 @@
 """Folders that appear whole or not at all, also after a power cut."""
 
-import fcntl
 import hashlib
-import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from services.chassis.durable import sync_path
 
 
 @dataclass(frozen=True)
@@ -29,25 +28,13 @@ def whole_folder(target: Path) -> Iterator[Path]:
     try:
         yield staging
         for path in (*sorted(staging.iterdir()), staging):
-            sync(path)
+            sync_path(path)
         # What lies there is this job's own older work at the same place.
         shutil.rmtree(target, ignore_errors=True)
         staging.rename(target)
-        sync(target.parent)
+        sync_path(target.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def sync(path: Path) -> None:
-    """Flush a file or folder to the disk itself; macOS's fsync alone stops at the drive's cache."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        if sys.platform == "darwin":
-            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-        else:
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def digest(path: Path) -> FileDigest:
