@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help setup setup-dev demo up down test lint types unit integration gateway e2e \
-        proto check-proto lock format clean
+        bench proto check-proto lock format clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,10 +46,16 @@ gateway: setup-dev ## Real Envoy in front of stub services
 e2e: setup-dev ## Every process with the real small model
 	@pytest tests/e2e
 
+bench: setup-dev ## Measure serving beside its floor and mlx-lm, idle and while a job trains
+	@python -m bench.serving
+
 proto: setup-dev ## Format and lint proto/, regenerate the stubs and docs/api.md
 	@buf format -w && buf lint && python scripts/generate_stubs.py && python scripts/generate_api.py docs/api.md
 
-check-proto: setup-dev ## Fail when stubs, formatting or compatibility are off
+check-bench: setup-dev ## Measure serving beside its floor and mlx-lm, idle and while a job trains
+	@python -m bench.serving
+
+proto: setup-dev ## Fail when stubs, formatting or compatibility are off
 	@scripts/check_proto.sh
 
 format: setup-dev ## Format Python and proto files

@@ -4,5 +4,5 @@ set -eu
 cd "$(dirname "$0")/.."
 ruff check --quiet
 ruff format --quiet --check
-lint-imports --no-cache
+lint-imports --no-cache --no-logo
 scripts/check_proto.sh

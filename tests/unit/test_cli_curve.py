@@ -56,7 +56,10 @@ def test_sparklines_scale_and_squeeze() -> None:
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_following_and_plotting_work_with_and_without_a_terminal(terminal: bool) -> None:
+def test_following_and_plotting_work_with_and_without_a_terminal(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     out = StringIO()
     ui = Console(file=out, force_terminal=terminal, width=100)
     done = TrainingJob(id=3, status=JobStatus.JOB_STATUS_COMPLETED)
