@@ -52,10 +52,7 @@ bench: setup-dev ## Measure serving beside its floor and mlx-lm, idle and while 
 proto: setup-dev ## Format and lint proto/, regenerate the stubs and docs/api.md
 	@buf format -w && buf lint && python scripts/generate_stubs.py && python scripts/generate_api.py docs/api.md
 
-check-bench: setup-dev ## Measure serving beside its floor and mlx-lm, idle and while a job trains
-	@python -m bench.serving
-
-proto: setup-dev ## Fail when stubs, formatting or compatibility are off
+check-proto: setup-dev ## Fail when stubs, formatting or compatibility are off
 	@scripts/check_proto.sh
 
 format: setup-dev ## Format Python and proto files
