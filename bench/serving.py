@@ -60,7 +60,6 @@ def stack() -> Iterator[tuple[Path, dict[str, Any]]]:
         command = [sys.executable, "-m", "mlx_hub.cli"]
         subprocess.run([*command, "up", "--detach"], env=environment, check=True)
         try:
-            subprocess.run([*command, "models", "import", "--starter"], env=environment, check=True)
             yield home, json.loads((home / "run" / "ports.json").read_text())
         finally:
             subprocess.run([*command, "down"], env=environment, check=True)
