@@ -9,6 +9,8 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from gateway.contract import RestRule, rest_rules
 
 _WELL_KNOWN = "google.protobuf."
+# As JSON these are one text. The transcoder would also take their fields, and drop others.
+_TEXTS = {f"{_WELL_KNOWN}{name}" for name in ("Duration", "FieldMask", "Timestamp")}
 _LUA_MAGIC = re.compile(r"([^\w/])")
 
 type Value = str | bool | Mapping[str, "Value"] | Sequence["Value"]
@@ -60,6 +62,8 @@ def _messages() -> dict[str, Value]:
 
 
 def _describe(message: Descriptor, found: dict[str, Value]) -> None:
+    if message.full_name in _TEXTS:
+        found[message.full_name] = {}
     if message.full_name in found or message.full_name.startswith(_WELL_KNOWN):
         return
     if message.GetOptions().map_entry:

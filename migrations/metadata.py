@@ -2,7 +2,7 @@
 
 from sqlalchemy import ForeignKeyConstraint, MetaData
 
-from services.chassis.tables import Base
+from services.chassis.tables import Base, trigger
 from services.registry import tables as _registry
 from services.trainer import tables as _trainer
 
@@ -20,3 +20,44 @@ for _source, _column, _target in (
     METADATA.tables[_source].append_constraint(
         ForeignKeyConstraint([_column], [_target], use_alter=_column == "version_id")
     )
+
+# A model is deleted by a mark, which no foreign key sees: these keep its promises. They see
+# both schemas with the rights of their owner, and each service's role still sees only its own.
+# The insert waits for a deletion that is under way, and a deletion for such inserts.
+trigger(
+    METADATA.tables["registry.models"],
+    """
+CREATE FUNCTION registry.guard_model_jobs() RETURNS trigger LANGUAGE plpgsql
+  SECURITY DEFINER SET search_path = pg_catalog AS $$
+BEGIN
+  IF EXISTS (
+    SELECT FROM trainer.jobs WHERE model_id = NEW.id AND status IN ('queued', 'running')
+  ) THEN
+    RAISE EXCEPTION 'model % has a queued or running job', NEW.id
+      USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'fk_jobs_model_id';
+  END IF;
+  RETURN NEW;
+END
+$$""",
+    """
+CREATE TRIGGER guard_jobs BEFORE UPDATE OF deleted_at ON registry.models
+  FOR EACH ROW EXECUTE FUNCTION registry.guard_model_jobs()""",
+)
+trigger(
+    METADATA.tables["trainer.jobs"],
+    """
+CREATE FUNCTION trainer.guard_job_model() RETURNS trigger LANGUAGE plpgsql
+  SECURITY DEFINER SET search_path = pg_catalog AS $$
+BEGIN
+  PERFORM FROM registry.models WHERE id = NEW.model_id AND deleted_at IS NULL FOR SHARE;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'model % does not exist', NEW.model_id
+      USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'fk_jobs_model_id';
+  END IF;
+  RETURN NEW;
+END
+$$""",
+    """
+CREATE TRIGGER guard_model BEFORE INSERT ON trainer.jobs
+  FOR EACH ROW EXECUTE FUNCTION trainer.guard_job_model()""",
+)

@@ -13,6 +13,7 @@ from mlx_hub.registry.v1 import (
     version_pb2,
 )
 from mlx_hub.registry.v1 import registry_service_pb2 as pb
+from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 
 from services.chassis.errors import DataLoss
 from services.chassis.status import from_rpc_error
@@ -49,7 +50,8 @@ class Catalogue:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, "registry") from error
         target = target_of(resolved, self._locate)
-        # Aliases move; a number and `base` do not.
+        # Aliases move; a number and `base` do not. One that was archived or deleted is thus
+        # answered from for KEEP_SECONDS more.
         if version.isdigit() or version == "base":
             if len(self._kept) >= KEEP_ENTRIES:
                 self._kept.clear()
@@ -82,7 +84,7 @@ class Catalogue:
         return entries
 
     async def _versions(self, model_id: int) -> list[version_pb2.ModelVersion]:
-        request = pb.ListModelVersionsRequest(model_id=model_id, page_size=1000)
+        request = versions_pb.ListModelVersionsRequest(model_id=model_id, page_size=1000)
         found: list[version_pb2.ModelVersion] = []
         try:
             while True:

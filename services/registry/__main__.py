@@ -18,6 +18,7 @@ from services.registry.resolution import Resolver
 from services.registry.servicer import RegistryServicer
 from services.registry.settings import RegistrySettings
 from services.registry.store import session
+from services.registry.store.aliases import AliasStore
 from services.registry.store.base_models import BaseModelStore
 from services.registry.store.datasets import DatasetStore
 from services.registry.store.models import ModelStore
@@ -47,6 +48,7 @@ class Registry:
             bases=bases,
             datasets=datasets,
             versions=versions,
+            aliases=AliasStore(rows),
             intake=DatasetIntake(datasets, files),
             publisher=Publisher(models, bases, datasets, versions, artifacts),
             resolver=Resolver(models, bases, versions, artifacts),

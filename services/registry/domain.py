@@ -36,6 +36,12 @@ class EventType(StrEnum):
     CREATED = "created"
     TRAINED = "trained"
     QUARANTINED = "quarantined"
+    UPDATED = "updated"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+    ALIAS_DELETED = "alias_deleted"
+    ARCHIVED = "archived"
+    RESTORED = "restored"
 
 
 class MlflowSync(StrEnum):

@@ -1,17 +1,20 @@
 """Between the wire and the domain, nothing else: pure functions in pairs."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from mlx_hub.registry.v1 import base_model_pb2 as base_pb
 from mlx_hub.registry.v1 import dataset_pb2 as dataset_pb
 from mlx_hub.registry.v1 import lineage_pb2 as lineage_pb
 from mlx_hub.registry.v1 import model_event_pb2 as event_pb
+from mlx_hub.registry.v1 import model_messages_pb2 as model_messages_pb
 from mlx_hub.registry.v1 import model_pb2 as model_pb
 from mlx_hub.registry.v1 import publication_pb2 as publication_pb
 from mlx_hub.registry.v1 import registry_service_pb2 as pb
 from mlx_hub.registry.v1 import version_pb2 as version_pb
 
+from services.registry import lifecycle
 from services.registry.domain import (
     BaseModel,
     Dataset,
@@ -27,6 +30,7 @@ from services.registry.domain import (
     Version,
     VersionStatus,
 )
+from services.registry.lifecycle import ModelChange
 from services.registry.lineage import Lineage, Publication, Training
 from services.registry.resolution import Resolved
 
@@ -52,6 +56,12 @@ EVENT = {
     EventType.CREATED: event_pb.MODEL_EVENT_TYPE_CREATED,
     EventType.TRAINED: event_pb.MODEL_EVENT_TYPE_TRAINED,
     EventType.QUARANTINED: event_pb.MODEL_EVENT_TYPE_QUARANTINED,
+    EventType.UPDATED: event_pb.MODEL_EVENT_TYPE_UPDATED,
+    EventType.PROMOTED: event_pb.MODEL_EVENT_TYPE_PROMOTED,
+    EventType.ROLLED_BACK: event_pb.MODEL_EVENT_TYPE_ROLLED_BACK,
+    EventType.ALIAS_DELETED: event_pb.MODEL_EVENT_TYPE_ALIAS_DELETED,
+    EventType.ARCHIVED: event_pb.MODEL_EVENT_TYPE_ARCHIVED,
+    EventType.RESTORED: event_pb.MODEL_EVENT_TYPE_RESTORED,
 }
 
 
@@ -66,6 +76,17 @@ def new_model(request: pb.CreateModelRequest, request_id: str, digest: str) -> N
         request_id=request_id,
         request_digest=digest,
     )
+
+
+def model_change(request: model_messages_pb.UpdateModelRequest) -> ModelChange:
+    """Read what to change; an empty mask counts as none."""
+    given: dict[str, Any] = {}
+    if request.HasField("description"):
+        given["description"] = request.description
+    if request.tags:
+        given["tags"] = dict(request.tags)
+    mask = list(request.update_mask.paths) or None
+    return lifecycle.model_change(request.model_id, mask, given)
 
 
 def new_dataset(request: pb.CreateDatasetRequest, request_id: str, digest: str) -> NewDataset:

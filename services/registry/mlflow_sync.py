@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,8 @@ BOUNDS = {
 }
 MODEL_TAG = "mlx_hub.model"
 VERSION_TAG = "mlx_hub.version_id"
+OWN_TAG = "mlx_hub.tag."
+NOTE_TAG = "mlflow.note.content"
 
 
 class Mirror:
@@ -115,9 +118,9 @@ class Client:
     def _experiment(self, model: Model) -> str:
         identity = f"{model.id}@{model.created_at.isoformat()}"
         tags = {MODEL_TAG: identity, "mlx_hub.base_model": model.base_model}
-        tags |= {f"mlx_hub.tag.{key}": value for key, value in model.tags.items()}
+        tags |= {f"{OWN_TAG}{key}": value for key, value in model.tags.items()}
         if model.description:
-            tags["mlflow.note.content"] = model.description
+            tags[NOTE_TAG] = model.description
         # Two hubs may share an MLflow and have a model of the same name.
         for name in (f"mlx-hub/{model.name}", f"mlx-hub/{model.name} ({identity})"):
             found = self._mlflow.get_experiment_by_name(name)
@@ -126,8 +129,18 @@ class Client:
             if found.tags.get(MODEL_TAG) == identity:
                 if found.lifecycle_stage == "deleted":
                     self._mlflow.restore_experiment(found.experiment_id)
+                self._retag(found.experiment_id, found.tags, tags)
                 return str(found.experiment_id)
         raise RuntimeError(f"MLflow has other experiments under both names of model {model.id}")
+
+    def _retag(self, experiment: str, old: Mapping[str, str], new: Mapping[str, str]) -> None:
+        """Bring the tags of ours to what the model says now; leave the others."""
+        for key in old.keys() - new.keys():
+            if key.startswith(OWN_TAG) or key == NOTE_TAG:
+                self._mlflow.delete_experiment_tag(experiment, key)
+        for key in new:
+            if old.get(key) != new[key]:
+                self._mlflow.set_experiment_tag(experiment, key, new[key])
 
     def _run(self, experiment: str, version: Version, lineage: Lineage) -> None:
         own = f"tags.`{VERSION_TAG}` = '{version.id}'"

@@ -2,21 +2,25 @@
 
 from collections.abc import Mapping
 
+from google.protobuf.empty_pb2 import Empty
 from mlx_hub.registry.v1 import dataset_pb2 as dataset_pb
 from mlx_hub.registry.v1 import lineage_pb2 as lineage_pb
+from mlx_hub.registry.v1 import model_messages_pb2 as models_pb
 from mlx_hub.registry.v1 import model_pb2 as model_pb
 from mlx_hub.registry.v1 import publication_pb2 as publication_pb
 from mlx_hub.registry.v1 import registry_service_pb2 as pb
 from mlx_hub.registry.v1 import registry_service_pb2_grpc as pb_grpc
+from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 from mlx_hub.registry.v1 import version_pb2 as version_pb
 
 from services.chassis import requests
 from services.chassis.paging import decode_token, encode_token, page_size
 from services.chassis.requests import Context
-from services.registry import lineage, messages
-from services.registry.domain import MAX_ID, Page
+from services.registry import lifecycle, lineage, messages
+from services.registry.domain import MAX_ID, Page, VersionStatus
 from services.registry.publisher import DatasetIntake, Publisher
 from services.registry.resolution import Resolver
+from services.registry.store.aliases import AliasStore
 from services.registry.store.base_models import BaseModelStore
 from services.registry.store.datasets import DatasetStore
 from services.registry.store.models import ModelStore
@@ -33,6 +37,7 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
         bases: BaseModelStore,
         datasets: DatasetStore,
         versions: VersionStore,
+        aliases: AliasStore,
         intake: DatasetIntake,
         publisher: Publisher,
         resolver: Resolver,
@@ -42,6 +47,7 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
         self._bases = bases
         self._datasets = datasets
         self._versions = versions
+        self._aliases = aliases
         self._intake = intake
         self._publisher = publisher
         self._resolver = resolver
@@ -71,45 +77,92 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
         """Get one model."""
         return messages.to_model(await self._models.get(request.model_id))
 
+    async def UpdateModel(
+        self, request: models_pb.UpdateModelRequest, context: Context
+    ) -> model_pb.Model:
+        """Change a model's description and tags."""
+        return messages.to_model(await self._models.update(messages.model_change(request)))
+
+    async def DeleteModel(self, request: models_pb.DeleteModelRequest, context: Context) -> Empty:
+        """Delete a model and free its name."""
+        await self._models.delete(request.model_id, force=request.force)
+        return Empty()
+
     async def GetModelHistory(
-        self, request: pb.GetModelHistoryRequest, context: Context
-    ) -> pb.GetModelHistoryResponse:
+        self, request: models_pb.GetModelHistoryRequest, context: Context
+    ) -> models_pb.GetModelHistoryResponse:
         """List a model's events, newest first."""
         key = {"list": "history", "model_id": str(request.model_id)}
         before = _cursor(request.page_token, key, first=MAX_ID)
         size = page_size(request.page_size)
         page = await self._models.history(request.model_id, before, size)
-        return pb.GetModelHistoryResponse(
+        return models_pb.GetModelHistoryResponse(
             events=[messages.to_event(event) for event in page.items],
             next_page_token=_token(page, key, "id"),
         )
 
     async def ListModelVersions(
-        self, request: pb.ListModelVersionsRequest, context: Context
-    ) -> pb.ListModelVersionsResponse:
+        self, request: versions_pb.ListModelVersionsRequest, context: Context
+    ) -> versions_pb.ListModelVersionsResponse:
         """List a model's versions, newest first."""
         key = {"list": "versions", "model_id": str(request.model_id)}
         before = _cursor(request.page_token, key, first=MAX_ID)
         size = page_size(request.page_size)
         page = await self._versions.page(request.model_id, before, size)
-        return pb.ListModelVersionsResponse(
+        return versions_pb.ListModelVersionsResponse(
             versions=[messages.to_version(version) for version in page.items],
             next_page_token=_token(page, key, "version"),
         )
 
     async def GetModelVersion(
-        self, request: pb.GetModelVersionRequest, context: Context
+        self, request: versions_pb.GetModelVersionRequest, context: Context
     ) -> version_pb.ModelVersion:
         """Get one version by number or alias."""
         version, _ = await self._versions.find(request.model_id, request.version)
         return messages.to_version(version)
 
     async def GetLineage(
-        self, request: pb.GetLineageRequest, context: Context
+        self, request: versions_pb.GetLineageRequest, context: Context
     ) -> lineage_pb.Lineage:
         """Trace a version to what it was made from."""
         version, recorded = await self._versions.find(request.model_id, request.version)
         return messages.to_lineage(lineage.of_version(recorded, version))
+
+    async def PromoteVersion(
+        self, request: versions_pb.PromoteVersionRequest, context: Context
+    ) -> version_pb.ModelVersion:
+        """Point an alias at a version."""
+        alias = lifecycle.own_alias(request.alias)
+        version = await self._aliases.promote(request.model_id, request.version, alias)
+        return messages.to_version(version)
+
+    async def RollbackAlias(
+        self, request: versions_pb.RollbackAliasRequest, context: Context
+    ) -> version_pb.ModelVersion:
+        """Point an alias back to where it was."""
+        alias = lifecycle.own_alias(request.alias)
+        return messages.to_version(await self._aliases.roll_back(request.model_id, alias))
+
+    async def DeleteAlias(self, request: versions_pb.DeleteAliasRequest, context: Context) -> Empty:
+        """Remove an alias."""
+        await self._aliases.delete(request.model_id, lifecycle.own_alias(request.alias))
+        return Empty()
+
+    async def ArchiveVersion(
+        self, request: versions_pb.ArchiveVersionRequest, context: Context
+    ) -> version_pb.ModelVersion:
+        """Take a version out of service."""
+        target = VersionStatus.ARCHIVED
+        version = await self._versions.move(request.model_id, request.version, target)
+        return messages.to_version(version)
+
+    async def RestoreVersion(
+        self, request: versions_pb.RestoreVersionRequest, context: Context
+    ) -> version_pb.ModelVersion:
+        """Put a version back into service."""
+        target = VersionStatus.READY
+        version = await self._versions.move(request.model_id, request.version, target)
+        return messages.to_version(version)
 
     async def CreateDataset(
         self, request: pb.CreateDatasetRequest, context: Context

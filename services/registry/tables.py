@@ -65,7 +65,8 @@ class ModelRow(Base):
         CheckConstraint("char_length(description) <= 2000", name="description"),
         CheckConstraint("jsonb_typeof(tags) = 'object'", name="tags"),
         *_request_columns(),
-        UniqueConstraint("name"),
+        # A deleted model frees its name.
+        Index("uq_models_name", "name", unique=True, postgresql_where=text("deleted_at IS NULL")),
         # A unique index in the C locale would do for prefixes; this one does in any locale.
         Index("ix_models_name_prefix", "name", postgresql_ops={"name": "text_pattern_ops"}),
         Index("ix_models_tags", "tags", postgresql_using="gin"),
@@ -83,6 +84,8 @@ class ModelRow(Base):
     request_digest: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[Now]
     updated_at: Mapped[Now]
+    deleted_at: Mapped[Time | None]
+    """Rows stay, so that jobs and lineage keep what they refer to."""
 
 
 class DatasetRow(Base):
@@ -175,8 +178,12 @@ class EventRow(Base):
 
     __tablename__ = "model_events"
     __table_args__ = (
-        CheckConstraint("type IN ('created', 'trained', 'quarantined')", name="type"),
-        CheckConstraint("(type = 'created') = (version = 0)", name="version"),
+        CheckConstraint(
+            "type IN ('created', 'trained', 'quarantined', 'updated', 'promoted', 'rolled_back',"
+            " 'alias_deleted', 'archived', 'restored')",
+            name="type",
+        ),
+        CheckConstraint("(type IN ('created', 'updated')) = (version = 0)", name="version"),
         CheckConstraint("jsonb_typeof(details) = 'object'", name="details"),
         Index(None, "model_id", "id"),
         {"schema": SCHEMA},
@@ -211,8 +218,28 @@ class OutboxRow(Base):
     last_error: Mapped[str] = mapped_column(Text, server_default="")
     delivered_at: Mapped[Time | None]
     created_at: Mapped[Now]
+    revision: Mapped[int] = mapped_column(server_default=text("0"))
+    """Rises with each change of the fact: a delivery of an older one confirms nothing."""
 
 
+trigger(
+    ModelRow.__table__,
+    """
+CREATE FUNCTION registry.guard_model() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF OLD.deleted_at IS NOT NULL AND NEW IS DISTINCT FROM OLD THEN
+    RAISE EXCEPTION 'a deleted model changes no more' USING ERRCODE = 'check_violation';
+  END IF;
+  IF NEW.name <> OLD.name OR NEW.base_model_id <> OLD.base_model_id THEN
+    RAISE EXCEPTION 'the name and base of a model never change' USING ERRCODE = 'check_violation';
+  END IF;
+  RETURN NEW;
+END
+$$""",
+    """
+CREATE TRIGGER guard BEFORE UPDATE ON registry.models
+  FOR EACH ROW EXECUTE FUNCTION registry.guard_model()""",
+)
 trigger(
     VersionRow.__table__,
     """

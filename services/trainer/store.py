@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from sqlalchemy import RowMapping, Table, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.chassis import database
@@ -74,13 +74,16 @@ class JobStore:
         query = query.on_conflict_do_update(
             index_elements=["request_id"], set_={"last_sequence": JOBS.c.last_sequence}
         )
-        async with transaction(self._engine) as connection:
-            row = (await connection.execute(query.returning(JOBS))).mappings().one()
-            if row["last_sequence"]:
-                return _same(row, digest)
-            job = job_of(row)
-            await save(connection, job, [job])
-            return job
+        try:
+            async with transaction(self._engine) as connection:
+                row = (await connection.execute(query.returning(JOBS))).mappings().one()
+                if row["last_sequence"]:
+                    return _same(row, digest)
+                job = job_of(row)
+                await save(connection, job, [job])
+                return job
+        except IntegrityError as error:
+            raise (_deleted(error, order.model_id) or error) from error
 
     async def find_request(self, request_id: str, digest: str) -> TrainingJob | None:
         """Give the job that this request made, if it was made before."""
@@ -205,3 +208,15 @@ def clock() -> Any:
 
 
 LISTEN = text(f"LISTEN {CHANNEL}")
+
+
+def _deleted(error: IntegrityError, model_id: int) -> NotFound | None:
+    """Name a model that was deleted after the registry had said that it exists."""
+    diagnosis = getattr(error.orig, "diag", None)
+    if getattr(diagnosis, "constraint_name", None) != "fk_jobs_model_id":
+        return None
+    return NotFound(
+        "MODEL_NOT_FOUND",
+        f"model {model_id} does not exist",
+        metadata={"model_id": str(model_id)},
+    )

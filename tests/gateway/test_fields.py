@@ -124,3 +124,57 @@ def test_lists_of_messages_pass(gateway: int) -> None:
     messages = [{"role": "user", "content": "]}"}, {"role": "assistant", "content": '{"x": 1}'}]
     reply = rest.call(gateway, "POST", "/inference", {"model_id": 1, "messages": messages})
     assert (reply.status, reply.json["tokens"]) == (200, 2)
+
+
+@pytest.mark.parametrize(
+    ("body", "paths", "description", "tags"),
+    [
+        ({"update_mask": "description,tags", "description": "d"}, ["description", "tags"], "d", {}),
+        ({"updateMask": "tags", "tags": {"a": "b"}}, ["tags"], "", {"a": "b"}),
+        ({"update_mask": "", "description": "d"}, [], "d", {}),
+        ({"update_mask": None, "description": "d"}, [], "d", {}),
+        ({"description": ""}, [], "", {}),
+    ],
+)
+def test_a_field_mask_is_one_text(
+    body: dict[str, object],
+    paths: list[str],
+    description: str,
+    tags: dict[str, str],
+    gateway: int,
+    backend: Backend,
+) -> None:
+    rest.call(gateway, "PATCH", "/models/7", body)
+    request = backend.recorders["registry"].calls[0][1]
+    assert (request.model_id, list(request.update_mask.paths)) == (7, paths)
+    assert (request.description, request.tags) == (description, tags)
+    assert request.HasField("description") is ("description" in body)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ('{"name": "a"}', "unknown field `name`"),
+        ('{"update_mask": "tags", "updateMask": "tags"}', "given twice: field `updateMask`"),
+        ('{"update_mask": {"paths": ["tags"]}}', "unknown field `update_mask.paths`"),
+        ('{"update_mask": {"pathz": ["tags"]}}', "unknown field `update_mask.pathz`"),
+        ('{"update_mask": ["tags"]}', ""),
+        ('{"update_mask": 1}', ""),
+    ],
+)
+def test_a_change_that_would_be_half_honoured_is_refused(
+    body: str, text: str, gateway: int, backend: Backend
+) -> None:
+    reply = rest.call(gateway, "PATCH", "/models/7", body)
+    assert (reply.status, reply.json["code"]) == (400, 3)
+    assert reply.json["message"].startswith(text)
+    assert not backend.recorders["registry"].calls
+
+
+def test_a_deletion_takes_force_as_a_parameter_and_no_body(gateway: int, backend: Backend) -> None:
+    rest.call(gateway, "DELETE", "/models/7?force=true")
+    request = backend.recorders["registry"].calls.pop()[1]
+    assert (request.model_id, request.force) == (7, True)
+    assert rest.call(gateway, "DELETE", "/models/7", {"force": True}).status == 400
+    assert rest.call(gateway, "DELETE", "/models/7?forse=true").status == 400
+    assert not backend.recorders["registry"].calls

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import mlx_hub.client
 import pytest
-from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.field_mask_pb2 import FieldMask
 from mlx_hub.cli.demo import DemoFailed, run_demo
 from mlx_hub.cli.main import app, main
 from mlx_hub.client import Hub
@@ -21,82 +21,26 @@ from mlx_hub.inference.v1.generation_pb2 import (
     Completion,
     GenerateEvent,
     GenerateRequest,
-    TextDelta,
 )
+from mlx_hub.registry.v1 import model_messages_pb2 as models_pb
 from mlx_hub.registry.v1 import registry_service_pb2 as registry
-from mlx_hub.registry.v1.base_model_pb2 import BaseModel
+from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 from mlx_hub.registry.v1.dataset_pb2 import Dataset
-from mlx_hub.registry.v1.lineage_pb2 import ArtifactFile, BaseModelRef, Lineage
-from mlx_hub.registry.v1.model_event_pb2 import ModelEvent
 from mlx_hub.registry.v1.model_pb2 import Model
-from mlx_hub.registry.v1.version_pb2 import ModelVersion
-from mlx_hub.system.v1.system_service_pb2 import Health, ServiceHealth, ServingStatus
+from mlx_hub.system.v1.system_service_pb2 import Health, ServingStatus
 from mlx_hub.trainer.v1 import trainer_service_pb2 as trainer
-from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent, TrainingStep, ValidationResult
 from mlx_hub.trainer.v1.training_job_pb2 import JobError, JobStatus, TrainingJob
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from services.chassis import errors as served
-from tests.fixtures.scripted_hub import Frame, ScriptedHub, serving
-
-COMPLETED = TrainingJob(id=3, model_id=1, version=2, status=JobStatus.JOB_STATUS_COMPLETED)
-QUEUED = TrainingJob(id=3, model_id=1, status=JobStatus.JOB_STATUS_QUEUED)
-LINEAGE = Lineage(
-    model_name="m",
-    version=2,
-    files=[ArtifactFile(name="adapters.safetensors", size_bytes=2e6, sha256="ab" * 32)],
-    base_model=BaseModelRef(name="base", digest="cd" * 32),
-)
-VERSION = ModelVersion(version=2, model_id=1, checksum="ef" * 32, metrics={"val_loss": 0.5})
-
-SERVING = ServingStatus.SERVING_STATUS_SERVING
-HEALTHY = Health(status=SERVING, services=[ServiceHealth(name="x", status=SERVING)])
-
-
-def answer(request: object) -> list[Frame]:
-    """Base and version answer differently, as `version` says."""
-    text = f"answer of {getattr(request, 'version', '') or 'latest'}"
-    parts = [GenerateEvent(delta=TextDelta(text=part)) for part in (text[:4], text[4:])]
-    return [*parts, GenerateEvent(completion=Completion(text=text, tokens=2))]
-
-
-def events(request: trainer.WatchTrainingJobRequest) -> list[Frame]:
-    steps = [TrainingStep(step=s, total_steps=3, loss=3 - s, epoch=1) for s in (1, 2, 3)]
-    return [
-        TrainingEvent(job=QUEUED),
-        *(TrainingEvent(sequence=step.step, step=step) for step in steps),
-        TrainingEvent(sequence=4, validation=ValidationResult(step=3, val_loss=0.5)),
-        TrainingEvent(sequence=5, job=COMPLETED),
-    ]
+from tests.fixtures.scripted_answers import QUEUED, answering
+from tests.fixtures.scripted_hub import ScriptedHub
 
 
 @pytest.fixture
 def hub() -> Iterator[ScriptedHub]:
-    with serving() as hub:
-        model, dataset = Model(id=1, name="m", base_model="base"), Dataset(id=2, name="d", rows=9)
-        counter = iter(range(100))
-        hub.on = {
-            "ListModels": lambda _: registry.ListModelsResponse(models=[model]),
-            "GetModel": lambda _: model,
-            "CreateModel": lambda request: Model(id=1, name=request.name, tags=request.tags),
-            "ListModelVersions": lambda _: registry.ListModelVersionsResponse(versions=[VERSION]),
-            "GetModelVersion": lambda _: VERSION,
-            "GetModelHistory": lambda _: registry.GetModelHistoryResponse(events=[ModelEvent()]),
-            "ListBaseModels": lambda _: registry.ListBaseModelsResponse(base_models=[BaseModel()]),
-            "GetLineage": lambda _: LINEAGE,
-            "ListDatasets": lambda _: registry.ListDatasetsResponse(datasets=[dataset]),
-            "GetDataset": lambda _: dataset,
-            "CreateDataset": lambda request: Dataset(id=2, name=request.name, path=request.path),
-            "ListTrainingJobs": lambda _: trainer.ListTrainingJobsResponse(jobs=[QUEUED]),
-            "CreateTrainingJob": lambda _: QUEUED,
-            "GetTrainingJob": lambda _: COMPLETED,
-            "CancelTrainingJob": lambda _: QUEUED,
-            "WatchTrainingJob": events,
-            "StreamGenerate": answer,
-            "GetHealth": lambda _: HEALTHY,
-            "GetMetrics": lambda _: HttpBody(data=f"calls_total {next(counter)}\n".encode()),
-        }
+    with answering() as hub:
         yield hub
 
 
@@ -107,12 +51,20 @@ def run(hub: ScriptedHub, *args: str, stdin: str | None = None) -> Result:
 VERBS = {
     "models list": ["id", "name"],
     "models create m --base-model base --tag a=b": ["id", "tags"],
+    "models update m --description new --tag a=b": ["id", "tags"],
+    "models update m --no-tags": ["id", "tags"],
+    "models delete m --force": [],
     "models show m": ["id", "base_model"],
     "models show 1": ["id", "base_model"],
     "models history m": ["details"],
     "models versions m": ["version", "checksum"],
     "models lineage m:2": ["files", "base_model"],
     "models base": ["digest"],
+    "versions promote m:2 --alias challenger": ["version", "checksum"],
+    "versions rollback m": ["version", "checksum"],
+    "versions unalias m challenger": [],
+    "versions archive m:2": ["version", "checksum"],
+    "versions restore m@latest": ["version", "checksum"],
     "lineage m": ["files", "base_model"],
     "datasets list": ["rows"],
     "datasets create d d.jsonl": ["path"],
@@ -189,6 +141,8 @@ def test_errors_are_one_line_with_the_exit_code_of_their_kind(
         (["modles", "list"], 2, "Did you mean 'models'?"),
         (["models", "show", "99999999999"], 2, "out of range"),
         (["models", "create", "m", "--base-model", "b", "--tag", "x"], 2, "KEY=VALUE"),
+        (["models", "update", "m", "--tag", "a=b", "--no-tags"], 2, "not both"),
+        (["versions", "promote", "m"], 2, "say which version"),
         (["generate", "m", "x", "--raw", "--system", "y"], 2, "--raw"),
         (["models", "show", "nobody"], 3, "there is no model named 'nobody'"),
         (["--address", "127.0.0.1:1", "status"], 5, "no hub answers at 127.0.0.1:1"),
@@ -211,6 +165,13 @@ def test_options_reach_the_hub_under_their_own_names(hub: ScriptedHub) -> None:
         model_id=1, dataset_id=2, lora_rank=4, mask_prompt=False, seed=0
     )
     assert job == expected
+    run(hub, "models", "update", "m", "--description", "", "--json")
+    mask = FieldMask(paths=["description"])
+    changed = models_pb.UpdateModelRequest(model_id=1, update_mask=mask, description="")
+    assert hub.requests[-1] == changed
+    run(hub, "versions", "promote", "m@latest")
+    promoted = versions_pb.PromoteVersionRequest(model_id=1, version="latest", alias="champion")
+    assert hub.requests[-1] == promoted
     run(hub, "generate", "m:2", "hi", "--top-k", "3", "--stop", "a", "--stop", "b", "--json")
     turn = ChatMessage(role="user", content="hi")
     asked = GenerateRequest(model_id=1, version="2", messages=[turn], top_k=3, stop=["a", "b"])

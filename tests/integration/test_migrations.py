@@ -15,6 +15,7 @@ from migrations.metadata import METADATA, SCHEMAS
 from services.chassis import database
 from services.chassis.errors import Unavailable
 from services.stack.postgres import binary
+from tests.integration.test_migrations_rules import BOTH_END, SEED
 
 type Migrate = Callable[..., tuple[int, str, str]]
 
@@ -65,6 +66,28 @@ def test_up_down_and_up_again(empty_database_url: str, migrate: Migrate) -> None
         assert connection.execute(left).fetchall() == []
     assert migrate(url, "upgrade")[0] == 0
     assert dump(url) == first
+
+
+def test_deleted_models_come_back_under_another_name(database_url: str, migrate: Migrate) -> None:
+    """Revision 0001 knows no deletion, and a name may have been taken again."""
+    with psycopg.connect(plain(database_url)) as connection:
+        connection.execute(SEED.encode())
+        connection.execute(BOTH_END.encode())
+        connection.execute("UPDATE registry.models SET deleted_at = now()")
+        connection.execute(
+            "INSERT INTO registry.models (name, task_type, description, base_model_id)"
+            " VALUES ('bot', 'text-generation', '', 1)"
+        )
+        connection.execute(
+            "INSERT INTO registry.model_events (model_id, type, version)"
+            " VALUES (2, 'created', 0), (2, 'updated', 0)"
+        )
+    assert migrate(database_url, "downgrade", "0001")[0] == 0
+    with psycopg.connect(plain(database_url)) as connection:
+        names = connection.execute("SELECT name FROM registry.models ORDER BY id").fetchall()
+        types = connection.execute("SELECT type FROM registry.model_events").fetchall()
+    assert (names, types) == ([("bot-deleted-1",), ("bot",)], [("created",)])
+    assert migrate(database_url, "upgrade")[0] == 0
 
 
 def test_the_migrated_schema_is_the_one_of_the_code(

@@ -79,6 +79,10 @@ def job(changes: str, identifier: int = 1) -> str:
     return " ".join(["UPDATE trainer.jobs SET", changes, "WHERE id =", str(identifier)])
 
 
+def model(changes: str) -> str:
+    return " ".join(["UPDATE registry.models SET", changes])
+
+
 def version(changes: str) -> str:
     return " ".join(["UPDATE registry.versions SET", changes])
 
@@ -171,6 +175,8 @@ def test_a_role_keeps_to_its_own_tables(seeded: Database) -> None:
         ("mlx_hub_registry", "DELETE FROM registry.models"),
         ("mlx_hub_registry", "DELETE FROM registry.versions"),
         ("mlx_hub_registry", "UPDATE registry.model_events SET version = 0"),
+        ("mlx_hub_registry", "DELETE FROM registry.model_events"),
+        ("mlx_hub_trainer", "DELETE FROM registry.version_aliases"),
         ("mlx_hub_registry", "CREATE TABLE registry.mine ()"),
         ("mlx_hub_registry", "UPDATE public.mlx_hub_alembic_version SET version_num = 'x'"),
         ("mlx_hub_trainer", "SELECT FROM registry.models"),
@@ -192,3 +198,41 @@ def test_keys_hold_across_schemas_without_rights_there(seeded: Database) -> None
     assert seeded.refusal(become, f"{insert} {row.format(2)}") is None
     refusal = seeded.refusal(become, f"{insert} {row.format(99)}")
     assert isinstance(refusal, errors.ForeignKeyViolation)
+
+
+DELETE = model("deleted_at = now()")
+BOTH_END = " ".join(["UPDATE trainer.jobs SET", JOB_STATUS["cancelled"]])
+
+
+def test_a_model_is_deleted_once_and_for_all(seeded: Database) -> None:
+    assert seeded.refusal(BOTH_END, DELETE) is None
+    for change in ("description = 'x'", "deleted_at = NULL", "mlflow_experiment_id = '7'"):
+        refusal = seeded.refusal(BOTH_END, DELETE, model(change))
+        assert isinstance(refusal, errors.CheckViolation), change
+    for change in ("name = 'other'", "base_model_id = 2"):
+        refusal = seeded.refusal(model(change))
+        assert isinstance(refusal, errors.CheckViolation), change
+
+
+def test_deletion_keeps_the_promise_of_the_jobs_key(seeded: Database) -> None:
+    """Each role meets the rule, though it can't read the other side."""
+    as_registry, as_trainer = "SET ROLE mlx_hub_registry", "SET ROLE mlx_hub_trainer"
+    for state in ("queued", "running"):
+        path = [job(JOB_STATUS[step]) for step in JOB_PATHS[state]]
+        refusal = seeded.refusal(*path, as_registry, DELETE)
+        assert isinstance(refusal, errors.ForeignKeyViolation), state
+        assert refusal.diag.constraint_name == "fk_jobs_model_id"
+    again = copy("trainer.jobs", status="queued", cancel_requested_at=None, finished_at=None)
+    refusal = seeded.refusal(BOTH_END, DELETE, again)
+    assert isinstance(refusal, errors.ForeignKeyViolation)
+    assert refusal.diag.constraint_name == "fk_jobs_model_id"
+    assert seeded.refusal(BOTH_END, as_registry, DELETE) is None
+    assert seeded.refusal(as_trainer, again) is None
+
+
+def test_events_of_a_version_name_it(seeded: Database) -> None:
+    insert = "INSERT INTO registry.model_events (model_id, type, version) VALUES (1, '{}', {})"
+    for kind in registry.EventType:
+        of_model = kind in (registry.EventType.CREATED, registry.EventType.UPDATED)
+        assert (seeded.refusal(insert.format(kind, 0)) is None) is of_model, kind
+        assert (seeded.refusal(insert.format(kind, 1)) is None) is not of_model, kind

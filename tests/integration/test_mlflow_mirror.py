@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
+from mlx_hub.registry.v1 import model_messages_pb2 as models_pb
 from mlx_hub.registry.v1 import model_pb2
 from mlx_hub.registry.v1 import registry_service_pb2 as pb
 from mlx_hub.registry.v1 import registry_service_pb2_grpc as pb_grpc
@@ -154,3 +155,24 @@ async def test_the_mirror_ends_with_the_registry(
         await process.wait()
         await asyncio.to_thread(psutil.wait_procs, children, 30)
     assert not children[0].is_running()
+
+
+async def test_mlflow_follows_a_changed_model(
+    hub: RunningRegistry, mlflow: MlflowDatabase, tmp_path: Path
+) -> None:
+    model = await hub.model(description="old", tags={"team": "x", "tier": "gold"})
+    async with registry_process(
+        tmp_path, hub.settings.database_url, MLFLOW_TRACKING_URI=mlflow.url
+    ) as (_, stub):
+        first = await synced(stub, model.id)
+        change = models_pb.UpdateModelRequest(
+            model_id=model.id, description="", tags={"team": "y", "new": "z"}
+        )
+        changed = await stub.UpdateModel(change)
+        assert changed.mlflow_sync == model_pb2.MLFLOW_SYNC_PENDING
+        second = await synced(stub, model.id)
+    assert first.mlflow_experiment_id == second.mlflow_experiment_id
+    tags = mlflow.pairs("experiment_tags")
+    own = {key: value for key, value in tags.items() if key.startswith("mlx_hub.tag.")}
+    assert own == {"mlx_hub.tag.team": "y", "mlx_hub.tag.new": "z"}
+    assert "mlflow.note.content" not in tags

@@ -9,7 +9,8 @@ from pathlib import Path
 import psycopg
 import pytest
 from mlx_hub.registry.v1 import model_event_pb2, publication_pb2, version_pb2
-from mlx_hub.registry.v1 import registry_service_pb2 as pb
+from mlx_hub.registry.v1 import model_messages_pb2 as models_pb
+from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 
 from services.chassis.errors import Unavailable
 from services.registry.__main__ import Registry
@@ -140,11 +141,11 @@ async def test_a_row_without_files_is_quarantined_once(hub: RunningRegistry, los
         shutil.rmtree(folder)
     await start_again(hub)
     await start_again(hub)
-    name = pb.GetModelVersionRequest(model_id=model_id, version="2")
+    name = versions_pb.GetModelVersionRequest(model_id=model_id, version="2")
     assert (await hub.stub.GetModelVersion(name)).status == version_pb2.VERSION_STATUS_FAILED
     name.version = "1"
     assert (await hub.stub.GetModelVersion(name)).status == version_pb2.VERSION_STATUS_READY
-    history = await hub.stub.GetModelHistory(pb.GetModelHistoryRequest(model_id=model_id))
+    history = await hub.stub.GetModelHistory(models_pb.GetModelHistoryRequest(model_id=model_id))
     events = [e for e in history.events if e.type == model_event_pb2.MODEL_EVENT_TYPE_QUARANTINED]
     assert [(e.version, e.details["checksum"]) for e in events] == [(2, version.checksum)]
     resolve = publication_pb2.ResolveModelRequest(model_id=model_id)

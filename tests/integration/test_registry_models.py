@@ -5,7 +5,9 @@ from collections.abc import Awaitable
 
 import pytest
 from mlx_hub.registry.v1 import model_event_pb2, model_pb2
+from mlx_hub.registry.v1 import model_messages_pb2 as models_pb
 from mlx_hub.registry.v1 import registry_service_pb2 as pb
+from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 
 from services.chassis.errors import AlreadyExists, Invalid, NotFound
 from tests.fixtures.registry import RunningRegistry, failure
@@ -46,10 +48,10 @@ async def test_the_base_model_must_be_imported(hub: RunningRegistry) -> None:
 async def test_unknown_models_are_named(hub: RunningRegistry) -> None:
     calls: list[Awaitable[object]] = [
         hub.stub.GetModel(pb.GetModelRequest(model_id=7)),
-        hub.stub.GetModelHistory(pb.GetModelHistoryRequest(model_id=7)),
-        hub.stub.ListModelVersions(pb.ListModelVersionsRequest(model_id=7)),
-        hub.stub.GetModelVersion(pb.GetModelVersionRequest(model_id=7, version="1")),
-        hub.stub.GetLineage(pb.GetLineageRequest(model_id=7, version="1")),
+        hub.stub.GetModelHistory(models_pb.GetModelHistoryRequest(model_id=7)),
+        hub.stub.ListModelVersions(versions_pb.ListModelVersionsRequest(model_id=7)),
+        hub.stub.GetModelVersion(versions_pb.GetModelVersionRequest(model_id=7, version="1")),
+        hub.stub.GetLineage(versions_pb.GetLineageRequest(model_id=7, version="1")),
     ]
     for call in calls:
         error = await failure(call)
@@ -125,8 +127,10 @@ async def test_a_token_belongs_to_its_list_and_filter(hub: RunningRegistry) -> N
         hub.stub.ListModels(pb.ListModelsRequest(page_token="bm90IG91cnM")),
         hub.stub.ListDatasets(pb.ListDatasetsRequest(page_token=token, name_prefix="m")),
         hub.stub.ListBaseModels(pb.ListBaseModelsRequest(page_token=token)),
-        hub.stub.GetModelHistory(pb.GetModelHistoryRequest(model_id=1, page_token=token)),
-        hub.stub.ListModelVersions(pb.ListModelVersionsRequest(model_id=1, page_token=token)),
+        hub.stub.GetModelHistory(models_pb.GetModelHistoryRequest(model_id=1, page_token=token)),
+        hub.stub.ListModelVersions(
+            versions_pb.ListModelVersionsRequest(model_id=1, page_token=token)
+        ),
     ]
     for call in wrong:
         error = await failure(call)
@@ -158,7 +162,7 @@ async def test_bad_fields_are_named(
 
 async def test_history_begins_with_the_registration(hub: RunningRegistry) -> None:
     model = await hub.model()
-    request = pb.GetModelHistoryRequest(model_id=model.id)
+    request = models_pb.GetModelHistoryRequest(model_id=model.id)
     [event] = (await hub.stub.GetModelHistory(request)).events
     assert event.type == model_event_pb2.MODEL_EVENT_TYPE_CREATED
     assert dict(event.details) == {"base_model": "tiny"}

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from mlx_hub.registry.v1 import model_event_pb2, publication_pb2, version_pb2
+from mlx_hub.registry.v1 import model_messages_pb2 as models_pb
 from mlx_hub.registry.v1 import registry_service_pb2 as pb
+from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 
 from services.chassis.errors import DataLoss, Exhausted, FailedPrecondition, Invalid, NotFound
 from services.registry import files
@@ -37,10 +39,12 @@ async def test_a_publication_becomes_the_latest_version(hub: RunningRegistry, ma
     assert (first.version, second.version) == (1, 2)
     assert first.status == version_pb2.VERSION_STATUS_READY
     assert list(first.aliases) == ["latest"], "as it was answered then"
-    listed = await hub.stub.ListModelVersions(pb.ListModelVersionsRequest(model_id=made[0]))
+    listed = await hub.stub.ListModelVersions(
+        versions_pb.ListModelVersionsRequest(model_id=made[0])
+    )
     assert [(v.version, list(v.aliases)) for v in listed.versions] == [(2, ["latest"]), (1, [])]
     for name in ("2", "latest"):
-        request = pb.GetModelVersionRequest(model_id=made[0], version=name)
+        request = versions_pb.GetModelVersionRequest(model_id=made[0], version=name)
         assert await hub.stub.GetModelVersion(request) == second
     assert dict(second.metrics) == {"loss": 0.5, "val_loss": 0.75}
     model = await hub.stub.GetModel(pb.GetModelRequest(model_id=made[0]))
@@ -50,7 +54,7 @@ async def test_a_publication_becomes_the_latest_version(hub: RunningRegistry, ma
 @pytest.mark.parametrize("name", ["3", "99999999999999", "champion", "base"])
 async def test_unknown_versions_are_named(hub: RunningRegistry, made: Made, name: str) -> None:
     await published(hub, *made)
-    request = pb.GetModelVersionRequest(model_id=made[0], version=name)
+    request = versions_pb.GetModelVersionRequest(model_id=made[0], version=name)
     error = await failure(hub.stub.GetModelVersion(request))
     assert isinstance(error, NotFound)
     assert (error.reason, error.metadata["version"]) == ("VERSION_NOT_FOUND", name)
@@ -81,7 +85,9 @@ async def test_files_lie_beside_their_manifest(hub: RunningRegistry, made: Made)
 async def test_lineage_leads_to_the_data_and_the_recipe(hub: RunningRegistry, made: Made) -> None:
     request = await staged(hub, *made)
     version = await hub.stub.PublishVersion(request)
-    lineage = await hub.stub.GetLineage(pb.GetLineageRequest(model_id=made[0], version="latest"))
+    lineage = await hub.stub.GetLineage(
+        versions_pb.GetLineageRequest(model_id=made[0], version="latest")
+    )
     assert (lineage.model_name, lineage.version) == ("bot", 1)
     assert lineage.adapter_digest == version.checksum
     assert list(lineage.files) == list(request.files)
@@ -117,7 +123,7 @@ async def test_numbers_have_no_gap_under_concurrency(hub: RunningRegistry, made:
     requests = [await staged(hub, *made, str(n)) for n in range(6)]
     versions = await asyncio.gather(*(hub.stub.PublishVersion(r) for r in requests))
     assert sorted(version.version for version in versions) == [1, 2, 3, 4, 5, 6]
-    latest = pb.GetModelVersionRequest(model_id=made[0], version="latest")
+    latest = versions_pb.GetModelVersionRequest(model_id=made[0], version="latest")
     assert (await hub.stub.GetModelVersion(latest)).version == 6
 
 
@@ -259,7 +265,7 @@ async def test_history_tells_of_versions_as_they_are_now(hub: RunningRegistry, m
         await published(hub, *made, salt)
     hub.sql("UPDATE registry.versions SET status = 'archived' WHERE version = 1")
     events: list[model_event_pb2.ModelEvent] = []
-    request = pb.GetModelHistoryRequest(model_id=made[0], page_size=2)
+    request = models_pb.GetModelHistoryRequest(model_id=made[0], page_size=2)
     while True:
         page = await hub.stub.GetModelHistory(request)
         events += page.events
@@ -276,7 +282,7 @@ async def test_history_tells_of_versions_as_they_are_now(hub: RunningRegistry, m
 async def test_version_pages_go_on_where_they_ended(hub: RunningRegistry, made: Made) -> None:
     for salt in "abc":
         await published(hub, *made, salt)
-    request = pb.ListModelVersionsRequest(model_id=made[0], page_size=2)
+    request = versions_pb.ListModelVersionsRequest(model_id=made[0], page_size=2)
     first = await hub.stub.ListModelVersions(request)
     await published(hub, *made, "later")
     request.page_token = first.next_page_token

@@ -233,3 +233,11 @@ async def test_the_bell_tells_progress_from_changes(jobs: Jobs) -> None:
     await change.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_model_deleted_after_it_was_looked_up_takes_no_job(jobs: Jobs) -> None:
+    await jobs.as_admin("UPDATE registry.models SET deleted_at = now()")
+    with pytest.raises(NotFound) as caught:
+        await jobs.create()
+    metadata = {"model_id": str(jobs.model_id)}
+    assert (caught.value.reason, caught.value.metadata) == ("MODEL_NOT_FOUND", metadata)

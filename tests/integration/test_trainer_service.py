@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import psutil
 import pytest
-from mlx_hub.registry.v1 import registry_service_pb2 as registry_pb
+from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
 from mlx_hub.trainer.v1 import training_job_pb2 as job_pb
 
@@ -53,11 +53,11 @@ async def test_a_job_runs_to_a_published_version(trainer: RunningTrainer) -> Non
     [only] = [frame async for frame in trainer.watch(job.id, after=None)]
     assert only.job == job
 
-    named = registry_pb.GetModelVersionRequest(model_id=trainer.model_id, version="1")
+    named = versions_pb.GetModelVersionRequest(model_id=trainer.model_id, version="1")
     version = await trainer.hub.stub.GetModelVersion(named)
     assert (version.id, version.job_id) == (job.version_id, job.id)
     assert version.metrics["val_loss"] < version.metrics["first_val_loss"]
-    traced = registry_pb.GetLineageRequest(model_id=trainer.model_id, version="1")
+    traced = versions_pb.GetLineageRequest(model_id=trainer.model_id, version="1")
     lineage = await trainer.hub.stub.GetLineage(traced)
     assert lineage.dataset.train_rows + lineage.dataset.valid_rows == len(ROWS)
     training = lineage.training

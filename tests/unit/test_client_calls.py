@@ -19,11 +19,18 @@ INTERNAL = {"ResolveModel", "PublishVersion"}
 CALLS = [
     registry.create_model("m", "b"),
     registry.get_model(1),
+    registry.update_model(1, description="x"),
+    registry.delete_model(1),
     registry.list_models().call,
     registry.model_history(1).call,
     registry.list_versions(1).call,
     registry.get_version(1),
     registry.get_lineage(1, 2),
+    registry.promote_version(1, 2),
+    registry.roll_back_alias(1),
+    registry.delete_alias(1, "champion"),
+    registry.archive_version(1, 2),
+    registry.restore_version(1, 2),
     registry.list_base_models().call,
     registry.create_dataset("d", "d.jsonl"),
     registry.get_dataset(1),
@@ -57,11 +64,12 @@ def test_every_public_rpc_has_a_call_with_the_contracts_own_types() -> None:
 
 def test_only_what_the_contract_calls_idempotent_is_repeatable() -> None:
     once = {call.method.name for call in CALLS if not call.repeatable}
-    assert once == {"Generate", "StreamGenerate"}
+    assert once == {"Generate", "StreamGenerate", "DeleteModel", "DeleteAlias", "RollbackAlias"}
 
 
 @pytest.mark.parametrize(
-    "call", [registry.create_model("m", "b"), registry.create_dataset("d", "p"), CALLS[11]]
+    "call",
+    [registry.create_model("m", "b"), registry.create_dataset("d", "p"), trainer.create_job(1, 2)],
 )
 def test_creating_carries_a_request_id_so_that_a_repeat_is_safe(call: Call[Model]) -> None:
     assert UUID(getattr(call.request, "request_id"))  # noqa: B009 - one field of three messages
@@ -75,6 +83,15 @@ def test_what_is_not_given_stays_unset_and_takes_the_hubs_default() -> None:
         "epochs",
         "request_id",
     }
+
+
+def test_an_update_names_what_is_given_and_nothing_else() -> None:
+    def masked(call: Call[Model]) -> list[str]:
+        return list(getattr(call.request, "update_mask").paths)  # noqa: B009
+
+    assert masked(registry.update_model(1)) == []
+    assert masked(registry.update_model(1, description="")) == ["description"]
+    assert masked(registry.update_model(1, description="x", tags={})) == ["description", "tags"]
 
 
 def test_generation_passes_messages_and_numbers_versions_as_text() -> None:

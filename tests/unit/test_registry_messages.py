@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.message import Message
+from mlx_hub.registry.v1 import model_messages_pb2 as models_pb
 from mlx_hub.registry.v1 import publication_pb2
 from mlx_hub.registry.v1 import registry_service_pb2 as pb
 
@@ -21,6 +22,7 @@ from services.registry.domain import (
     NewModel,
     VersionStatus,
 )
+from services.registry.lifecycle import ModelChange
 from services.registry.resolution import Resolved
 from tests.unit.test_registry_domain import (
     BASE,
@@ -130,3 +132,12 @@ def test_times_keep_their_microseconds() -> None:
     assert stamp.ToDatetime(tzinfo=UTC) == NOW
     assert messages.to_timestamp(None) is None
     assert datetime.fromisoformat(NOW.isoformat()) == NOW
+
+
+def test_a_change_is_read_with_and_without_a_mask() -> None:
+    request = models_pb.UpdateModelRequest(model_id=1, tags={"a": "b"})
+    assert messages.model_change(request) == ModelChange(1, {"tags": {"a": "b"}})
+    request = models_pb.UpdateModelRequest(model_id=1, description="")
+    assert messages.model_change(request) == ModelChange(1, {"description": ""})
+    request.update_mask.paths.extend(["tags", "description"])
+    assert messages.model_change(request) == ModelChange(1, {"tags": {}, "description": ""})

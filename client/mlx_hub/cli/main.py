@@ -14,6 +14,7 @@ from mlx_hub.cli.generate import generate
 from mlx_hub.cli.jobs import jobs_app
 from mlx_hub.cli.models import lineage, models_app
 from mlx_hub.cli.system import metrics, status
+from mlx_hub.cli.versions import versions_app
 
 __all__ = ["app", "main", "models_app"]
 
@@ -25,6 +26,7 @@ app = typer.Typer(
     help="MLX Model Hub: register, train, serve and trace models.",
 )
 app.add_typer(models_app, name="models")
+app.add_typer(versions_app, name="versions")
 app.add_typer(datasets_app, name="datasets")
 app.add_typer(jobs_app, name="jobs")
 app.command()(generate)

@@ -3,7 +3,17 @@
 from typing import Annotated
 
 import typer
-from mlx_hub.cli.output import JsonOption, emit, moment, plain, short, show_list, show_one, size
+from mlx_hub.cli.output import (
+    JsonOption,
+    emit,
+    moment,
+    plain,
+    short,
+    show_done,
+    show_list,
+    show_one,
+    size,
+)
 from mlx_hub.cli.session import find_model, hub, split_version
 from mlx_hub.cli.tree import show_lineage
 from mlx_hub.registry.v1.model_event_pb2 import ModelEventType
@@ -65,6 +75,39 @@ def create(
 def show(ctx: typer.Context, model: ModelArgument, json: JsonOption = False) -> None:
     """Show one model."""
     show_one(find_model(hub(ctx), model), json)
+
+
+@models_app.command()
+def update(
+    ctx: typer.Context,
+    model: ModelArgument,
+    *,
+    description: Annotated[str | None, typer.Option(help="Free text; '' empties it.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; replaces all tags.")] = None,
+    no_tags: Annotated[bool, typer.Option("--no-tags", help="Remove all tags.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Change a model's description or tags; what you don't say stays."""
+    if tag and no_tags:
+        raise typer.BadParameter("give --tag or --no-tags, not both")
+    tags = dict(_tag(text) for text in tag or ()) if tag or no_tags else None
+    here = hub(ctx)
+    found = find_model(here, model)
+    show_one(here.models.update(found.id, description=description, tags=tags), json)
+
+
+@models_app.command()
+def delete(
+    ctx: typer.Context,
+    model: ModelArgument,
+    force: Annotated[bool, typer.Option("--force", help="Although versions are ready.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Delete a model with its versions and free its name; there is no way back."""
+    here = hub(ctx)
+    found = find_model(here, model)
+    here.models.delete(found.id, force=force)
+    show_done(f"deleted model {found.id} ({found.name})", json)
 
 
 @models_app.command()

@@ -74,6 +74,14 @@ def show_one(message: Message, as_json: bool) -> None:
     console().print(table)
 
 
+def show_done(sentence: str, as_json: bool) -> None:
+    """Say that something without an answer of its own is done; to programs, an empty object."""
+    if as_json:
+        emit({})
+    else:
+        typer.echo(printable(sentence))
+
+
 def _lines(fields: Mapping[str, object], prefix: str) -> Iterable[tuple[str, str]]:
     for name, value in fields.items():
         if isinstance(value, Mapping):

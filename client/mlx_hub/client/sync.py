@@ -145,12 +145,19 @@ class Models(_Group):
 
     create = _unary(registry.create_model)
     get = _unary(registry.get_model)
+    update = _unary(registry.update_model)
+    delete = _unary(registry.delete_model)
     find = _find(registry.find_model)
     list = _pages(registry.list_models)
     history = _pages(registry.model_history)
     versions = _pages(registry.list_versions)
     version = _unary(registry.get_version)
     lineage = _unary(registry.get_lineage)
+    promote = _unary(registry.promote_version)
+    roll_back = _unary(registry.roll_back_alias)
+    delete_alias = _unary(registry.delete_alias)
+    archive = _unary(registry.archive_version)
+    restore = _unary(registry.restore_version)
     base_models = _pages(registry.list_base_models)
 
 

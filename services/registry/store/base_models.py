@@ -52,7 +52,9 @@ class BaseModelStore:
         """Give the base under a model."""
         query = select(BaseModelRow).join(ModelRow, ModelRow.base_model_id == BaseModelRow.id)
         async with self._sessions() as session:
-            row = await session.scalar(query.where(ModelRow.id == model_id))
+            row = await session.scalar(
+                query.where(ModelRow.id == model_id, ModelRow.deleted_at.is_(None))
+            )
         if row is None:
             raise model_not_found(model_id)
         return _base_model(row)

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from sqlalchemy import Select, and_, exists, select
+from sqlalchemy import Select, and_, exc, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,9 +16,19 @@ from services.registry.domain import (
     ModelFilter,
     NewModel,
     Page,
+    VersionStatus,
     model_not_found,
 )
-from services.registry.store.session import Sessions, name_taken, page_of, repeated
+from services.registry.lifecycle import ModelChange, has_jobs, has_versions
+from services.registry.store.session import (
+    Sessions,
+    constraint_of,
+    name_taken,
+    page_of,
+    record,
+    repeated,
+    require_model,
+)
 from services.registry.store.versions import ALIASES, version_from
 from services.registry.tables import BaseModelRow, EventRow, ModelRow, OutboxRow, VersionRow
 
@@ -49,9 +59,44 @@ class ModelStore:
         async with self._sessions() as session:
             return await self._one(session, model_id)
 
+    async def known(self, model_id: int) -> Model:
+        """Give one model, although it may be deleted."""
+        async with self._sessions() as session:
+            return await self._one(session, model_id, deleted=True)
+
+    async def update(self, change: ModelChange) -> Model:
+        """Change a model; what is so already is no change."""
+        async with self._sessions.begin() as session:
+            await require_model(session, change.model_id, lock=True)
+            fields = change.changed(await self._one(session, change.model_id))
+            if fields:
+                of_model = update(ModelRow).where(ModelRow.id == change.model_id)
+                await session.execute(of_model.values(fields))
+                details = {"fields": ",".join(fields)}
+                await record(session, change.model_id, EventType.UPDATED, 0, details)
+                await _deliver_again(session, change.model_id)
+            return await self._one(session, change.model_id)
+
+    async def delete(self, model_id: int, *, force: bool) -> None:
+        """Mark a model as deleted, unless it is being trained or, without force, in service."""
+        of_model = (VersionRow.model_id == model_id, VersionRow.status == VersionStatus.READY.value)
+        gone = update(ModelRow).where(ModelRow.id == model_id).values(deleted_at=func.now())
+        try:
+            async with self._sessions.begin() as session:
+                await require_model(session, model_id, lock=True)
+                ready = await session.scalar(select(func.count()).where(*of_model))
+                if ready and not force:
+                    raise has_versions(model_id, ready)
+                await session.execute(gone)
+        except exc.IntegrityError as error:
+            if constraint_of(error) != "fk_jobs_model_id":
+                raise
+            raise has_jobs(model_id) from error
+
     async def page(self, wanted: ModelFilter, after: int, size: int) -> Page[Model]:
         """List models by rising id."""
-        query = self._query().where(ModelRow.id > after).order_by(ModelRow.id)
+        kept = ModelRow.deleted_at.is_(None)
+        query = self._query().where(ModelRow.id > after, kept).order_by(ModelRow.id)
         if wanted.name_prefix:
             # Written out, since an ESCAPE clause would keep Postgres from the index.
             literal = re.sub(r"([\\%_])", r"\\\1", wanted.name_prefix)
@@ -78,7 +123,7 @@ class ModelStore:
             .order_by(EventRow.id.desc())
         )
         async with self._sessions() as session:
-            await self._one(session, model_id)
+            await require_model(session, model_id)
             page = await page_of(session, query, size)
         return Page(tuple(_event(*row) for row in page.items), page.more)
 
@@ -110,8 +155,10 @@ class ModelStore:
             await session.flush()
         return model_id
 
-    async def _one(self, session: AsyncSession, model_id: int) -> Model:
+    async def _one(self, session: AsyncSession, model_id: int, *, deleted: bool = False) -> Model:
         query = self._query().where(ModelRow.id == model_id)
+        if not deleted:
+            query = query.where(ModelRow.deleted_at.is_(None))
         row = (await session.execute(query)).one_or_none()
         if row is None:
             raise model_not_found(model_id)
@@ -139,6 +186,14 @@ class ModelStore:
             created_at=row.created_at,
             updated_at=row.updated_at,
         )
+
+
+async def _deliver_again(session: AsyncSession, model_id: int) -> None:
+    """Let MLflow hear of the model as it is now; a delivery under way is of an older revision."""
+    entry = (OutboxRow.model_id == model_id, OutboxRow.version_id.is_(None))
+    again = {"attempts": 0, "next_attempt_at": func.now(), "delivered_at": None}
+    revision = OutboxRow.revision + 1
+    await session.execute(update(OutboxRow).where(*entry).values(**again, revision=revision))
 
 
 def _event(row: EventRow, version: VersionRow | None, aliases: list[str] | None) -> Event:

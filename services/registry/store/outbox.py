@@ -26,6 +26,7 @@ class Delivery:
     model: Model
     version: Version | None
     lineage: Lineage | None
+    revision: int
 
 
 class Outbox:
@@ -48,7 +49,7 @@ class Outbox:
             update(OutboxRow)
             .where(OutboxRow.id == head.scalar_subquery())
             .values(next_attempt_at=func.now() + lease, attempts=OutboxRow.attempts + 1)
-            .returning(OutboxRow.id, OutboxRow.model_id, OutboxRow.version_id)
+            .returning(OutboxRow.id, OutboxRow.model_id, OutboxRow.version_id, OutboxRow.revision)
         )
         async with self._sessions.begin() as session:
             taken = (await session.execute(take)).one_or_none()
@@ -58,15 +59,17 @@ class Outbox:
             row = (await session.execute(query)).one_or_none()
         return Delivery(
             id=taken.id,
-            model=await self._models.get(taken.model_id),
+            model=await self._models.known(taken.model_id),
             version=version_from(*row) if row else None,
             lineage=lineages.from_json(row[0].lineage) if row else None,
+            revision=taken.revision,
         )
 
     async def confirm(self, delivery: Delivery, experiment_id: str) -> None:
-        """Mark an entry as delivered and remember the model's experiment."""
-        done = update(OutboxRow).where(OutboxRow.id == delivery.id)
-        named = update(ModelRow).where(ModelRow.id == delivery.model.id)
+        """Remember the model's experiment, and that an entry is delivered unless it changed."""
+        of_entry = (OutboxRow.id == delivery.id, OutboxRow.revision == delivery.revision)
+        of_model = (ModelRow.id == delivery.model.id, ModelRow.deleted_at.is_(None))
+        done, named = update(OutboxRow).where(*of_entry), update(ModelRow).where(*of_model)
         async with self._sessions.begin() as session:
             await session.execute(done.values(delivered_at=func.now(), last_error=""))
             await session.execute(named.values(mlflow_experiment_id=experiment_id))
@@ -83,6 +86,9 @@ class Outbox:
 
 
 def _due() -> Select[int]:
+    deleted = select(ModelRow.id).where(ModelRow.deleted_at.is_not(None))
     return select(OutboxRow.id).where(
-        OutboxRow.delivered_at.is_(None), OutboxRow.next_attempt_at <= func.now()
+        OutboxRow.delivered_at.is_(None),
+        OutboxRow.next_attempt_at <= func.now(),
+        OutboxRow.model_id.not_in(deleted),
     )

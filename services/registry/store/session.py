@@ -2,12 +2,12 @@
 
 import re
 
-from sqlalchemy import Row, Select, exc, select
+from sqlalchemy import Row, Select, exc, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from services.chassis.errors import AlreadyExists, HubError, Invalid
-from services.registry.domain import Page
-from services.registry.tables import DatasetRow, ModelRow
+from services.registry.domain import EventType, Page, model_not_found
+from services.registry.tables import DatasetRow, EventRow, ModelRow
 
 type Sessions = async_sessionmaker[AsyncSession]
 
@@ -46,6 +46,31 @@ async def repeated(
             metadata={"request_id": request_id},
         )
     return int(found.id)
+
+
+async def require_model(session: AsyncSession, model_id: int, *, lock: bool = False) -> None:
+    """Refuse an unknown or deleted model; with `lock`, make its other writers wait."""
+    query = select(ModelRow.id).where(ModelRow.id == model_id, ModelRow.deleted_at.is_(None))
+    if lock:
+        query = query.with_for_update(key_share=True)
+    if await session.scalar(query) is None:
+        raise model_not_found(model_id)
+
+
+async def record(
+    session: AsyncSession, model_id: int, kind: EventType, version: int, details: dict[str, str]
+) -> None:
+    """Write what happened to a model or its version, and that the model is another one now."""
+    session.add(EventRow(model_id=model_id, type=kind.value, version=version, details=details))
+    await session.flush()
+    change = update(ModelRow).where(ModelRow.id == model_id).values(updated_at=func.now())
+    await session.execute(change)
+
+
+def constraint_of(error: exc.IntegrityError) -> str | None:
+    """Name the constraint that a statement broke."""
+    name: str | None = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
+    return name
 
 
 def name_taken(name: str) -> AlreadyExists:

@@ -7,6 +7,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.chassis.errors import Invalid
+from services.registry import lifecycle
 from services.registry import lineage as lineages
 from services.registry.domain import (
     LATEST,
@@ -14,15 +15,19 @@ from services.registry.domain import (
     Page,
     Version,
     VersionStatus,
-    model_not_found,
     version_not_found,
     version_number,
 )
 from services.registry.lineage import Lineage, Publication
-from services.registry.store.session import Sessions, page_of
+from services.registry.store.session import (
+    Sessions,
+    constraint_of,
+    page_of,
+    record,
+    require_model,
+)
 from services.registry.tables import (
     AliasRow,
-    EventRow,
     ModelRow,
     OutboxRow,
     VersionRow,
@@ -48,18 +53,27 @@ class VersionStore:
         """List a model's versions, newest first."""
         query = _query().where(VersionRow.model_id == model_id, VersionRow.version < before)
         async with self._sessions() as session:
-            await _require_model(session, model_id)
+            await require_model(session, model_id)
             page = await page_of(session, query.order_by(VersionRow.version.desc()), size)
         return Page(tuple(version_from(*row) for row in page.items), page.more)
 
     async def find(self, model_id: int, reference: str) -> Found:
         """Give a version by number or alias, with its lineage."""
         async with self._sessions() as session:
-            await _require_model(session, model_id)
-            found = await _find(session, model_id, reference)
-        if found is None:
-            raise version_not_found(model_id, reference)
-        return found
+            await require_model(session, model_id)
+            return await find_version(session, model_id, reference)
+
+    async def move(self, model_id: int, reference: str, target: VersionStatus) -> Version:
+        """Archive or restore a version; one that is there already stays as it is."""
+        async with self._sessions.begin() as session:
+            await require_model(session, model_id, lock=True)
+            version, _ = await find_version(session, model_id, reference)
+            if (kind := lifecycle.move(version, target)) is None:
+                return version
+            change = update(VersionRow).where(VersionRow.id == version.id)
+            await session.execute(change.values(status=target.value))
+            await record(session, model_id, kind, version.version, {"checksum": version.checksum})
+            return await one_version(session, version.id)
 
     async def latest(self, model_id: int) -> Found | None:
         """Give the version that `latest` names, or None before the first."""
@@ -76,29 +90,30 @@ class VersionStore:
         job_id = publication.training.job_id
         try:
             async with self._sessions.begin() as session:
-                await _require_model(session, publication.model_id, lock=True)
+                await require_model(session, publication.model_id, lock=True)
                 if (known := await _of_job(session, job_id, publication.model_id)) is not None:
                     return known
                 version = await _insert(session, publication, lineage, artifact_path)
                 await _announce(session, version)
-                return await _one(session, version.id)
+                return await one_version(session, version.id)
         except exc.IntegrityError as error:
-            name = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
-            if name not in ("fk_versions_job_id", "uq_versions_job_id"):
+            if constraint_of(error) not in ("fk_versions_job_id", "uq_versions_job_id"):
                 raise
             raise _wrong_job(job_id) from error
 
     async def live(self) -> list[tuple[Version, Lineage]]:
         """List every version that should have files."""
-        query = _query().where(VersionRow.status != VersionStatus.FAILED.value)
+        kept = VersionRow.model_id.in_(_models())
+        query = _query().where(VersionRow.status != VersionStatus.FAILED.value, kept)
         async with self._sessions() as session:
             rows = (await session.execute(query.order_by(VersionRow.id))).all()
         return [(version_from(*row), lineages.from_json(row[0].lineage)) for row in rows]
 
     async def artifact_paths(self) -> set[str]:
-        """List the folders that rows know, those of failed versions included."""
+        """List the folders that rows know: of failed versions too, of deleted models none."""
+        query = select(VersionRow.artifact_path).where(VersionRow.model_id.in_(_models()))
         async with self._sessions() as session:
-            return set(await session.scalars(select(VersionRow.artifact_path)))
+            return set(await session.scalars(query))
 
     async def quarantine(self, version: Version, file: str) -> None:
         """Mark a version whose files are lost, and say so in the model's history."""
@@ -109,12 +124,12 @@ class VersionStore:
             .returning(VersionRow.id)
         )
         async with self._sessions.begin() as session:
-            await _require_model(session, version.model_id, lock=True)
+            await require_model(session, version.model_id, lock=True)
             if await session.scalar(change) is None:
                 return
             details = {"file": file, "checksum": version.checksum}
-            _record(session, version.model_id, EventType.QUARANTINED, version.version, details)
-            await _touch(session, version.model_id)
+            kind = EventType.QUARANTINED
+            await record(session, version.model_id, kind, version.version, details)
 
 
 def version_from(row: VersionRow, aliases: list[str] | None) -> Version:
@@ -134,17 +149,20 @@ def version_from(row: VersionRow, aliases: list[str] | None) -> Version:
     )
 
 
+def _models() -> Select[int]:
+    return select(ModelRow.id).where(ModelRow.deleted_at.is_(None))
+
+
 def _query() -> Select[VersionRow, Any]:
     return select(VersionRow, ALIASES)
 
 
-async def _require_model(session: AsyncSession, model_id: int, *, lock: bool = False) -> None:
-    """Refuse an unknown model; with `lock`, make its other writers wait."""
-    query = select(ModelRow.id).where(ModelRow.id == model_id)
-    if lock:
-        query = query.with_for_update(key_share=True)
-    if await session.scalar(query) is None:
-        raise model_not_found(model_id)
+async def find_version(session: AsyncSession, model_id: int, reference: str) -> Found:
+    """Give a version by number or alias, or raise that there is none."""
+    found = await _find(session, model_id, reference)
+    if found is None:
+        raise version_not_found(model_id, reference)
+    return found
 
 
 async def _find(session: AsyncSession, model_id: int, reference: str) -> Found | None:
@@ -173,7 +191,19 @@ def _wrong_job(job_id: int) -> Invalid:
     )
 
 
-async def _one(session: AsyncSession, version_id: int) -> Version:
+async def point(session: AsyncSession, model_id: int, alias: str, version_id: int) -> None:
+    """Make an alias name a version, whatever it named before."""
+    statement = insert(AliasRow).values(model_id=model_id, alias=alias, version_id=version_id)
+    await session.execute(
+        statement.on_conflict_do_update(
+            index_elements=[AliasRow.model_id, AliasRow.alias],
+            set_={"version_id": version_id, "updated_at": func.now()},
+        )
+    )
+
+
+async def one_version(session: AsyncSession, version_id: int) -> Version:
+    """Give a version that is known to exist, as it is now."""
     return version_from(*(await session.execute(_query().where(VersionRow.id == version_id))).one())
 
 
@@ -204,31 +234,12 @@ async def _insert(
 
 async def _announce(session: AsyncSession, row: VersionRow) -> None:
     """Write all that follows from a new version: alias, history, outbox."""
-    alias = insert(AliasRow).values(model_id=row.model_id, alias=LATEST, version_id=row.id)
-    await session.execute(
-        alias.on_conflict_do_update(
-            index_elements=[AliasRow.model_id, AliasRow.alias],
-            set_={"version_id": row.id, "updated_at": func.now()},
-        )
-    )
+    await point(session, row.model_id, LATEST, row.id)
     details = {
         "job_id": str(row.job_id),
         "attempt": str(row.attempt),
         "checksum": row.checksum,
         "dataset_id": str(row.dataset_id),
     }
-    _record(session, row.model_id, EventType.TRAINED, row.version, details)
     session.add(OutboxRow(model_id=row.model_id, version_id=row.id))
-    await session.flush()
-    await _touch(session, row.model_id)
-
-
-def _record(
-    session: AsyncSession, model_id: int, kind: EventType, version: int, details: dict[str, str]
-) -> None:
-    session.add(EventRow(model_id=model_id, type=kind.value, version=version, details=details))
-
-
-async def _touch(session: AsyncSession, model_id: int) -> None:
-    change = update(ModelRow).where(ModelRow.id == model_id).values(updated_at=func.now())
-    await session.execute(change)
+    await record(session, row.model_id, EventType.TRAINED, row.version, details)

@@ -49,7 +49,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_JOB_STATE: _ErrorReason.ValueType  # 12
     """FAILED_PRECONDITION. The job is not in a state that allows this. Metadata: job_id, status."""
     ERROR_REASON_VERSION_NOT_READY: _ErrorReason.ValueType  # 13
-    """FAILED_PRECONDITION. The version has no files to serve. Metadata: version, status."""
+    """FAILED_PRECONDITION. The version's status does not allow this. Metadata: version, status."""
     ERROR_REASON_STALE_ATTEMPT: _ErrorReason.ValueType  # 14
     """ABORTED. A newer attempt of the job holds the lease. Metadata: job_id, attempt."""
     ERROR_REASON_ARTIFACT_CORRUPT: _ErrorReason.ValueType  # 15
@@ -80,6 +80,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT. An OpenAI parameter that this server does not honour. Metadata: field."""
     ERROR_REASON_UNTRAINABLE: _ErrorReason.ValueType  # 28
     """FAILED_PRECONDITION. The training data or recipe can't train this model. Metadata: field."""
+    ERROR_REASON_MODEL_HAS_VERSIONS: _ErrorReason.ValueType  # 29
+    """FAILED_PRECONDITION. The model has ready versions; `force` deletes it all the same. Metadata: model_id, versions."""
+    ERROR_REASON_MODEL_HAS_JOBS: _ErrorReason.ValueType  # 30
+    """FAILED_PRECONDITION. A job of the model is queued or running; cancel it first. Metadata: model_id."""
+    ERROR_REASON_VERSION_HAS_ALIAS: _ErrorReason.ValueType  # 31
+    """FAILED_PRECONDITION. An alias other than `latest` points at the version. Metadata: version, alias."""
+    ERROR_REASON_NO_EARLIER_VERSION: _ErrorReason.ValueType  # 32
+    """FAILED_PRECONDITION. The alias pointed nowhere before. Metadata: model_id, alias."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the value of `ErrorInfo.reason` (domain `mlx-hub`) in
@@ -114,7 +122,7 @@ ERROR_REASON_DATASET_ROW_INVALID: ErrorReason.ValueType  # 11
 ERROR_REASON_JOB_STATE: ErrorReason.ValueType  # 12
 """FAILED_PRECONDITION. The job is not in a state that allows this. Metadata: job_id, status."""
 ERROR_REASON_VERSION_NOT_READY: ErrorReason.ValueType  # 13
-"""FAILED_PRECONDITION. The version has no files to serve. Metadata: version, status."""
+"""FAILED_PRECONDITION. The version's status does not allow this. Metadata: version, status."""
 ERROR_REASON_STALE_ATTEMPT: ErrorReason.ValueType  # 14
 """ABORTED. A newer attempt of the job holds the lease. Metadata: job_id, attempt."""
 ERROR_REASON_ARTIFACT_CORRUPT: ErrorReason.ValueType  # 15
@@ -145,4 +153,12 @@ ERROR_REASON_UNSUPPORTED_PARAMETER: ErrorReason.ValueType  # 27
 """INVALID_ARGUMENT. An OpenAI parameter that this server does not honour. Metadata: field."""
 ERROR_REASON_UNTRAINABLE: ErrorReason.ValueType  # 28
 """FAILED_PRECONDITION. The training data or recipe can't train this model. Metadata: field."""
+ERROR_REASON_MODEL_HAS_VERSIONS: ErrorReason.ValueType  # 29
+"""FAILED_PRECONDITION. The model has ready versions; `force` deletes it all the same. Metadata: model_id, versions."""
+ERROR_REASON_MODEL_HAS_JOBS: ErrorReason.ValueType  # 30
+"""FAILED_PRECONDITION. A job of the model is queued or running; cancel it first. Metadata: model_id."""
+ERROR_REASON_VERSION_HAS_ALIAS: ErrorReason.ValueType  # 31
+"""FAILED_PRECONDITION. An alias other than `latest` points at the version. Metadata: version, alias."""
+ERROR_REASON_NO_EARLIER_VERSION: ErrorReason.ValueType  # 32
+"""FAILED_PRECONDITION. The alias pointed nowhere before. Metadata: model_id, alias."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -34,6 +34,18 @@ class _ModelEventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelE
     """A training job published a version."""
     MODEL_EVENT_TYPE_QUARANTINED: _ModelEventType.ValueType  # 3
     """A version's files were found missing or corrupt."""
+    MODEL_EVENT_TYPE_UPDATED: _ModelEventType.ValueType  # 4
+    """The model's fields were changed; details name them."""
+    MODEL_EVENT_TYPE_PROMOTED: _ModelEventType.ValueType  # 5
+    """An alias was pointed at the version."""
+    MODEL_EVENT_TYPE_ROLLED_BACK: _ModelEventType.ValueType  # 6
+    """An alias was pointed back at the version."""
+    MODEL_EVENT_TYPE_ALIAS_DELETED: _ModelEventType.ValueType  # 7
+    """An alias of the version was removed."""
+    MODEL_EVENT_TYPE_ARCHIVED: _ModelEventType.ValueType  # 8
+    """The version was taken out of service."""
+    MODEL_EVENT_TYPE_RESTORED: _ModelEventType.ValueType  # 9
+    """The version was put back into service."""
 
 class ModelEventType(_ModelEventType, metaclass=_ModelEventTypeEnumTypeWrapper): ...
 
@@ -44,6 +56,18 @@ MODEL_EVENT_TYPE_TRAINED: ModelEventType.ValueType  # 2
 """A training job published a version."""
 MODEL_EVENT_TYPE_QUARANTINED: ModelEventType.ValueType  # 3
 """A version's files were found missing or corrupt."""
+MODEL_EVENT_TYPE_UPDATED: ModelEventType.ValueType  # 4
+"""The model's fields were changed; details name them."""
+MODEL_EVENT_TYPE_PROMOTED: ModelEventType.ValueType  # 5
+"""An alias was pointed at the version."""
+MODEL_EVENT_TYPE_ROLLED_BACK: ModelEventType.ValueType  # 6
+"""An alias was pointed back at the version."""
+MODEL_EVENT_TYPE_ALIAS_DELETED: ModelEventType.ValueType  # 7
+"""An alias of the version was removed."""
+MODEL_EVENT_TYPE_ARCHIVED: ModelEventType.ValueType  # 8
+"""The version was taken out of service."""
+MODEL_EVENT_TYPE_RESTORED: ModelEventType.ValueType  # 9
+"""The version was put back into service."""
 Global___ModelEventType: _TypeAlias = ModelEventType  # noqa: Y015
 
 @_typing.final
@@ -85,7 +109,7 @@ class ModelEvent(_message.Message):
     """The version it happened to; 0 when it happened to the model."""
     @_builtins.property
     def details(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """The facts, such as checksum or job id."""
+        """The facts, such as checksum or job id; for an alias `alias`, `from`, `to`."""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...

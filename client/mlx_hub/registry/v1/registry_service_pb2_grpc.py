@@ -3,11 +3,14 @@
 import grpc
 import warnings
 
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from mlx_hub.registry.v1 import dataset_pb2 as mlx__hub_dot_registry_dot_v1_dot_dataset__pb2
 from mlx_hub.registry.v1 import lineage_pb2 as mlx__hub_dot_registry_dot_v1_dot_lineage__pb2
+from mlx_hub.registry.v1 import model_messages_pb2 as mlx__hub_dot_registry_dot_v1_dot_model__messages__pb2
 from mlx_hub.registry.v1 import model_pb2 as mlx__hub_dot_registry_dot_v1_dot_model__pb2
 from mlx_hub.registry.v1 import publication_pb2 as mlx__hub_dot_registry_dot_v1_dot_publication__pb2
 from mlx_hub.registry.v1 import registry_service_pb2 as mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2
+from mlx_hub.registry.v1 import version_messages_pb2 as mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2
 from mlx_hub.registry.v1 import version_pb2 as mlx__hub_dot_registry_dot_v1_dot_version__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -55,25 +58,60 @@ class RegistryServiceStub:
                 request_serializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=mlx__hub_dot_registry_dot_v1_dot_model__pb2.Model.FromString,
                 _registered_method=True)
+        self.UpdateModel = channel.unary_unary(
+                '/mlx_hub.registry.v1.RegistryService/UpdateModel',
+                request_serializer=mlx__hub_dot_registry_dot_v1_dot_model__messages__pb2.UpdateModelRequest.SerializeToString,
+                response_deserializer=mlx__hub_dot_registry_dot_v1_dot_model__pb2.Model.FromString,
+                _registered_method=True)
+        self.DeleteModel = channel.unary_unary(
+                '/mlx_hub.registry.v1.RegistryService/DeleteModel',
+                request_serializer=mlx__hub_dot_registry_dot_v1_dot_model__messages__pb2.DeleteModelRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
         self.GetModelHistory = channel.unary_unary(
                 '/mlx_hub.registry.v1.RegistryService/GetModelHistory',
-                request_serializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.GetModelHistoryRequest.SerializeToString,
-                response_deserializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.GetModelHistoryResponse.FromString,
+                request_serializer=mlx__hub_dot_registry_dot_v1_dot_model__messages__pb2.GetModelHistoryRequest.SerializeToString,
+                response_deserializer=mlx__hub_dot_registry_dot_v1_dot_model__messages__pb2.GetModelHistoryResponse.FromString,
                 _registered_method=True)
         self.ListModelVersions = channel.unary_unary(
                 '/mlx_hub.registry.v1.RegistryService/ListModelVersions',
-                request_serializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.ListModelVersionsRequest.SerializeToString,
-                response_deserializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.ListModelVersionsResponse.FromString,
+                request_serializer=mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.ListModelVersionsRequest.SerializeToString,
+                response_deserializer=mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.ListModelVersionsResponse.FromString,
                 _registered_method=True)
         self.GetModelVersion = channel.unary_unary(
                 '/mlx_hub.registry.v1.RegistryService/GetModelVersion',
-                request_serializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.GetModelVersionRequest.SerializeToString,
+                request_serializer=mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.GetModelVersionRequest.SerializeToString,
                 response_deserializer=mlx__hub_dot_registry_dot_v1_dot_version__pb2.ModelVersion.FromString,
                 _registered_method=True)
         self.GetLineage = channel.unary_unary(
                 '/mlx_hub.registry.v1.RegistryService/GetLineage',
-                request_serializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.GetLineageRequest.SerializeToString,
+                request_serializer=mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.GetLineageRequest.SerializeToString,
                 response_deserializer=mlx__hub_dot_registry_dot_v1_dot_lineage__pb2.Lineage.FromString,
+                _registered_method=True)
+        self.PromoteVersion = channel.unary_unary(
+                '/mlx_hub.registry.v1.RegistryService/PromoteVersion',
+                request_serializer=mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.PromoteVersionRequest.SerializeToString,
+                response_deserializer=mlx__hub_dot_registry_dot_v1_dot_version__pb2.ModelVersion.FromString,
+                _registered_method=True)
+        self.RollbackAlias = channel.unary_unary(
+                '/mlx_hub.registry.v1.RegistryService/RollbackAlias',
+                request_serializer=mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.RollbackAliasRequest.SerializeToString,
+                response_deserializer=mlx__hub_dot_registry_dot_v1_dot_version__pb2.ModelVersion.FromString,
+                _registered_method=True)
+        self.DeleteAlias = channel.unary_unary(
+                '/mlx_hub.registry.v1.RegistryService/DeleteAlias',
+                request_serializer=mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.DeleteAliasRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.ArchiveVersion = channel.unary_unary(
+                '/mlx_hub.registry.v1.RegistryService/ArchiveVersion',
+                request_serializer=mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.ArchiveVersionRequest.SerializeToString,
+                response_deserializer=mlx__hub_dot_registry_dot_v1_dot_version__pb2.ModelVersion.FromString,
+                _registered_method=True)
+        self.RestoreVersion = channel.unary_unary(
+                '/mlx_hub.registry.v1.RegistryService/RestoreVersion',
+                request_serializer=mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.RestoreVersionRequest.SerializeToString,
+                response_deserializer=mlx__hub_dot_registry_dot_v1_dot_version__pb2.ModelVersion.FromString,
                 _registered_method=True)
         self.CreateDataset = channel.unary_unary(
                 '/mlx_hub.registry.v1.RegistryService/CreateDataset',
@@ -113,7 +151,8 @@ class RegistryServiceServicer:
 
     def CreateModel(self, request, context):
         """Registers a model over an imported base model.
-        Fails with NAME_TAKEN, BASE_MODEL_NOT_FOUND, REQUEST_ID_REUSED, INVALID_FIELD.
+        Fails with NAME_TAKEN, BASE_MODEL_NOT_FOUND, REQUEST_ID_REUSED, INVALID_FIELD, and
+        MODEL_NOT_FOUND when the model that this request id made is deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,6 +167,22 @@ class RegistryServiceServicer:
 
     def GetModel(self, request, context):
         """Gets one model. Fails with MODEL_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateModel(self, request, context):
+        """Changes a model's description and tags; its name and base model never change.
+        Fails with MODEL_NOT_FOUND, INVALID_FIELD.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteModel(self, request, context):
+        """Deletes a model with its versions and aliases, and frees its name; there is no way back.
+        Fails with MODEL_NOT_FOUND, MODEL_HAS_VERSIONS, MODEL_HAS_JOBS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -159,6 +214,46 @@ class RegistryServiceServicer:
     def GetLineage(self, request, context):
         """Traces a version to its job, data, base model, code and parameters.
         Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PromoteVersion(self, request, context):
+        """Points an alias at a ready version, whatever it pointed at before.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, INVALID_FIELD.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackAlias(self, request, context):
+        """Points an alias back to where it was before its last promotion; again, one further back.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, NO_EARLIER_VERSION,
+        INVALID_FIELD.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteAlias(self, request, context):
+        """Removes an alias. Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, INVALID_FIELD.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ArchiveVersion(self, request, context):
+        """Takes a ready version out of service; its files stay.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, VERSION_HAS_ALIAS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreVersion(self, request, context):
+        """Puts an archived version back into service.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -231,25 +326,60 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     request_deserializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.GetModelRequest.FromString,
                     response_serializer=mlx__hub_dot_registry_dot_v1_dot_model__pb2.Model.SerializeToString,
             ),
+            'UpdateModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateModel,
+                    request_deserializer=mlx__hub_dot_registry_dot_v1_dot_model__messages__pb2.UpdateModelRequest.FromString,
+                    response_serializer=mlx__hub_dot_registry_dot_v1_dot_model__pb2.Model.SerializeToString,
+            ),
+            'DeleteModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteModel,
+                    request_deserializer=mlx__hub_dot_registry_dot_v1_dot_model__messages__pb2.DeleteModelRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
             'GetModelHistory': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModelHistory,
-                    request_deserializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.GetModelHistoryRequest.FromString,
-                    response_serializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.GetModelHistoryResponse.SerializeToString,
+                    request_deserializer=mlx__hub_dot_registry_dot_v1_dot_model__messages__pb2.GetModelHistoryRequest.FromString,
+                    response_serializer=mlx__hub_dot_registry_dot_v1_dot_model__messages__pb2.GetModelHistoryResponse.SerializeToString,
             ),
             'ListModelVersions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModelVersions,
-                    request_deserializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.ListModelVersionsRequest.FromString,
-                    response_serializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.ListModelVersionsResponse.SerializeToString,
+                    request_deserializer=mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.ListModelVersionsRequest.FromString,
+                    response_serializer=mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.ListModelVersionsResponse.SerializeToString,
             ),
             'GetModelVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModelVersion,
-                    request_deserializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.GetModelVersionRequest.FromString,
+                    request_deserializer=mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.GetModelVersionRequest.FromString,
                     response_serializer=mlx__hub_dot_registry_dot_v1_dot_version__pb2.ModelVersion.SerializeToString,
             ),
             'GetLineage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetLineage,
-                    request_deserializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.GetLineageRequest.FromString,
+                    request_deserializer=mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.GetLineageRequest.FromString,
                     response_serializer=mlx__hub_dot_registry_dot_v1_dot_lineage__pb2.Lineage.SerializeToString,
+            ),
+            'PromoteVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromoteVersion,
+                    request_deserializer=mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.PromoteVersionRequest.FromString,
+                    response_serializer=mlx__hub_dot_registry_dot_v1_dot_version__pb2.ModelVersion.SerializeToString,
+            ),
+            'RollbackAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackAlias,
+                    request_deserializer=mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.RollbackAliasRequest.FromString,
+                    response_serializer=mlx__hub_dot_registry_dot_v1_dot_version__pb2.ModelVersion.SerializeToString,
+            ),
+            'DeleteAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAlias,
+                    request_deserializer=mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.DeleteAliasRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'ArchiveVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.ArchiveVersion,
+                    request_deserializer=mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.ArchiveVersionRequest.FromString,
+                    response_serializer=mlx__hub_dot_registry_dot_v1_dot_version__pb2.ModelVersion.SerializeToString,
+            ),
+            'RestoreVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreVersion,
+                    request_deserializer=mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.RestoreVersionRequest.FromString,
+                    response_serializer=mlx__hub_dot_registry_dot_v1_dot_version__pb2.ModelVersion.SerializeToString,
             ),
             'CreateDataset': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateDataset,
@@ -375,6 +505,60 @@ class RegistryService:
             _registered_method=True)
 
     @staticmethod
+    def UpdateModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlx_hub.registry.v1.RegistryService/UpdateModel',
+            mlx__hub_dot_registry_dot_v1_dot_model__messages__pb2.UpdateModelRequest.SerializeToString,
+            mlx__hub_dot_registry_dot_v1_dot_model__pb2.Model.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlx_hub.registry.v1.RegistryService/DeleteModel',
+            mlx__hub_dot_registry_dot_v1_dot_model__messages__pb2.DeleteModelRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetModelHistory(request,
             target,
             options=(),
@@ -389,8 +573,8 @@ class RegistryService:
             request,
             target,
             '/mlx_hub.registry.v1.RegistryService/GetModelHistory',
-            mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.GetModelHistoryRequest.SerializeToString,
-            mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.GetModelHistoryResponse.FromString,
+            mlx__hub_dot_registry_dot_v1_dot_model__messages__pb2.GetModelHistoryRequest.SerializeToString,
+            mlx__hub_dot_registry_dot_v1_dot_model__messages__pb2.GetModelHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -416,8 +600,8 @@ class RegistryService:
             request,
             target,
             '/mlx_hub.registry.v1.RegistryService/ListModelVersions',
-            mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.ListModelVersionsRequest.SerializeToString,
-            mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.ListModelVersionsResponse.FromString,
+            mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.ListModelVersionsRequest.SerializeToString,
+            mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.ListModelVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -443,7 +627,7 @@ class RegistryService:
             request,
             target,
             '/mlx_hub.registry.v1.RegistryService/GetModelVersion',
-            mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.GetModelVersionRequest.SerializeToString,
+            mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.GetModelVersionRequest.SerializeToString,
             mlx__hub_dot_registry_dot_v1_dot_version__pb2.ModelVersion.FromString,
             options,
             channel_credentials,
@@ -470,8 +654,143 @@ class RegistryService:
             request,
             target,
             '/mlx_hub.registry.v1.RegistryService/GetLineage',
-            mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.GetLineageRequest.SerializeToString,
+            mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.GetLineageRequest.SerializeToString,
             mlx__hub_dot_registry_dot_v1_dot_lineage__pb2.Lineage.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromoteVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlx_hub.registry.v1.RegistryService/PromoteVersion',
+            mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.PromoteVersionRequest.SerializeToString,
+            mlx__hub_dot_registry_dot_v1_dot_version__pb2.ModelVersion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlx_hub.registry.v1.RegistryService/RollbackAlias',
+            mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.RollbackAliasRequest.SerializeToString,
+            mlx__hub_dot_registry_dot_v1_dot_version__pb2.ModelVersion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlx_hub.registry.v1.RegistryService/DeleteAlias',
+            mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.DeleteAliasRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ArchiveVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlx_hub.registry.v1.RegistryService/ArchiveVersion',
+            mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.ArchiveVersionRequest.SerializeToString,
+            mlx__hub_dot_registry_dot_v1_dot_version__pb2.ModelVersion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlx_hub.registry.v1.RegistryService/RestoreVersion',
+            mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.RestoreVersionRequest.SerializeToString,
+            mlx__hub_dot_registry_dot_v1_dot_version__pb2.ModelVersion.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,12 +4,15 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 from mlx_hub.registry.v1 import dataset_pb2 as _dataset_pb2
 from mlx_hub.registry.v1 import lineage_pb2 as _lineage_pb2
+from mlx_hub.registry.v1 import model_messages_pb2 as _model_messages_pb2
 from mlx_hub.registry.v1 import model_pb2 as _model_pb2
 from mlx_hub.registry.v1 import publication_pb2 as _publication_pb2
 from mlx_hub.registry.v1 import registry_service_pb2 as _registry_service_pb2
+from mlx_hub.registry.v1 import version_messages_pb2 as _version_messages_pb2
 from mlx_hub.registry.v1 import version_pb2 as _version_pb2
 import abc as _abc_1
 
@@ -23,25 +26,53 @@ class RegistryServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateModel: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.CreateModelRequest, _model_pb2.Model]
     """Registers a model over an imported base model.
-    Fails with NAME_TAKEN, BASE_MODEL_NOT_FOUND, REQUEST_ID_REUSED, INVALID_FIELD.
+    Fails with NAME_TAKEN, BASE_MODEL_NOT_FOUND, REQUEST_ID_REUSED, INVALID_FIELD, and
+    MODEL_NOT_FOUND when the model that this request id made is deleted.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListModelsRequest, _registry_service_pb2.ListModelsResponse]
     """Lists models by rising id. Fails with INVALID_PAGE_TOKEN, INVALID_FIELD."""
     GetModel: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetModelRequest, _model_pb2.Model]
     """Gets one model. Fails with MODEL_NOT_FOUND."""
-    GetModelHistory: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetModelHistoryRequest, _registry_service_pb2.GetModelHistoryResponse]
+    UpdateModel: _aio.UnaryUnaryMultiCallable[_model_messages_pb2.UpdateModelRequest, _model_pb2.Model]
+    """Changes a model's description and tags; its name and base model never change.
+    Fails with MODEL_NOT_FOUND, INVALID_FIELD.
+    """
+    DeleteModel: _aio.UnaryUnaryMultiCallable[_model_messages_pb2.DeleteModelRequest, _empty_pb2.Empty]
+    """Deletes a model with its versions and aliases, and frees its name; there is no way back.
+    Fails with MODEL_NOT_FOUND, MODEL_HAS_VERSIONS, MODEL_HAS_JOBS.
+    """
+    GetModelHistory: _aio.UnaryUnaryMultiCallable[_model_messages_pb2.GetModelHistoryRequest, _model_messages_pb2.GetModelHistoryResponse]
     """Lists everything that happened to a model and its versions, newest first.
     Fails with MODEL_NOT_FOUND, INVALID_PAGE_TOKEN, INVALID_FIELD.
     """
-    ListModelVersions: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListModelVersionsRequest, _registry_service_pb2.ListModelVersionsResponse]
+    ListModelVersions: _aio.UnaryUnaryMultiCallable[_version_messages_pb2.ListModelVersionsRequest, _version_messages_pb2.ListModelVersionsResponse]
     """Lists a model's versions, newest first.
     Fails with MODEL_NOT_FOUND, INVALID_PAGE_TOKEN, INVALID_FIELD.
     """
-    GetModelVersion: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetModelVersionRequest, _version_pb2.ModelVersion]
+    GetModelVersion: _aio.UnaryUnaryMultiCallable[_version_messages_pb2.GetModelVersionRequest, _version_pb2.ModelVersion]
     """Gets one version by number or alias. Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND."""
-    GetLineage: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetLineageRequest, _lineage_pb2.Lineage]
+    GetLineage: _aio.UnaryUnaryMultiCallable[_version_messages_pb2.GetLineageRequest, _lineage_pb2.Lineage]
     """Traces a version to its job, data, base model, code and parameters.
     Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND.
+    """
+    PromoteVersion: _aio.UnaryUnaryMultiCallable[_version_messages_pb2.PromoteVersionRequest, _version_pb2.ModelVersion]
+    """Points an alias at a ready version, whatever it pointed at before.
+    Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, INVALID_FIELD.
+    """
+    RollbackAlias: _aio.UnaryUnaryMultiCallable[_version_messages_pb2.RollbackAliasRequest, _version_pb2.ModelVersion]
+    """Points an alias back to where it was before its last promotion; again, one further back.
+    Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, NO_EARLIER_VERSION,
+    INVALID_FIELD.
+    """
+    DeleteAlias: _aio.UnaryUnaryMultiCallable[_version_messages_pb2.DeleteAliasRequest, _empty_pb2.Empty]
+    """Removes an alias. Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, INVALID_FIELD."""
+    ArchiveVersion: _aio.UnaryUnaryMultiCallable[_version_messages_pb2.ArchiveVersionRequest, _version_pb2.ModelVersion]
+    """Takes a ready version out of service; its files stay.
+    Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, VERSION_HAS_ALIAS.
+    """
+    RestoreVersion: _aio.UnaryUnaryMultiCallable[_version_messages_pb2.RestoreVersionRequest, _version_pb2.ModelVersion]
+    """Puts an archived version back into service.
+    Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY.
     """
     CreateDataset: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.CreateDatasetRequest, _dataset_pb2.Dataset]
     """Registers a JSONL file under the dataset root.
@@ -77,7 +108,8 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_registry_service_pb2.CreateModelRequest, _abc.Awaitable[_model_pb2.Model]],
     ) -> _abc.Awaitable[_model_pb2.Model]:
         """Registers a model over an imported base model.
-        Fails with NAME_TAKEN, BASE_MODEL_NOT_FOUND, REQUEST_ID_REUSED, INVALID_FIELD.
+        Fails with NAME_TAKEN, BASE_MODEL_NOT_FOUND, REQUEST_ID_REUSED, INVALID_FIELD, and
+        MODEL_NOT_FOUND when the model that this request id made is deleted.
         """
 
     @_abc_1.abstractmethod
@@ -97,11 +129,31 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Gets one model. Fails with MODEL_NOT_FOUND."""
 
     @_abc_1.abstractmethod
+    def UpdateModel(
+        self,
+        request: _model_messages_pb2.UpdateModelRequest,
+        context: _aio.ServicerContext[_model_messages_pb2.UpdateModelRequest, _abc.Awaitable[_model_pb2.Model]],
+    ) -> _abc.Awaitable[_model_pb2.Model]:
+        """Changes a model's description and tags; its name and base model never change.
+        Fails with MODEL_NOT_FOUND, INVALID_FIELD.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteModel(
+        self,
+        request: _model_messages_pb2.DeleteModelRequest,
+        context: _aio.ServicerContext[_model_messages_pb2.DeleteModelRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
+        """Deletes a model with its versions and aliases, and frees its name; there is no way back.
+        Fails with MODEL_NOT_FOUND, MODEL_HAS_VERSIONS, MODEL_HAS_JOBS.
+        """
+
+    @_abc_1.abstractmethod
     def GetModelHistory(
         self,
-        request: _registry_service_pb2.GetModelHistoryRequest,
-        context: _aio.ServicerContext[_registry_service_pb2.GetModelHistoryRequest, _abc.Awaitable[_registry_service_pb2.GetModelHistoryResponse]],
-    ) -> _abc.Awaitable[_registry_service_pb2.GetModelHistoryResponse]:
+        request: _model_messages_pb2.GetModelHistoryRequest,
+        context: _aio.ServicerContext[_model_messages_pb2.GetModelHistoryRequest, _abc.Awaitable[_model_messages_pb2.GetModelHistoryResponse]],
+    ) -> _abc.Awaitable[_model_messages_pb2.GetModelHistoryResponse]:
         """Lists everything that happened to a model and its versions, newest first.
         Fails with MODEL_NOT_FOUND, INVALID_PAGE_TOKEN, INVALID_FIELD.
         """
@@ -109,9 +161,9 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def ListModelVersions(
         self,
-        request: _registry_service_pb2.ListModelVersionsRequest,
-        context: _aio.ServicerContext[_registry_service_pb2.ListModelVersionsRequest, _abc.Awaitable[_registry_service_pb2.ListModelVersionsResponse]],
-    ) -> _abc.Awaitable[_registry_service_pb2.ListModelVersionsResponse]:
+        request: _version_messages_pb2.ListModelVersionsRequest,
+        context: _aio.ServicerContext[_version_messages_pb2.ListModelVersionsRequest, _abc.Awaitable[_version_messages_pb2.ListModelVersionsResponse]],
+    ) -> _abc.Awaitable[_version_messages_pb2.ListModelVersionsResponse]:
         """Lists a model's versions, newest first.
         Fails with MODEL_NOT_FOUND, INVALID_PAGE_TOKEN, INVALID_FIELD.
         """
@@ -119,19 +171,68 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def GetModelVersion(
         self,
-        request: _registry_service_pb2.GetModelVersionRequest,
-        context: _aio.ServicerContext[_registry_service_pb2.GetModelVersionRequest, _abc.Awaitable[_version_pb2.ModelVersion]],
+        request: _version_messages_pb2.GetModelVersionRequest,
+        context: _aio.ServicerContext[_version_messages_pb2.GetModelVersionRequest, _abc.Awaitable[_version_pb2.ModelVersion]],
     ) -> _abc.Awaitable[_version_pb2.ModelVersion]:
         """Gets one version by number or alias. Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def GetLineage(
         self,
-        request: _registry_service_pb2.GetLineageRequest,
-        context: _aio.ServicerContext[_registry_service_pb2.GetLineageRequest, _abc.Awaitable[_lineage_pb2.Lineage]],
+        request: _version_messages_pb2.GetLineageRequest,
+        context: _aio.ServicerContext[_version_messages_pb2.GetLineageRequest, _abc.Awaitable[_lineage_pb2.Lineage]],
     ) -> _abc.Awaitable[_lineage_pb2.Lineage]:
         """Traces a version to its job, data, base model, code and parameters.
         Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def PromoteVersion(
+        self,
+        request: _version_messages_pb2.PromoteVersionRequest,
+        context: _aio.ServicerContext[_version_messages_pb2.PromoteVersionRequest, _abc.Awaitable[_version_pb2.ModelVersion]],
+    ) -> _abc.Awaitable[_version_pb2.ModelVersion]:
+        """Points an alias at a ready version, whatever it pointed at before.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, INVALID_FIELD.
+        """
+
+    @_abc_1.abstractmethod
+    def RollbackAlias(
+        self,
+        request: _version_messages_pb2.RollbackAliasRequest,
+        context: _aio.ServicerContext[_version_messages_pb2.RollbackAliasRequest, _abc.Awaitable[_version_pb2.ModelVersion]],
+    ) -> _abc.Awaitable[_version_pb2.ModelVersion]:
+        """Points an alias back to where it was before its last promotion; again, one further back.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, NO_EARLIER_VERSION,
+        INVALID_FIELD.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteAlias(
+        self,
+        request: _version_messages_pb2.DeleteAliasRequest,
+        context: _aio.ServicerContext[_version_messages_pb2.DeleteAliasRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
+        """Removes an alias. Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, INVALID_FIELD."""
+
+    @_abc_1.abstractmethod
+    def ArchiveVersion(
+        self,
+        request: _version_messages_pb2.ArchiveVersionRequest,
+        context: _aio.ServicerContext[_version_messages_pb2.ArchiveVersionRequest, _abc.Awaitable[_version_pb2.ModelVersion]],
+    ) -> _abc.Awaitable[_version_pb2.ModelVersion]:
+        """Takes a ready version out of service; its files stay.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, VERSION_HAS_ALIAS.
+        """
+
+    @_abc_1.abstractmethod
+    def RestoreVersion(
+        self,
+        request: _version_messages_pb2.RestoreVersionRequest,
+        context: _aio.ServicerContext[_version_messages_pb2.RestoreVersionRequest, _abc.Awaitable[_version_pb2.ModelVersion]],
+    ) -> _abc.Awaitable[_version_pb2.ModelVersion]:
+        """Puts an archived version back into service.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY.
         """
 
     @_abc_1.abstractmethod

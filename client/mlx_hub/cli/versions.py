@@ -1,0 +1,74 @@
+"""`mlx-hub versions …`."""
+
+from typing import Annotated
+
+import typer
+from mlx_hub.cli.output import JsonOption, show_done, show_one
+from mlx_hub.cli.session import find_model, hub, split_version
+from mlx_hub.client import Hub
+
+versions_app = typer.Typer(no_args_is_help=True, help="What a model's versions are used for.")
+
+VersionArgument = Annotated[
+    str, typer.Argument(metavar="MODEL:VERSION", help="Version by number or alias.")
+]
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Name or id of a model.")]
+AliasOption = Annotated[str, typer.Option(help="The alias to move.")]
+
+
+def _split(here: Hub, reference: str) -> tuple[int, str]:
+    model, version = split_version(reference)
+    if not version:
+        raise typer.BadParameter("say which version: MODEL:NUMBER or MODEL@ALIAS")
+    return find_model(here, model).id, version
+
+
+@versions_app.command()
+def promote(
+    ctx: typer.Context,
+    version: VersionArgument,
+    alias: AliasOption = "champion",
+    json: JsonOption = False,
+) -> None:
+    """Point an alias at a ready version."""
+    here = hub(ctx)
+    show_one(here.models.promote(*_split(here, version), alias), json)
+
+
+@versions_app.command()
+def rollback(
+    ctx: typer.Context,
+    model: ModelArgument,
+    alias: AliasOption = "champion",
+    json: JsonOption = False,
+) -> None:
+    """Point an alias back to where it was before its last promotion."""
+    here = hub(ctx)
+    show_one(here.models.roll_back(find_model(here, model).id, alias), json)
+
+
+@versions_app.command()
+def unalias(
+    ctx: typer.Context,
+    model: ModelArgument,
+    alias: Annotated[str, typer.Argument(help="The alias to remove.")],
+    json: JsonOption = False,
+) -> None:
+    """Remove an alias."""
+    here = hub(ctx)
+    here.models.delete_alias(find_model(here, model).id, alias)
+    show_done(f"deleted alias {alias} of {model}", json)
+
+
+@versions_app.command()
+def archive(ctx: typer.Context, version: VersionArgument, json: JsonOption = False) -> None:
+    """Take a ready version out of service; its files stay."""
+    here = hub(ctx)
+    show_one(here.models.archive(*_split(here, version)), json)
+
+
+@versions_app.command()
+def restore(ctx: typer.Context, version: VersionArgument, json: JsonOption = False) -> None:
+    """Put an archived version back into service."""
+    here = hub(ctx)
+    show_one(here.models.restore(*_split(here, version)), json)
