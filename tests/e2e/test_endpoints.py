@@ -82,6 +82,27 @@ def test_the_version_is_listed_traced_and_in_the_history(
     assert types == ["MODEL_EVENT_TYPE_TRAINED", "MODEL_EVENT_TYPE_CREATED"]
 
 
+def test_models_change_and_aliases_move(stack: RunningStack, model: Any, version: Any) -> None:
+    url = f"{stack.url}/models/{model['id']}"
+    changed = call(url, {"description": "numbers", "update_mask": "description"}, "PATCH")
+    assert (changed.status, changed.json["description"]) == (200, "numbers")
+    promoted = call(f"{url}/versions/1:promote", {"alias": "champion"})
+    assert promoted.json["aliases"] == ["champion", "latest"]
+    assert call(f"{url}/versions/champion").json["version"] == 1
+    refused = call(f"{url}/versions/1:archive", {})
+    assert refused.json["details"][0]["reason"] == "VERSION_HAS_ALIAS"
+    assert call(url, method="DELETE").json["details"][0]["reason"] == "MODEL_HAS_VERSIONS"
+
+
+def test_a_deleted_model_is_gone_and_its_name_free(stack: RunningStack) -> None:
+    body = {"name": "short-lived", "base_model": stack.base_model}
+    first = call(f"{stack.url}/models", body).json["id"]
+    deleted = call(f"{stack.url}/models/{first}", method="DELETE")
+    assert (deleted.status, deleted.json) == (200, {})
+    assert call(f"{stack.url}/models/{first}").status == 404
+    assert call(f"{stack.url}/models", body).status == 201
+
+
 def test_jobs_and_datasets_are_listed(stack: RunningStack, version: Any) -> None:
     jobs = call(f"{stack.url}/training/jobs?model_id={version['model_id']}").json["jobs"]
     assert [j["id"] for j in jobs] == [version["id"]]

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlx_hub.registry.v1 import dataset_pb2
@@ -13,6 +14,7 @@ from mlx_hub.registry.v1 import registry_service_pb2 as pb
 
 from services.chassis.errors import AlreadyExists, Exhausted, HubError, Invalid, NotFound
 from services.registry import files
+from services.registry.store.session import repeated
 from tests.fixtures.registry import RunningRegistry, failure
 
 LINES = {
@@ -125,6 +127,24 @@ async def test_names_and_request_ids_are_used_once(hub: RunningRegistry) -> None
     assert error.reason == "NAME_TAKEN"
     reused = pb.CreateDatasetRequest(name="e", path="d.jsonl", request_id="once")
     assert (await failure(hub.stub.CreateDataset(reused))).reason == "REQUEST_ID_REUSED"
+
+
+async def test_a_retry_that_overtakes_its_first_try_is_no_conflict(
+    hub: RunningRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(hub, "d.jsonl", '{"text": "x"}\n')
+    request = pb.CreateDatasetRequest(name="d", path="d.jsonl", request_id="once")
+    overtaken: list[dataset_pb2.Dataset] = []
+
+    async def slow(*args: Any) -> int | None:
+        found = await repeated(*args)
+        if not overtaken:
+            overtaken.append(dataset_pb2.Dataset())
+            overtaken.append(await hub.stub.CreateDataset(request))
+        return found
+
+    monkeypatch.setattr("services.registry.store.datasets.repeated", slow)
+    assert await hub.stub.CreateDataset(request) == overtaken[1]
 
 
 async def test_concurrent_creates_of_a_name_leave_one(hub: RunningRegistry) -> None:

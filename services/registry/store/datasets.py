@@ -28,11 +28,13 @@ class DatasetStore:
     async def known(self, new: NewDataset) -> Dataset | None:
         """Give what the same request made before; refuse a taken name before any file is read."""
         async with self._sessions() as session:
+            # The name first: whoever takes it in between may be this very request, sent twice.
+            query = select(DatasetRow.id).where(DatasetRow.name == new.name)
+            taken = await session.scalar(query) is not None
             dataset_id = await repeated(session, DatasetRow, new.request_id, new.request_digest)
             if dataset_id is not None:
                 return await _one(session, dataset_id)
-            query = select(DatasetRow.id).where(DatasetRow.name == new.name)
-            if await session.scalar(query) is not None:
+            if taken:
                 raise name_taken(new.name)
         return None
 
