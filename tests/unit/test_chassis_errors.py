@@ -1,5 +1,8 @@
 """Errors keep their kind, reason, fields and delays on their way over the wire."""
 
+import re
+from pathlib import Path
+
 import grpc
 import pytest
 from google.rpc import error_details_pb2
@@ -11,6 +14,8 @@ from services.chassis import paging
 from services.chassis.errors import Exhausted, FailedPrecondition, HubError, Invalid, NotFound
 from services.chassis.interceptors.validation import validate
 from services.chassis.status import code_of, to_status
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def details(error: HubError) -> dict[str, object]:
@@ -86,6 +91,15 @@ def test_page_sizes_are_defaulted_and_capped() -> None:
     assert [paging.page_size(n) for n in (0, 1, 1000, 5000)] == [50, 1, 1000, 1000]
 
 
-def test_every_reason_is_documented() -> None:
-    names = [v.name for v in error_reason_pb2.ErrorReason.DESCRIPTOR.values]
-    assert all(n.startswith("ERROR_REASON_") for n in names)
+def test_every_reason_says_which_status_it_comes_with() -> None:
+    text = (ROOT / "proto/mlx_hub/error/v1/error_reason.proto").read_text()
+    documented = {
+        reason: status
+        for status, reason in re.findall(
+            r"  // ([A-Z_]+)\. [^\n]*(?:\n  //[^\n]*)*\n  ERROR_REASON_(\w+) =", text
+        )
+    }
+    values = error_reason_pb2.ErrorReason.DESCRIPTOR.values
+    names = {v.name.removeprefix("ERROR_REASON_") for v in values if v.number}
+    assert set(documented) == names
+    assert set(documented.values()) <= {code.name for code in grpc.StatusCode}

@@ -63,7 +63,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_OUT_OF_MEMORY: _ErrorReason.ValueType  # 19
     """RESOURCE_EXHAUSTED. Metadata: needed_bytes, free_bytes, budget_bytes."""
     ERROR_REASON_DISK_FULL: _ErrorReason.ValueType  # 20
-    """RESOURCE_EXHAUSTED. The data volume has no room. Metadata: free_bytes."""
+    """RESOURCE_EXHAUSTED. The data volume has no room. Metadata: free_bytes, where known."""
     ERROR_REASON_ENGINE_DIED: _ErrorReason.ValueType  # 21
     """UNAVAILABLE. The engine process ended while it served this; retry. Metadata: base_model."""
     ERROR_REASON_ENGINE_START_FAILED: _ErrorReason.ValueType  # 22
@@ -136,7 +136,7 @@ ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 18
 ERROR_REASON_OUT_OF_MEMORY: ErrorReason.ValueType  # 19
 """RESOURCE_EXHAUSTED. Metadata: needed_bytes, free_bytes, budget_bytes."""
 ERROR_REASON_DISK_FULL: ErrorReason.ValueType  # 20
-"""RESOURCE_EXHAUSTED. The data volume has no room. Metadata: free_bytes."""
+"""RESOURCE_EXHAUSTED. The data volume has no room. Metadata: free_bytes, where known."""
 ERROR_REASON_ENGINE_DIED: ErrorReason.ValueType  # 21
 """UNAVAILABLE. The engine process ended while it served this; retry. Metadata: base_model."""
 ERROR_REASON_ENGINE_START_FAILED: ErrorReason.ValueType  # 22
