@@ -16,7 +16,7 @@ WRITE_SECONDS = 60
 # What may take longer than a write: a whole answer, and hashing a large file.
 LONG_SECONDS = {
     "mlx_hub.inference.v1.InferenceService.Generate": 900,
-    "mlx_hub.registry.v1.RegistryService.CreateDataset": 300,
+    "mlx_hub.registry.v1.DatasetService.CreateDataset": 300,
 }
 SERVICES = ("registry", "trainer", "inference")
 # Packages that are served by another service than the one they are named after.

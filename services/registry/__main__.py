@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-from mlx_hub.registry.v1 import registry_service_pb2_grpc as pb_grpc
+from mlx_hub.registry.v1 import dataset_service_pb2_grpc, registry_service_pb2_grpc
 
 from migrations import HEAD
 from services.chassis import database
@@ -15,7 +15,8 @@ from services.registry.mlflow_sync import Mirror
 from services.registry.publisher import DatasetIntake, Publisher
 from services.registry.reconciler import Reconciler
 from services.registry.resolution import Resolver
-from services.registry.servicer import RegistryServicer
+from services.registry.servicer.datasets import DatasetServicer
+from services.registry.servicer.models import RegistryServicer
 from services.registry.settings import RegistrySettings
 from services.registry.store import session
 from services.registry.store.aliases import AliasStore
@@ -46,14 +47,15 @@ class Registry:
         servicer = RegistryServicer(
             models=models,
             bases=bases,
-            datasets=datasets,
             versions=versions,
             aliases=AliasStore(rows),
-            intake=DatasetIntake(datasets, files),
             publisher=Publisher(models, bases, datasets, versions, artifacts),
             resolver=Resolver(models, bases, versions, artifacts),
         )
-        pb_grpc.add_RegistryServiceServicer_to_server(servicer, self.server.grpc)
+        registry_service_pb2_grpc.add_RegistryServiceServicer_to_server(servicer, self.server.grpc)
+        dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(
+            DatasetServicer(datasets, DatasetIntake(datasets, files)), self.server.grpc
+        )
 
     async def start(self) -> None:
         """Refuse a wrong revision, settle what a crash left, begin to mirror."""

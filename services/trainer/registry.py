@@ -6,6 +6,8 @@ from pathlib import Path
 import grpc
 from mlx_hub.registry.v1 import (
     dataset_pb2,
+    dataset_service_pb2,
+    dataset_service_pb2_grpc,
     publication_pb2,
     registry_service_pb2,
     registry_service_pb2_grpc,
@@ -36,6 +38,7 @@ class Registry:
     def __init__(self, channel: grpc.aio.Channel, archive: Path) -> None:
         """Take the way to the registry and the folder its paths are relative to."""
         self._stub = registry_service_pb2_grpc.RegistryServiceStub(channel)
+        self._datasets = dataset_service_pb2_grpc.DatasetServiceStub(channel)
         self._archive = archive.resolve()
 
     async def check(self, model_id: int, dataset_id: int) -> dataset_pb2.Dataset:
@@ -73,8 +76,8 @@ class Registry:
             raise from_rpc_error(error, "registry") from error
 
     async def _dataset(self, dataset_id: int) -> dataset_pb2.Dataset:
-        request = registry_service_pb2.GetDatasetRequest(dataset_id=dataset_id)
-        return await self._stub.GetDataset(request, timeout=CALL_SECONDS)
+        request = dataset_service_pb2.GetDatasetRequest(dataset_id=dataset_id)
+        return await self._datasets.GetDataset(request, timeout=CALL_SECONDS)
 
     def _locate(self, stored: str) -> Path:
         path = (self._archive / stored).resolve()

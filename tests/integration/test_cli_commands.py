@@ -22,6 +22,7 @@ from mlx_hub.inference.v1.generation_pb2 import (
     GenerateEvent,
     GenerateRequest,
 )
+from mlx_hub.registry.v1 import dataset_service_pb2 as datasets_pb
 from mlx_hub.registry.v1 import model_messages_pb2 as models_pb
 from mlx_hub.registry.v1 import registry_service_pb2 as registry
 from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
@@ -227,7 +228,7 @@ def test_the_examples_of_the_readme_run(hub: ScriptedHub) -> None:
     hub.on["ListModels"] = lambda request: registry.ListModelsResponse(
         models=[Model(id=1, name=request.name_prefix)]
     )
-    hub.on["ListDatasets"] = lambda request: registry.ListDatasetsResponse(
+    hub.on["ListDatasets"] = lambda request: datasets_pb.ListDatasetsResponse(
         datasets=[Dataset(id=2, name=request.name_prefix)]
     )
     hub.on["Generate"] = lambda _: Completion(text="there was")

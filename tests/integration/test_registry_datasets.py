@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from mlx_hub.registry.v1 import dataset_pb2
-from mlx_hub.registry.v1 import registry_service_pb2 as pb
+from mlx_hub.registry.v1 import dataset_service_pb2 as pb
 
 from services.chassis.errors import AlreadyExists, Exhausted, HubError, Invalid, NotFound
 from services.registry import files
@@ -35,7 +35,7 @@ def write(hub: RunningRegistry, name: str, content: str | bytes) -> Path:
 
 async def refused(hub: RunningRegistry, path: str) -> HubError:
     """Give the error; nothing may be left in the archive."""
-    error = await failure(hub.stub.CreateDataset(pb.CreateDatasetRequest(name="d", path=path)))
+    error = await failure(hub.datasets.CreateDataset(pb.CreateDatasetRequest(name="d", path=path)))
     assert list((hub.archive / "datasets").iterdir()) == []
     assert str(hub.settings.dataset_root) not in error.message
     return error
@@ -47,7 +47,7 @@ async def test_a_dataset_is_copied_under_its_hash(
 ) -> None:
     content = (json.dumps(LINES[schema]) + "\n") * 3
     write(hub, "deep/d.jsonl", content)
-    call = hub.stub.CreateDataset(pb.CreateDatasetRequest(name="d", path="deep/d.jsonl"))
+    call = hub.datasets.CreateDataset(pb.CreateDatasetRequest(name="d", path="deep/d.jsonl"))
     dataset = await call
     headers = {str(key): str(value) for key, value in await call.initial_metadata()}
     assert (headers["x-http-code"], headers["location"]) == ("201", f"/datasets/{dataset.id}")
@@ -55,11 +55,11 @@ async def test_a_dataset_is_copied_under_its_hash(
     assert (dataset.schema, dataset.rows, dataset.size_bytes) == (schema, 3, len(content))
     copy = hub.archive / "datasets" / f"{dataset.checksum}.jsonl"
     assert copy.read_text() == content
-    assert await hub.stub.GetDataset(pb.GetDatasetRequest(dataset_id=dataset.id)) == dataset
+    assert await hub.datasets.GetDataset(pb.GetDatasetRequest(dataset_id=dataset.id)) == dataset
 
 
 async def test_an_unknown_dataset_is_named(hub: RunningRegistry) -> None:
-    error = await failure(hub.stub.GetDataset(pb.GetDatasetRequest(dataset_id=7)))
+    error = await failure(hub.datasets.GetDataset(pb.GetDatasetRequest(dataset_id=7)))
     assert isinstance(error, NotFound)
     assert (error.reason, error.metadata) == ("DATASET_NOT_FOUND", {"dataset_id": "7"})
 
@@ -117,16 +117,18 @@ async def test_an_empty_file_has_no_rows(hub: RunningRegistry) -> None:
 async def test_names_and_request_ids_are_used_once(hub: RunningRegistry) -> None:
     write(hub, "d.jsonl", '{"text": "x"}\n')
     request = pb.CreateDatasetRequest(name="d", path="d.jsonl", request_id="once")
-    made = await asyncio.gather(*(hub.stub.CreateDataset(request) for _ in range(6)))
+    made = await asyncio.gather(*(hub.datasets.CreateDataset(request) for _ in range(6)))
     assert {dataset.id for dataset in made} == {made[0].id}
     (hub.settings.dataset_root / "d.jsonl").unlink()
-    assert await hub.stub.CreateDataset(request) == made[0], "a retry does not read the file again"
+    assert await hub.datasets.CreateDataset(request) == made[0], (
+        "a retry does not read the file again"
+    )
     same_name = pb.CreateDatasetRequest(name="d", path="d.jsonl")
-    error = await failure(hub.stub.CreateDataset(same_name))
+    error = await failure(hub.datasets.CreateDataset(same_name))
     assert isinstance(error, AlreadyExists)
     assert error.reason == "NAME_TAKEN"
     reused = pb.CreateDatasetRequest(name="e", path="d.jsonl", request_id="once")
-    assert (await failure(hub.stub.CreateDataset(reused))).reason == "REQUEST_ID_REUSED"
+    assert (await failure(hub.datasets.CreateDataset(reused))).reason == "REQUEST_ID_REUSED"
 
 
 async def test_a_retry_that_overtakes_its_first_try_is_no_conflict(
@@ -140,18 +142,18 @@ async def test_a_retry_that_overtakes_its_first_try_is_no_conflict(
         found = await repeated(*args)
         if not overtaken:
             overtaken.append(dataset_pb2.Dataset())
-            overtaken.append(await hub.stub.CreateDataset(request))
+            overtaken.append(await hub.datasets.CreateDataset(request))
         return found
 
     monkeypatch.setattr("services.registry.store.datasets.repeated", slow)
-    assert await hub.stub.CreateDataset(request) == overtaken[1]
+    assert await hub.datasets.CreateDataset(request) == overtaken[1]
 
 
 async def test_concurrent_creates_of_a_name_leave_one(hub: RunningRegistry) -> None:
     write(hub, "d.jsonl", '{"text": "x"}\n')
     request = pb.CreateDatasetRequest(name="d", path="d.jsonl")
     results = await asyncio.gather(
-        *(hub.stub.CreateDataset(request) for _ in range(6)), return_exceptions=True
+        *(hub.datasets.CreateDataset(request) for _ in range(6)), return_exceptions=True
     )
     assert len([r for r in results if isinstance(r, dataset_pb2.Dataset)]) == 1
     assert len(list((hub.archive / "datasets").iterdir())) == 1
@@ -159,11 +161,11 @@ async def test_concurrent_creates_of_a_name_leave_one(hub: RunningRegistry) -> N
 
 async def test_lists_are_paged_and_narrowed(hub: RunningRegistry) -> None:
     ids = [await hub.dataset(f"d{n}") for n in range(3)] + [await hub.dataset("e")]
-    first = await hub.stub.ListDatasets(pb.ListDatasetsRequest(page_size=3))
-    rest = await hub.stub.ListDatasets(pb.ListDatasetsRequest(page_token=first.next_page_token))
+    first = await hub.datasets.ListDatasets(pb.ListDatasetsRequest(page_size=3))
+    rest = await hub.datasets.ListDatasets(pb.ListDatasetsRequest(page_token=first.next_page_token))
     assert [dataset.id for dataset in (*first.datasets, *rest.datasets)] == ids
     assert not rest.next_page_token
-    narrowed = await hub.stub.ListDatasets(pb.ListDatasetsRequest(name_prefix="d"))
+    narrowed = await hub.datasets.ListDatasets(pb.ListDatasetsRequest(name_prefix="d"))
     assert [dataset.id for dataset in narrowed.datasets] == ids[:3]
 
 

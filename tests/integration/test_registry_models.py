@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable
 
 import pytest
+from mlx_hub.registry.v1 import dataset_service_pb2 as datasets_pb
 from mlx_hub.registry.v1 import model_event_pb2, model_pb2
 from mlx_hub.registry.v1 import model_messages_pb2 as models_pb
 from mlx_hub.registry.v1 import registry_service_pb2 as pb
@@ -125,7 +126,9 @@ async def test_a_token_belongs_to_its_list_and_filter(hub: RunningRegistry) -> N
     wrong: list[Awaitable[object]] = [
         hub.stub.ListModels(pb.ListModelsRequest(page_token=token)),
         hub.stub.ListModels(pb.ListModelsRequest(page_token="bm90IG91cnM")),
-        hub.stub.ListDatasets(pb.ListDatasetsRequest(page_token=token, name_prefix="m")),
+        hub.datasets.ListDatasets(
+            datasets_pb.ListDatasetsRequest(page_token=token, name_prefix="m")
+        ),
         hub.stub.ListBaseModels(pb.ListBaseModelsRequest(page_token=token)),
         hub.stub.GetModelHistory(models_pb.GetModelHistoryRequest(model_id=1, page_token=token)),
         hub.stub.ListModelVersions(

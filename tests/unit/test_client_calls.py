@@ -3,11 +3,11 @@ from uuid import UUID
 
 import pytest
 from mlx_hub.client import AsyncHub, Hub, Invalid, aio, sync
-from mlx_hub.client.calls import inference, registry, system, trainer
+from mlx_hub.client.calls import datasets, inference, registry, system, trainer
 from mlx_hub.client.contract import Call, Pages, build
 from mlx_hub.inference.v1 import inference_service_pb2
 from mlx_hub.inference.v1.generation_pb2 import ChatMessage, GenerateRequest
-from mlx_hub.registry.v1 import registry_service_pb2
+from mlx_hub.registry.v1 import dataset_service_pb2, registry_service_pb2
 from mlx_hub.registry.v1.model_pb2 import Model
 from mlx_hub.registry.v1.registry_service_pb2 import ListModelsRequest, ListModelsResponse
 from mlx_hub.system.v1 import system_service_pb2
@@ -32,9 +32,9 @@ CALLS = [
     registry.archive_version(1, 2),
     registry.restore_version(1, 2),
     registry.list_base_models().call,
-    registry.create_dataset("d", "d.jsonl"),
-    registry.get_dataset(1),
-    registry.list_datasets().call,
+    datasets.create_dataset("d", "d.jsonl"),
+    datasets.get_dataset(1),
+    datasets.list_datasets().call,
     trainer.create_job(1, 2),
     trainer.get_job(1),
     trainer.list_jobs().call,
@@ -48,7 +48,13 @@ CALLS = [
 
 
 def test_every_public_rpc_has_a_call_with_the_contracts_own_types() -> None:
-    files = (registry_service_pb2, trainer_service_pb2, inference_service_pb2, system_service_pb2)
+    files = (
+        registry_service_pb2,
+        dataset_service_pb2,
+        trainer_service_pb2,
+        inference_service_pb2,
+        system_service_pb2,
+    )
     rpcs = {
         rpc.full_name
         for file in files
@@ -69,7 +75,7 @@ def test_only_what_the_contract_calls_idempotent_is_repeatable() -> None:
 
 @pytest.mark.parametrize(
     "call",
-    [registry.create_model("m", "b"), registry.create_dataset("d", "p"), trainer.create_job(1, 2)],
+    [registry.create_model("m", "b"), datasets.create_dataset("d", "p"), trainer.create_job(1, 2)],
 )
 def test_creating_carries_a_request_id_so_that_a_repeat_is_safe(call: Call[Model]) -> None:
     assert UUID(getattr(call.request, "request_id"))  # noqa: B009 - one field of three messages

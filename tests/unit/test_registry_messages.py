@@ -12,7 +12,6 @@ from mlx_hub.registry.v1 import publication_pb2
 from mlx_hub.registry.v1 import registry_service_pb2 as pb
 
 from services.registry import lineage as lineages
-from services.registry import messages
 from services.registry.domain import (
     DatasetSchema,
     Event,
@@ -23,6 +22,7 @@ from services.registry.domain import (
     VersionStatus,
 )
 from services.registry.lifecycle import ModelChange
+from services.registry.messages import datasets, models, resolved, times, versions
 from services.registry.resolution import Resolved
 from tests.unit.test_registry_domain import (
     BASE,
@@ -55,13 +55,13 @@ EVENT = Event(1, EventType.TRAINED, 2, {"job_id": "5"}, NOW, VERSION)
 @pytest.mark.parametrize(
     "message",
     [
-        messages.to_model(FULL_MODEL),
-        messages.to_dataset(DATASET),
-        messages.to_base_model(BASE),
-        messages.to_version(VERSION),
-        messages.to_event(EVENT),
-        messages.to_lineage(LINEAGE),
-        messages.to_resolved(Resolved(FULL_MODEL, BASE, VERSION, LINEAGE)),
+        models.to_model(FULL_MODEL),
+        datasets.to_dataset(DATASET),
+        models.to_base_model(BASE),
+        versions.to_version(VERSION),
+        models.to_event(EVENT),
+        versions.to_lineage(LINEAGE),
+        resolved.to_resolved(Resolved(FULL_MODEL, BASE, VERSION, LINEAGE)),
     ],
     ids=lambda message: type(message).__name__,
 )
@@ -72,9 +72,9 @@ def test_every_field_of_the_contract_is_written(message: Message) -> None:
 
 def test_a_training_and_its_files_come_back() -> None:
     for training in (TRAINING, FULL_TRAINING, replace(TRAINING, started_at=None)):
-        assert messages.from_training(messages.to_training(training)) == training
+        assert versions.from_training(versions.to_training(training)) == training
     for file in FILES:
-        assert messages.from_file(messages.to_file(file)) == file
+        assert versions.from_file(versions.to_file(file)) == file
 
 
 def test_a_publication_is_read_whole() -> None:
@@ -82,42 +82,42 @@ def test_a_publication_is_read_whole() -> None:
         model_id=1,
         dataset_id=4,
         staged_path="jobs/5/attempt-2",
-        files=[messages.to_file(file) for file in FILES],
+        files=[versions.to_file(file) for file in FILES],
         metrics={"loss": 0.5},
-        training=messages.to_training(TRAINING),
+        training=versions.to_training(TRAINING),
         base_digest=BASE.digest,
         dataset_digest=DATASET.checksum,
         train_rows=9,
         valid_rows=1,
     )
-    assert messages.publication(request) == PUBLICATION
+    assert versions.publication(request) == PUBLICATION
 
 
 def test_a_request_is_read_whole() -> None:
     request = pb.CreateModelRequest(
         name="bot", description="d", base_model="tiny", tags={"a": "b"}, request_id="field"
     )
-    assert messages.new_model(request, "id", "digest") == NewModel(
+    assert models.new_model(request, "id", "digest") == NewModel(
         "bot", "text-generation", "d", "tiny", {"a": "b"}, "id", "digest"
     )
     listing = pb.ListModelsRequest(name_prefix="p", task_type="t", tag="k=v")
-    assert messages.model_filter(listing) == ModelFilter("p", "t", "k=v")
+    assert models.model_filter(listing) == ModelFilter("p", "t", "k=v")
 
 
 def test_a_broken_size_matches_no_file() -> None:
     for size in (1.5, float("nan"), float("inf")):
-        message = messages.to_file(FILES[0])
+        message = versions.to_file(FILES[0])
         message.size_bytes = size
-        assert messages.from_file(message).size == -1
+        assert versions.from_file(message).size == -1
 
 
 @pytest.mark.parametrize(
     ("table", "values"),
     [
-        (messages.SYNC, MlflowSync),
-        (messages.SCHEMA, DatasetSchema),
-        (messages.STATUS, VersionStatus),
-        (messages.EVENT, EventType),
+        (models.SYNC, MlflowSync),
+        (datasets.SCHEMA, DatasetSchema),
+        (versions.STATUS, VersionStatus),
+        (models.EVENT, EventType),
     ],
 )
 def test_enums_are_mapped_one_to_one(table: dict[Any, int], values: Callable[..., Any]) -> None:
@@ -127,17 +127,17 @@ def test_enums_are_mapped_one_to_one(table: dict[Any, int], values: Callable[...
 
 
 def test_times_keep_their_microseconds() -> None:
-    stamp = messages.to_timestamp(NOW)
+    stamp = times.to_timestamp(NOW)
     assert stamp is not None
     assert stamp.ToDatetime(tzinfo=UTC) == NOW
-    assert messages.to_timestamp(None) is None
+    assert times.to_timestamp(None) is None
     assert datetime.fromisoformat(NOW.isoformat()) == NOW
 
 
 def test_a_change_is_read_with_and_without_a_mask() -> None:
     request = models_pb.UpdateModelRequest(model_id=1, tags={"a": "b"})
-    assert messages.model_change(request) == ModelChange(1, {"tags": {"a": "b"}})
+    assert models.model_change(request) == ModelChange(1, {"tags": {"a": "b"}})
     request = models_pb.UpdateModelRequest(model_id=1, description="")
-    assert messages.model_change(request) == ModelChange(1, {"description": ""})
+    assert models.model_change(request) == ModelChange(1, {"description": ""})
     request.update_mask.paths.extend(["tags", "description"])
-    assert messages.model_change(request) == ModelChange(1, {"tags": {}, "description": ""})
+    assert models.model_change(request) == ModelChange(1, {"tags": {}, "description": ""})

@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.message import Message
 from mlx_hub.client import channel as settings
 from mlx_hub.client.address import find_address
-from mlx_hub.client.calls import inference, registry, system, trainer
+from mlx_hub.client.calls import datasets, inference, registry, system, trainer
 from mlx_hub.client.contract import Call, Find, Generation, Pages, build, documented
 from mlx_hub.client.errors import HubError, from_rpc
 from mlx_hub.client.retry import Budget, policy
@@ -164,10 +164,10 @@ class Models(_Group):
 class Datasets(_Group):
     """Training data, by content."""
 
-    create = _unary(registry.create_dataset)
-    get = _unary(registry.get_dataset)
-    find = _find(registry.find_dataset)
-    list = _pages(registry.list_datasets)
+    create = _unary(datasets.create_dataset)
+    get = _unary(datasets.get_dataset)
+    find = _find(datasets.find_dataset)
+    list = _pages(datasets.list_datasets)
 
 
 class Jobs(_Group):

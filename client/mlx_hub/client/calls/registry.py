@@ -1,4 +1,4 @@
-"""Calls of the registry: models, their versions, base models and datasets."""
+"""Calls of the registry: models, their versions and base models."""
 
 from collections.abc import Mapping
 from uuid import uuid4
@@ -12,7 +12,6 @@ from mlx_hub.registry.v1 import model_messages_pb2 as models_pb
 from mlx_hub.registry.v1 import registry_service_pb2 as pb
 from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 from mlx_hub.registry.v1.base_model_pb2 import BaseModel
-from mlx_hub.registry.v1.dataset_pb2 import Dataset
 from mlx_hub.registry.v1.lineage_pb2 import Lineage
 from mlx_hub.registry.v1.model_event_pb2 import ModelEvent
 from mlx_hub.registry.v1.model_pb2 import Model
@@ -155,31 +154,3 @@ def list_base_models(*, page_size: int = 0) -> Pages[pb.ListBaseModelsResponse, 
     request = pb.ListBaseModelsRequest(page_size=page_size)
     call = Call(_rpc("ListBaseModels"), request, pb.ListBaseModelsResponse)
     return Pages(call, lambda page: page.base_models, lambda page: page.next_page_token)
-
-
-def create_dataset(name: str, path: str, *, request_id: str | None = None) -> Call[Dataset]:
-    """Register a JSONL file by its path relative to the dataset root."""
-    request = pb.CreateDatasetRequest(name=name, path=path, request_id=request_id or str(uuid4()))
-    return Call(_rpc("CreateDataset"), request, Dataset)
-
-
-def get_dataset(dataset_id: int) -> Call[Dataset]:
-    """Get one dataset."""
-    return Call(_rpc("GetDataset"), pb.GetDatasetRequest(dataset_id=dataset_id), Dataset)
-
-
-def list_datasets(
-    *, name_prefix: str = "", page_size: int = 0
-) -> Pages[pb.ListDatasetsResponse, Dataset]:
-    """List datasets by rising id."""
-    request = pb.ListDatasetsRequest(page_size=page_size, name_prefix=name_prefix)
-    call = Call(_rpc("ListDatasets"), request, pb.ListDatasetsResponse)
-    return Pages(call, lambda page: page.datasets, lambda page: page.next_page_token)
-
-
-def find_dataset(name: str) -> Find[pb.ListDatasetsResponse, Dataset]:
-    """Get the dataset of that name."""
-    missing = NotFound(
-        f"there is no dataset named {name!r}", reason="DATASET_NOT_FOUND", metadata={"name": name}
-    )
-    return Find(list_datasets(name_prefix=name), lambda dataset: dataset.name == name, missing)

@@ -26,7 +26,6 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from mlx_hub.registry.v1 import base_model_pb2 as mlx__hub_dot_registry_dot_v1_dot_base__model__pb2
-from mlx_hub.registry.v1 import dataset_pb2 as mlx__hub_dot_registry_dot_v1_dot_dataset__pb2
 from mlx_hub.registry.v1 import lineage_pb2 as mlx__hub_dot_registry_dot_v1_dot_lineage__pb2
 from mlx_hub.registry.v1 import model_pb2 as mlx__hub_dot_registry_dot_v1_dot_model__pb2
 from mlx_hub.registry.v1 import model_messages_pb2 as mlx__hub_dot_registry_dot_v1_dot_model__messages__pb2
@@ -35,7 +34,7 @@ from mlx_hub.registry.v1 import version_pb2 as mlx__hub_dot_registry_dot_v1_dot_
 from mlx_hub.registry.v1 import version_messages_pb2 as mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*mlx_hub/registry/v1/registry_service.proto\x12\x13mlx_hub.registry.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a$mlx_hub/registry/v1/base_model.proto\x1a!mlx_hub/registry/v1/dataset.proto\x1a!mlx_hub/registry/v1/lineage.proto\x1a\x1fmlx_hub/registry/v1/model.proto\x1a(mlx_hub/registry/v1/model_messages.proto\x1a%mlx_hub/registry/v1/publication.proto\x1a!mlx_hub/registry/v1/version.proto\x1a*mlx_hub/registry/v1/version_messages.proto\"\x8e\x03\n\x12\x43reateModelRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,99}$\x12+\n\ttask_type\x18\x02 \x01(\tB\x18\xbaH\x15r\x13R\x00R\x0ftext-generation\x12\x1d\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x36\n\nbase_model\x18\x04 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,99}$\x12x\n\x04tags\x18\x05 \x03(\x0b\x32\x31.mlx_hub.registry.v1.CreateModelRequest.TagsEntryB7\xbaH4\x9a\x01\x31\x10\x32\"&r$2\"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$*\x05r\x03\x18\xfa\x01\x12\x1b\n\nrequest_id\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9e\x01\n\x11ListModelsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x1c\n\x0bname_prefix\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x1a\n\ttask_type\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x15\n\x03tag\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc0\x02\"Y\n\x12ListModelsResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.mlx_hub.registry.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\",\n\x0fGetModelRequest\x12\x19\n\x08model_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\"\x7f\n\x14\x43reateDatasetRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,99}$\x12\x18\n\x04path\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x1b\n\nrequest_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"m\n\x13ListDatasetsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x1c\n\x0bname_prefix\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"_\n\x14ListDatasetsResponse\x12.\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1c.mlx_hub.registry.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x11GetDatasetRequest\x12\x1b\n\ndataset_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\"Q\n\x15ListBaseModelsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\"f\n\x16ListBaseModelsResponse\x12\x33\n\x0b\x62\x61se_models\x18\x01 \x03(\x0b\x32\x1e.mlx_hub.registry.v1.BaseModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x95\x14\n\x0fRegistryService\x12i\n\x0b\x43reateModel\x12\'.mlx_hub.registry.v1.CreateModelRequest\x1a\x1a.mlx_hub.registry.v1.Model\"\x15\x90\x02\x02\x82\xd3\xe4\x93\x02\x0c\"\x07/models:\x01*\x12q\n\nListModels\x12&.mlx_hub.registry.v1.ListModelsRequest\x1a\'.mlx_hub.registry.v1.ListModelsResponse\"\x12\x90\x02\x01\x82\xd3\xe4\x93\x02\t\x12\x07/models\x12k\n\x08GetModel\x12$.mlx_hub.registry.v1.GetModelRequest\x1a\x1a.mlx_hub.registry.v1.Model\"\x1d\x90\x02\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/models/{model_id}\x12t\n\x0bUpdateModel\x12\'.mlx_hub.registry.v1.UpdateModelRequest\x1a\x1a.mlx_hub.registry.v1.Model\" \x90\x02\x02\x82\xd3\xe4\x93\x02\x17\x32\x12/models/{model_id}:\x01*\x12j\n\x0b\x44\x65leteModel\x12\'.mlx_hub.registry.v1.DeleteModelRequest\x1a\x16.google.protobuf.Empty\"\x1a\x82\xd3\xe4\x93\x02\x14*\x12/models/{model_id}\x12\x93\x01\n\x0fGetModelHistory\x12+.mlx_hub.registry.v1.GetModelHistoryRequest\x1a,.mlx_hub.registry.v1.GetModelHistoryResponse\"%\x90\x02\x01\x82\xd3\xe4\x93\x02\x1c\x12\x1a/models/{model_id}/history\x12\x9a\x01\n\x11ListModelVersions\x12-.mlx_hub.registry.v1.ListModelVersionsRequest\x1a..mlx_hub.registry.v1.ListModelVersionsResponse\"&\x90\x02\x01\x82\xd3\xe4\x93\x02\x1d\x12\x1b/models/{model_id}/versions\x12\x93\x01\n\x0fGetModelVersion\x12+.mlx_hub.registry.v1.GetModelVersionRequest\x1a!.mlx_hub.registry.v1.ModelVersion\"0\x90\x02\x01\x82\xd3\xe4\x93\x02\'\x12%/models/{model_id}/versions/{version}\x12\x8c\x01\n\nGetLineage\x12&.mlx_hub.registry.v1.GetLineageRequest\x1a\x1c.mlx_hub.registry.v1.Lineage\"8\x90\x02\x01\x82\xd3\xe4\x93\x02/\x12-/models/{model_id}/versions/{version}/lineage\x12\x9c\x01\n\x0ePromoteVersion\x12*.mlx_hub.registry.v1.PromoteVersionRequest\x1a!.mlx_hub.registry.v1.ModelVersion\";\x90\x02\x02\x82\xd3\xe4\x93\x02\x32\"-/models/{model_id}/versions/{version}:promote:\x01*\x12\x85\x01\n\rRollbackAlias\x12).mlx_hub.registry.v1.RollbackAliasRequest\x1a!.mlx_hub.registry.v1.ModelVersion\"&\x82\xd3\xe4\x93\x02 \"\x1b/models/{model_id}:rollback:\x01*\x12z\n\x0b\x44\x65leteAlias\x12\'.mlx_hub.registry.v1.DeleteAliasRequest\x1a\x16.google.protobuf.Empty\"*\x82\xd3\xe4\x93\x02$*\"/models/{model_id}/aliases/{alias}\x12\x9c\x01\n\x0e\x41rchiveVersion\x12*.mlx_hub.registry.v1.ArchiveVersionRequest\x1a!.mlx_hub.registry.v1.ModelVersion\";\x90\x02\x02\x82\xd3\xe4\x93\x02\x32\"-/models/{model_id}/versions/{version}:archive:\x01*\x12\x9c\x01\n\x0eRestoreVersion\x12*.mlx_hub.registry.v1.RestoreVersionRequest\x1a!.mlx_hub.registry.v1.ModelVersion\";\x90\x02\x02\x82\xd3\xe4\x93\x02\x32\"-/models/{model_id}/versions/{version}:restore:\x01*\x12q\n\rCreateDataset\x12).mlx_hub.registry.v1.CreateDatasetRequest\x1a\x1c.mlx_hub.registry.v1.Dataset\"\x17\x90\x02\x02\x82\xd3\xe4\x93\x02\x0e\"\t/datasets:\x01*\x12y\n\x0cListDatasets\x12(.mlx_hub.registry.v1.ListDatasetsRequest\x1a).mlx_hub.registry.v1.ListDatasetsResponse\"\x14\x90\x02\x01\x82\xd3\xe4\x93\x02\x0b\x12\t/datasets\x12u\n\nGetDataset\x12&.mlx_hub.registry.v1.GetDatasetRequest\x1a\x1c.mlx_hub.registry.v1.Dataset\"!\x90\x02\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/datasets/{dataset_id}\x12n\n\x0eListBaseModels\x12*.mlx_hub.registry.v1.ListBaseModelsRequest\x1a+.mlx_hub.registry.v1.ListBaseModelsResponse\"\x03\x90\x02\x01\x12\x61\n\x0cResolveModel\x12(.mlx_hub.registry.v1.ResolveModelRequest\x1a\".mlx_hub.registry.v1.ResolvedModel\"\x03\x90\x02\x01\x12\x64\n\x0ePublishVersion\x12*.mlx_hub.registry.v1.PublishVersionRequest\x1a!.mlx_hub.registry.v1.ModelVersion\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*mlx_hub/registry/v1/registry_service.proto\x12\x13mlx_hub.registry.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a$mlx_hub/registry/v1/base_model.proto\x1a!mlx_hub/registry/v1/lineage.proto\x1a\x1fmlx_hub/registry/v1/model.proto\x1a(mlx_hub/registry/v1/model_messages.proto\x1a%mlx_hub/registry/v1/publication.proto\x1a!mlx_hub/registry/v1/version.proto\x1a*mlx_hub/registry/v1/version_messages.proto\"\x8e\x03\n\x12\x43reateModelRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,99}$\x12+\n\ttask_type\x18\x02 \x01(\tB\x18\xbaH\x15r\x13R\x00R\x0ftext-generation\x12\x1d\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x36\n\nbase_model\x18\x04 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,99}$\x12x\n\x04tags\x18\x05 \x03(\x0b\x32\x31.mlx_hub.registry.v1.CreateModelRequest.TagsEntryB7\xbaH4\x9a\x01\x31\x10\x32\"&r$2\"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$*\x05r\x03\x18\xfa\x01\x12\x1b\n\nrequest_id\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9e\x01\n\x11ListModelsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x1c\n\x0bname_prefix\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x1a\n\ttask_type\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x15\n\x03tag\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc0\x02\"Y\n\x12ListModelsResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.mlx_hub.registry.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\",\n\x0fGetModelRequest\x12\x19\n\x08model_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\"Q\n\x15ListBaseModelsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\"f\n\x16ListBaseModelsResponse\x12\x33\n\x0b\x62\x61se_models\x18\x01 \x03(\x0b\x32\x1e.mlx_hub.registry.v1.BaseModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb0\x11\n\x0fRegistryService\x12i\n\x0b\x43reateModel\x12\'.mlx_hub.registry.v1.CreateModelRequest\x1a\x1a.mlx_hub.registry.v1.Model\"\x15\x90\x02\x02\x82\xd3\xe4\x93\x02\x0c\"\x07/models:\x01*\x12q\n\nListModels\x12&.mlx_hub.registry.v1.ListModelsRequest\x1a\'.mlx_hub.registry.v1.ListModelsResponse\"\x12\x90\x02\x01\x82\xd3\xe4\x93\x02\t\x12\x07/models\x12k\n\x08GetModel\x12$.mlx_hub.registry.v1.GetModelRequest\x1a\x1a.mlx_hub.registry.v1.Model\"\x1d\x90\x02\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/models/{model_id}\x12t\n\x0bUpdateModel\x12\'.mlx_hub.registry.v1.UpdateModelRequest\x1a\x1a.mlx_hub.registry.v1.Model\" \x90\x02\x02\x82\xd3\xe4\x93\x02\x17\x32\x12/models/{model_id}:\x01*\x12j\n\x0b\x44\x65leteModel\x12\'.mlx_hub.registry.v1.DeleteModelRequest\x1a\x16.google.protobuf.Empty\"\x1a\x82\xd3\xe4\x93\x02\x14*\x12/models/{model_id}\x12\x93\x01\n\x0fGetModelHistory\x12+.mlx_hub.registry.v1.GetModelHistoryRequest\x1a,.mlx_hub.registry.v1.GetModelHistoryResponse\"%\x90\x02\x01\x82\xd3\xe4\x93\x02\x1c\x12\x1a/models/{model_id}/history\x12\x9a\x01\n\x11ListModelVersions\x12-.mlx_hub.registry.v1.ListModelVersionsRequest\x1a..mlx_hub.registry.v1.ListModelVersionsResponse\"&\x90\x02\x01\x82\xd3\xe4\x93\x02\x1d\x12\x1b/models/{model_id}/versions\x12\x93\x01\n\x0fGetModelVersion\x12+.mlx_hub.registry.v1.GetModelVersionRequest\x1a!.mlx_hub.registry.v1.ModelVersion\"0\x90\x02\x01\x82\xd3\xe4\x93\x02\'\x12%/models/{model_id}/versions/{version}\x12\x8c\x01\n\nGetLineage\x12&.mlx_hub.registry.v1.GetLineageRequest\x1a\x1c.mlx_hub.registry.v1.Lineage\"8\x90\x02\x01\x82\xd3\xe4\x93\x02/\x12-/models/{model_id}/versions/{version}/lineage\x12\x9c\x01\n\x0ePromoteVersion\x12*.mlx_hub.registry.v1.PromoteVersionRequest\x1a!.mlx_hub.registry.v1.ModelVersion\";\x90\x02\x02\x82\xd3\xe4\x93\x02\x32\"-/models/{model_id}/versions/{version}:promote:\x01*\x12\x85\x01\n\rRollbackAlias\x12).mlx_hub.registry.v1.RollbackAliasRequest\x1a!.mlx_hub.registry.v1.ModelVersion\"&\x82\xd3\xe4\x93\x02 \"\x1b/models/{model_id}:rollback:\x01*\x12z\n\x0b\x44\x65leteAlias\x12\'.mlx_hub.registry.v1.DeleteAliasRequest\x1a\x16.google.protobuf.Empty\"*\x82\xd3\xe4\x93\x02$*\"/models/{model_id}/aliases/{alias}\x12\x9c\x01\n\x0e\x41rchiveVersion\x12*.mlx_hub.registry.v1.ArchiveVersionRequest\x1a!.mlx_hub.registry.v1.ModelVersion\";\x90\x02\x02\x82\xd3\xe4\x93\x02\x32\"-/models/{model_id}/versions/{version}:archive:\x01*\x12\x9c\x01\n\x0eRestoreVersion\x12*.mlx_hub.registry.v1.RestoreVersionRequest\x1a!.mlx_hub.registry.v1.ModelVersion\";\x90\x02\x02\x82\xd3\xe4\x93\x02\x32\"-/models/{model_id}/versions/{version}:restore:\x01*\x12n\n\x0eListBaseModels\x12*.mlx_hub.registry.v1.ListBaseModelsRequest\x1a+.mlx_hub.registry.v1.ListBaseModelsResponse\"\x03\x90\x02\x01\x12\x61\n\x0cResolveModel\x12(.mlx_hub.registry.v1.ResolveModelRequest\x1a\".mlx_hub.registry.v1.ResolvedModel\"\x03\x90\x02\x01\x12\x64\n\x0ePublishVersion\x12*.mlx_hub.registry.v1.PublishVersionRequest\x1a!.mlx_hub.registry.v1.ModelVersion\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -68,20 +67,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMODELSREQUEST'].fields_by_name['tag']._serialized_options = b'\272H\005r\003\030\300\002'
   _globals['_GETMODELREQUEST'].fields_by_name['model_id']._loaded_options = None
   _globals['_GETMODELREQUEST'].fields_by_name['model_id']._serialized_options = b'\272H\004\032\002 \000'
-  _globals['_CREATEDATASETREQUEST'].fields_by_name['name']._loaded_options = None
-  _globals['_CREATEDATASETREQUEST'].fields_by_name['name']._serialized_options = b'\272H\037r\0352\033^[a-z0-9][a-z0-9._-]{0,99}$'
-  _globals['_CREATEDATASETREQUEST'].fields_by_name['path']._loaded_options = None
-  _globals['_CREATEDATASETREQUEST'].fields_by_name['path']._serialized_options = b'\272H\007r\005\020\001\030\364\003'
-  _globals['_CREATEDATASETREQUEST'].fields_by_name['request_id']._loaded_options = None
-  _globals['_CREATEDATASETREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\004r\002\030d'
-  _globals['_LISTDATASETSREQUEST'].fields_by_name['page_size']._loaded_options = None
-  _globals['_LISTDATASETSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
-  _globals['_LISTDATASETSREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_LISTDATASETSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\364\003'
-  _globals['_LISTDATASETSREQUEST'].fields_by_name['name_prefix']._loaded_options = None
-  _globals['_LISTDATASETSREQUEST'].fields_by_name['name_prefix']._serialized_options = b'\272H\004r\002\030d'
-  _globals['_GETDATASETREQUEST'].fields_by_name['dataset_id']._loaded_options = None
-  _globals['_GETDATASETREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\272H\004\032\002 \000'
   _globals['_LISTBASEMODELSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTBASEMODELSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTBASEMODELSREQUEST'].fields_by_name['page_token']._loaded_options = None
@@ -114,40 +99,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTRYSERVICE'].methods_by_name['ArchiveVersion']._serialized_options = b'\220\002\002\202\323\344\223\0022\"-/models/{model_id}/versions/{version}:archive:\001*'
   _globals['_REGISTRYSERVICE'].methods_by_name['RestoreVersion']._loaded_options = None
   _globals['_REGISTRYSERVICE'].methods_by_name['RestoreVersion']._serialized_options = b'\220\002\002\202\323\344\223\0022\"-/models/{model_id}/versions/{version}:restore:\001*'
-  _globals['_REGISTRYSERVICE'].methods_by_name['CreateDataset']._loaded_options = None
-  _globals['_REGISTRYSERVICE'].methods_by_name['CreateDataset']._serialized_options = b'\220\002\002\202\323\344\223\002\016\"\t/datasets:\001*'
-  _globals['_REGISTRYSERVICE'].methods_by_name['ListDatasets']._loaded_options = None
-  _globals['_REGISTRYSERVICE'].methods_by_name['ListDatasets']._serialized_options = b'\220\002\001\202\323\344\223\002\013\022\t/datasets'
-  _globals['_REGISTRYSERVICE'].methods_by_name['GetDataset']._loaded_options = None
-  _globals['_REGISTRYSERVICE'].methods_by_name['GetDataset']._serialized_options = b'\220\002\001\202\323\344\223\002\030\022\026/datasets/{dataset_id}'
   _globals['_REGISTRYSERVICE'].methods_by_name['ListBaseModels']._loaded_options = None
   _globals['_REGISTRYSERVICE'].methods_by_name['ListBaseModels']._serialized_options = b'\220\002\001'
   _globals['_REGISTRYSERVICE'].methods_by_name['ResolveModel']._loaded_options = None
   _globals['_REGISTRYSERVICE'].methods_by_name['ResolveModel']._serialized_options = b'\220\002\001'
   _globals['_REGISTRYSERVICE'].methods_by_name['PublishVersion']._loaded_options = None
   _globals['_REGISTRYSERVICE'].methods_by_name['PublishVersion']._serialized_options = b'\220\002\002'
-  _globals['_CREATEMODELREQUEST']._serialized_start=457
-  _globals['_CREATEMODELREQUEST']._serialized_end=855
-  _globals['_CREATEMODELREQUEST_TAGSENTRY']._serialized_start=812
-  _globals['_CREATEMODELREQUEST_TAGSENTRY']._serialized_end=855
-  _globals['_LISTMODELSREQUEST']._serialized_start=858
-  _globals['_LISTMODELSREQUEST']._serialized_end=1016
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1018
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1107
-  _globals['_GETMODELREQUEST']._serialized_start=1109
-  _globals['_GETMODELREQUEST']._serialized_end=1153
-  _globals['_CREATEDATASETREQUEST']._serialized_start=1155
-  _globals['_CREATEDATASETREQUEST']._serialized_end=1282
-  _globals['_LISTDATASETSREQUEST']._serialized_start=1284
-  _globals['_LISTDATASETSREQUEST']._serialized_end=1393
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=1395
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=1490
-  _globals['_GETDATASETREQUEST']._serialized_start=1492
-  _globals['_GETDATASETREQUEST']._serialized_end=1540
-  _globals['_LISTBASEMODELSREQUEST']._serialized_start=1542
-  _globals['_LISTBASEMODELSREQUEST']._serialized_end=1623
-  _globals['_LISTBASEMODELSRESPONSE']._serialized_start=1625
-  _globals['_LISTBASEMODELSRESPONSE']._serialized_end=1727
-  _globals['_REGISTRYSERVICE']._serialized_start=1730
-  _globals['_REGISTRYSERVICE']._serialized_end=4311
+  _globals['_CREATEMODELREQUEST']._serialized_start=422
+  _globals['_CREATEMODELREQUEST']._serialized_end=820
+  _globals['_CREATEMODELREQUEST_TAGSENTRY']._serialized_start=777
+  _globals['_CREATEMODELREQUEST_TAGSENTRY']._serialized_end=820
+  _globals['_LISTMODELSREQUEST']._serialized_start=823
+  _globals['_LISTMODELSREQUEST']._serialized_end=981
+  _globals['_LISTMODELSRESPONSE']._serialized_start=983
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1072
+  _globals['_GETMODELREQUEST']._serialized_start=1074
+  _globals['_GETMODELREQUEST']._serialized_end=1118
+  _globals['_LISTBASEMODELSREQUEST']._serialized_start=1120
+  _globals['_LISTBASEMODELSREQUEST']._serialized_end=1201
+  _globals['_LISTBASEMODELSRESPONSE']._serialized_start=1203
+  _globals['_LISTBASEMODELSRESPONSE']._serialized_end=1305
+  _globals['_REGISTRYSERVICE']._serialized_start=1308
+  _globals['_REGISTRYSERVICE']._serialized_end=3532
 # @@protoc_insertion_point(module_scope)

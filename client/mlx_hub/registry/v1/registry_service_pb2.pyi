@@ -8,7 +8,6 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from mlx_hub.registry.v1 import base_model_pb2 as _base_model_pb2
-from mlx_hub.registry.v1 import dataset_pb2 as _dataset_pb2
 from mlx_hub.registry.v1 import model_pb2 as _model_pb2
 import builtins as _builtins
 import sys
@@ -155,103 +154,6 @@ class GetModelRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetModelRequest: _TypeAlias = GetModelRequest  # noqa: Y015
-
-@_typing.final
-class CreateDatasetRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    NAME_FIELD_NUMBER: _builtins.int
-    PATH_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
-    """Unique over all datasets."""
-    path: _builtins.str
-    """A .jsonl file, relative to the dataset root."""
-    request_id: _builtins.str
-    """Makes a retry return the same dataset. The `Idempotency-Key` header does the same."""
-    def __init__(
-        self,
-        *,
-        name: _builtins.str = ...,
-        path: _builtins.str = ...,
-        request_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "path", b"path", "request_id", b"request_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreateDatasetRequest: _TypeAlias = CreateDatasetRequest  # noqa: Y015
-
-@_typing.final
-class ListDatasetsRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PAGE_SIZE_FIELD_NUMBER: _builtins.int
-    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    NAME_PREFIX_FIELD_NUMBER: _builtins.int
-    page_size: _builtins.int
-    """Default 50; above 1000 counts as 1000."""
-    page_token: _builtins.str
-    name_prefix: _builtins.str
-    def __init__(
-        self,
-        *,
-        page_size: _builtins.int = ...,
-        page_token: _builtins.str = ...,
-        name_prefix: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name_prefix", b"name_prefix", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListDatasetsRequest: _TypeAlias = ListDatasetsRequest  # noqa: Y015
-
-@_typing.final
-class ListDatasetsResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DATASETS_FIELD_NUMBER: _builtins.int
-    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    next_page_token: _builtins.str
-    """Empty on the last page."""
-    @_builtins.property
-    def datasets(self) -> _containers.RepeatedCompositeFieldContainer[_dataset_pb2.Dataset]: ...
-    def __init__(
-        self,
-        *,
-        datasets: _abc.Iterable[_dataset_pb2.Dataset] | None = ...,
-        next_page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["datasets", b"datasets", "next_page_token", b"next_page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListDatasetsResponse: _TypeAlias = ListDatasetsResponse  # noqa: Y015
-
-@_typing.final
-class GetDatasetRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DATASET_ID_FIELD_NUMBER: _builtins.int
-    dataset_id: _builtins.int
-    def __init__(
-        self,
-        *,
-        dataset_id: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetDatasetRequest: _TypeAlias = GetDatasetRequest  # noqa: Y015
 
 @_typing.final
 class ListBaseModelsRequest(_message.Message):

@@ -4,7 +4,6 @@ import grpc
 import warnings
 
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
-from mlx_hub.registry.v1 import dataset_pb2 as mlx__hub_dot_registry_dot_v1_dot_dataset__pb2
 from mlx_hub.registry.v1 import lineage_pb2 as mlx__hub_dot_registry_dot_v1_dot_lineage__pb2
 from mlx_hub.registry.v1 import model_messages_pb2 as mlx__hub_dot_registry_dot_v1_dot_model__messages__pb2
 from mlx_hub.registry.v1 import model_pb2 as mlx__hub_dot_registry_dot_v1_dot_model__pb2
@@ -34,7 +33,7 @@ if _version_not_supported:
 
 
 class RegistryServiceStub:
-    """Keeps models, datasets and versions, and what each version was made from.
+    """Keeps models and versions, and what each version was made from.
     """
 
     def __init__(self, channel):
@@ -113,21 +112,6 @@ class RegistryServiceStub:
                 request_serializer=mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.RestoreVersionRequest.SerializeToString,
                 response_deserializer=mlx__hub_dot_registry_dot_v1_dot_version__pb2.ModelVersion.FromString,
                 _registered_method=True)
-        self.CreateDataset = channel.unary_unary(
-                '/mlx_hub.registry.v1.RegistryService/CreateDataset',
-                request_serializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.CreateDatasetRequest.SerializeToString,
-                response_deserializer=mlx__hub_dot_registry_dot_v1_dot_dataset__pb2.Dataset.FromString,
-                _registered_method=True)
-        self.ListDatasets = channel.unary_unary(
-                '/mlx_hub.registry.v1.RegistryService/ListDatasets',
-                request_serializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.ListDatasetsRequest.SerializeToString,
-                response_deserializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.ListDatasetsResponse.FromString,
-                _registered_method=True)
-        self.GetDataset = channel.unary_unary(
-                '/mlx_hub.registry.v1.RegistryService/GetDataset',
-                request_serializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.GetDatasetRequest.SerializeToString,
-                response_deserializer=mlx__hub_dot_registry_dot_v1_dot_dataset__pb2.Dataset.FromString,
-                _registered_method=True)
         self.ListBaseModels = channel.unary_unary(
                 '/mlx_hub.registry.v1.RegistryService/ListBaseModels',
                 request_serializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.ListBaseModelsRequest.SerializeToString,
@@ -146,7 +130,7 @@ class RegistryServiceStub:
 
 
 class RegistryServiceServicer:
-    """Keeps models, datasets and versions, and what each version was made from.
+    """Keeps models and versions, and what each version was made from.
     """
 
     def CreateModel(self, request, context):
@@ -259,29 +243,6 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def CreateDataset(self, request, context):
-        """Registers a JSONL file under the dataset root.
-        Fails with NAME_TAKEN, DATASET_FILE_UNREADABLE, DATASET_ROW_INVALID, REQUEST_ID_REUSED,
-        DISK_FULL, INVALID_FIELD.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ListDatasets(self, request, context):
-        """Lists datasets by rising id. Fails with INVALID_PAGE_TOKEN, INVALID_FIELD.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def GetDataset(self, request, context):
-        """Gets one dataset. Fails with DATASET_NOT_FOUND.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def ListBaseModels(self, request, context):
         """Lists imported base models by rising id. gRPC only.
         Fails with INVALID_PAGE_TOKEN, INVALID_FIELD.
@@ -381,21 +342,6 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     request_deserializer=mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.RestoreVersionRequest.FromString,
                     response_serializer=mlx__hub_dot_registry_dot_v1_dot_version__pb2.ModelVersion.SerializeToString,
             ),
-            'CreateDataset': grpc.unary_unary_rpc_method_handler(
-                    servicer.CreateDataset,
-                    request_deserializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.CreateDatasetRequest.FromString,
-                    response_serializer=mlx__hub_dot_registry_dot_v1_dot_dataset__pb2.Dataset.SerializeToString,
-            ),
-            'ListDatasets': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListDatasets,
-                    request_deserializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.ListDatasetsRequest.FromString,
-                    response_serializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.ListDatasetsResponse.SerializeToString,
-            ),
-            'GetDataset': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetDataset,
-                    request_deserializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.GetDatasetRequest.FromString,
-                    response_serializer=mlx__hub_dot_registry_dot_v1_dot_dataset__pb2.Dataset.SerializeToString,
-            ),
             'ListBaseModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListBaseModels,
                     request_deserializer=mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.ListBaseModelsRequest.FromString,
@@ -420,7 +366,7 @@ def add_RegistryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RegistryService:
-    """Keeps models, datasets and versions, and what each version was made from.
+    """Keeps models and versions, and what each version was made from.
     """
 
     @staticmethod
@@ -791,87 +737,6 @@ class RegistryService:
             '/mlx_hub.registry.v1.RegistryService/RestoreVersion',
             mlx__hub_dot_registry_dot_v1_dot_version__messages__pb2.RestoreVersionRequest.SerializeToString,
             mlx__hub_dot_registry_dot_v1_dot_version__pb2.ModelVersion.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def CreateDataset(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/mlx_hub.registry.v1.RegistryService/CreateDataset',
-            mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.CreateDatasetRequest.SerializeToString,
-            mlx__hub_dot_registry_dot_v1_dot_dataset__pb2.Dataset.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListDatasets(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/mlx_hub.registry.v1.RegistryService/ListDatasets',
-            mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.ListDatasetsRequest.SerializeToString,
-            mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.ListDatasetsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def GetDataset(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/mlx_hub.registry.v1.RegistryService/GetDataset',
-            mlx__hub_dot_registry_dot_v1_dot_registry__service__pb2.GetDatasetRequest.SerializeToString,
-            mlx__hub_dot_registry_dot_v1_dot_dataset__pb2.Dataset.FromString,
             options,
             channel_credentials,
             insecure,

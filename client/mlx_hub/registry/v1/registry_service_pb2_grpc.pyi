@@ -6,7 +6,6 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
-from mlx_hub.registry.v1 import dataset_pb2 as _dataset_pb2
 from mlx_hub.registry.v1 import lineage_pb2 as _lineage_pb2
 from mlx_hub.registry.v1 import model_messages_pb2 as _model_messages_pb2
 from mlx_hub.registry.v1 import model_pb2 as _model_pb2
@@ -21,7 +20,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RegistryServiceStub:
-    """Keeps models, datasets and versions, and what each version was made from."""
+    """Keeps models and versions, and what each version was made from."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateModel: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.CreateModelRequest, _model_pb2.Model]
@@ -74,15 +73,6 @@ class RegistryServiceStub:
     """Puts an archived version back into service.
     Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY.
     """
-    CreateDataset: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.CreateDatasetRequest, _dataset_pb2.Dataset]
-    """Registers a JSONL file under the dataset root.
-    Fails with NAME_TAKEN, DATASET_FILE_UNREADABLE, DATASET_ROW_INVALID, REQUEST_ID_REUSED,
-    DISK_FULL, INVALID_FIELD.
-    """
-    ListDatasets: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListDatasetsRequest, _registry_service_pb2.ListDatasetsResponse]
-    """Lists datasets by rising id. Fails with INVALID_PAGE_TOKEN, INVALID_FIELD."""
-    GetDataset: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetDatasetRequest, _dataset_pb2.Dataset]
-    """Gets one dataset. Fails with DATASET_NOT_FOUND."""
     ListBaseModels: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListBaseModelsRequest, _registry_service_pb2.ListBaseModelsResponse]
     """Lists imported base models by rising id. gRPC only.
     Fails with INVALID_PAGE_TOKEN, INVALID_FIELD.
@@ -99,7 +89,7 @@ class RegistryServiceStub:
     """
 
 class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Keeps models, datasets and versions, and what each version was made from."""
+    """Keeps models and versions, and what each version was made from."""
 
     @_abc_1.abstractmethod
     def CreateModel(
@@ -234,33 +224,6 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Puts an archived version back into service.
         Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY.
         """
-
-    @_abc_1.abstractmethod
-    def CreateDataset(
-        self,
-        request: _registry_service_pb2.CreateDatasetRequest,
-        context: _aio.ServicerContext[_registry_service_pb2.CreateDatasetRequest, _abc.Awaitable[_dataset_pb2.Dataset]],
-    ) -> _abc.Awaitable[_dataset_pb2.Dataset]:
-        """Registers a JSONL file under the dataset root.
-        Fails with NAME_TAKEN, DATASET_FILE_UNREADABLE, DATASET_ROW_INVALID, REQUEST_ID_REUSED,
-        DISK_FULL, INVALID_FIELD.
-        """
-
-    @_abc_1.abstractmethod
-    def ListDatasets(
-        self,
-        request: _registry_service_pb2.ListDatasetsRequest,
-        context: _aio.ServicerContext[_registry_service_pb2.ListDatasetsRequest, _abc.Awaitable[_registry_service_pb2.ListDatasetsResponse]],
-    ) -> _abc.Awaitable[_registry_service_pb2.ListDatasetsResponse]:
-        """Lists datasets by rising id. Fails with INVALID_PAGE_TOKEN, INVALID_FIELD."""
-
-    @_abc_1.abstractmethod
-    def GetDataset(
-        self,
-        request: _registry_service_pb2.GetDatasetRequest,
-        context: _aio.ServicerContext[_registry_service_pb2.GetDatasetRequest, _abc.Awaitable[_dataset_pb2.Dataset]],
-    ) -> _abc.Awaitable[_dataset_pb2.Dataset]:
-        """Gets one dataset. Fails with DATASET_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListBaseModels(

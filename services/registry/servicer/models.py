@@ -1,9 +1,6 @@
-"""RegistryService on the wire: unpack, call, pack."""
-
-from collections.abc import Mapping
+"""RegistryService: models and versions."""
 
 from google.protobuf.empty_pb2 import Empty
-from mlx_hub.registry.v1 import dataset_pb2 as dataset_pb
 from mlx_hub.registry.v1 import lineage_pb2 as lineage_pb
 from mlx_hub.registry.v1 import model_messages_pb2 as models_pb
 from mlx_hub.registry.v1 import model_pb2 as model_pb
@@ -14,15 +11,25 @@ from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 from mlx_hub.registry.v1 import version_pb2 as version_pb
 
 from services.chassis import requests
-from services.chassis.paging import decode_token, encode_token, page_size
+from services.chassis.paging import page_size
 from services.chassis.requests import Context
-from services.registry import lifecycle, lineage, messages
-from services.registry.domain import MAX_ID, Page, VersionStatus
-from services.registry.publisher import DatasetIntake, Publisher
+from services.registry import lifecycle, lineage
+from services.registry.domain import MAX_ID, VersionStatus
+from services.registry.messages.models import (
+    model_change,
+    model_filter,
+    new_model,
+    to_base_model,
+    to_event,
+    to_model,
+)
+from services.registry.messages.resolved import to_resolved
+from services.registry.messages.versions import publication, to_lineage, to_version
+from services.registry.publisher import Publisher
 from services.registry.resolution import Resolver
+from services.registry.servicer.pages import cursor, next_token
 from services.registry.store.aliases import AliasStore
 from services.registry.store.base_models import BaseModelStore
-from services.registry.store.datasets import DatasetStore
 from services.registry.store.models import ModelStore
 from services.registry.store.versions import VersionStore
 
@@ -35,53 +42,49 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
         *,
         models: ModelStore,
         bases: BaseModelStore,
-        datasets: DatasetStore,
         versions: VersionStore,
         aliases: AliasStore,
-        intake: DatasetIntake,
         publisher: Publisher,
         resolver: Resolver,
     ) -> None:
         """Take what does the work."""
         self._models = models
         self._bases = bases
-        self._datasets = datasets
         self._versions = versions
         self._aliases = aliases
-        self._intake = intake
         self._publisher = publisher
         self._resolver = resolver
 
     async def CreateModel(self, request: pb.CreateModelRequest, context: Context) -> model_pb.Model:
         """Register a model over an imported base model."""
         identifier = requests.request_id(request, context)
-        new = messages.new_model(request, identifier, requests.body_digest(request))
+        new = new_model(request, identifier, requests.body_digest(request))
         model = await self._models.create(new)
         await requests.created(context, f"/models/{model.id}")
-        return messages.to_model(model)
+        return to_model(model)
 
     async def ListModels(
         self, request: pb.ListModelsRequest, context: Context
     ) -> pb.ListModelsResponse:
         """List models by rising id."""
-        wanted = messages.model_filter(request)
+        wanted = model_filter(request)
         key = {"list": "models", **wanted.as_map()}
-        after = _cursor(request.page_token, key, first=0)
+        after = cursor(request.page_token, key, first=0)
         page = await self._models.page(wanted, after, page_size(request.page_size))
         return pb.ListModelsResponse(
-            models=[messages.to_model(model) for model in page.items],
-            next_page_token=_token(page, key, "id"),
+            models=[to_model(model) for model in page.items],
+            next_page_token=next_token(page, key, "id"),
         )
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> model_pb.Model:
         """Get one model."""
-        return messages.to_model(await self._models.get(request.model_id))
+        return to_model(await self._models.get(request.model_id))
 
     async def UpdateModel(
         self, request: models_pb.UpdateModelRequest, context: Context
     ) -> model_pb.Model:
         """Change a model's description and tags."""
-        return messages.to_model(await self._models.update(messages.model_change(request)))
+        return to_model(await self._models.update(model_change(request)))
 
     async def DeleteModel(self, request: models_pb.DeleteModelRequest, context: Context) -> Empty:
         """Delete a model and free its name."""
@@ -93,12 +96,12 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
     ) -> models_pb.GetModelHistoryResponse:
         """List a model's events, newest first."""
         key = {"list": "history", "model_id": str(request.model_id)}
-        before = _cursor(request.page_token, key, first=MAX_ID)
+        before = cursor(request.page_token, key, first=MAX_ID)
         size = page_size(request.page_size)
         page = await self._models.history(request.model_id, before, size)
         return models_pb.GetModelHistoryResponse(
-            events=[messages.to_event(event) for event in page.items],
-            next_page_token=_token(page, key, "id"),
+            events=[to_event(event) for event in page.items],
+            next_page_token=next_token(page, key, "id"),
         )
 
     async def ListModelVersions(
@@ -106,12 +109,12 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
     ) -> versions_pb.ListModelVersionsResponse:
         """List a model's versions, newest first."""
         key = {"list": "versions", "model_id": str(request.model_id)}
-        before = _cursor(request.page_token, key, first=MAX_ID)
+        before = cursor(request.page_token, key, first=MAX_ID)
         size = page_size(request.page_size)
         page = await self._versions.page(request.model_id, before, size)
         return versions_pb.ListModelVersionsResponse(
-            versions=[messages.to_version(version) for version in page.items],
-            next_page_token=_token(page, key, "version"),
+            versions=[to_version(version) for version in page.items],
+            next_page_token=next_token(page, key, "version"),
         )
 
     async def GetModelVersion(
@@ -119,14 +122,14 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
     ) -> version_pb.ModelVersion:
         """Get one version by number or alias."""
         version, _ = await self._versions.find(request.model_id, request.version)
-        return messages.to_version(version)
+        return to_version(version)
 
     async def GetLineage(
         self, request: versions_pb.GetLineageRequest, context: Context
     ) -> lineage_pb.Lineage:
         """Trace a version to what it was made from."""
         version, recorded = await self._versions.find(request.model_id, request.version)
-        return messages.to_lineage(lineage.of_version(recorded, version))
+        return to_lineage(lineage.of_version(recorded, version))
 
     async def PromoteVersion(
         self, request: versions_pb.PromoteVersionRequest, context: Context
@@ -134,14 +137,14 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
         """Point an alias at a version."""
         alias = lifecycle.own_alias(request.alias)
         version = await self._aliases.promote(request.model_id, request.version, alias)
-        return messages.to_version(version)
+        return to_version(version)
 
     async def RollbackAlias(
         self, request: versions_pb.RollbackAliasRequest, context: Context
     ) -> version_pb.ModelVersion:
         """Point an alias back to where it was."""
         alias = lifecycle.own_alias(request.alias)
-        return messages.to_version(await self._aliases.roll_back(request.model_id, alias))
+        return to_version(await self._aliases.roll_back(request.model_id, alias))
 
     async def DeleteAlias(self, request: versions_pb.DeleteAliasRequest, context: Context) -> Empty:
         """Remove an alias."""
@@ -154,7 +157,7 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
         """Take a version out of service."""
         target = VersionStatus.ARCHIVED
         version = await self._versions.move(request.model_id, request.version, target)
-        return messages.to_version(version)
+        return to_version(version)
 
     async def RestoreVersion(
         self, request: versions_pb.RestoreVersionRequest, context: Context
@@ -162,46 +165,18 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
         """Put a version back into service."""
         target = VersionStatus.READY
         version = await self._versions.move(request.model_id, request.version, target)
-        return messages.to_version(version)
-
-    async def CreateDataset(
-        self, request: pb.CreateDatasetRequest, context: Context
-    ) -> dataset_pb.Dataset:
-        """Register a JSONL file under the dataset root."""
-        identifier = requests.request_id(request, context)
-        new = messages.new_dataset(request, identifier, requests.body_digest(request))
-        dataset = await self._intake.create(new)
-        await requests.created(context, f"/datasets/{dataset.id}")
-        return messages.to_dataset(dataset)
-
-    async def ListDatasets(
-        self, request: pb.ListDatasetsRequest, context: Context
-    ) -> pb.ListDatasetsResponse:
-        """List datasets by rising id."""
-        key = {"list": "datasets", "name_prefix": request.name_prefix}
-        after = _cursor(request.page_token, key, first=0)
-        page = await self._datasets.page(request.name_prefix, after, page_size(request.page_size))
-        return pb.ListDatasetsResponse(
-            datasets=[messages.to_dataset(dataset) for dataset in page.items],
-            next_page_token=_token(page, key, "id"),
-        )
-
-    async def GetDataset(
-        self, request: pb.GetDatasetRequest, context: Context
-    ) -> dataset_pb.Dataset:
-        """Get one dataset."""
-        return messages.to_dataset(await self._datasets.get(request.dataset_id))
+        return to_version(version)
 
     async def ListBaseModels(
         self, request: pb.ListBaseModelsRequest, context: Context
     ) -> pb.ListBaseModelsResponse:
         """List imported base models by rising id."""
         key = {"list": "base_models"}
-        after = _cursor(request.page_token, key, first=0)
+        after = cursor(request.page_token, key, first=0)
         page = await self._bases.page(after, page_size(request.page_size))
         return pb.ListBaseModelsResponse(
-            base_models=[messages.to_base_model(base) for base in page.items],
-            next_page_token=_token(page, key, "id"),
+            base_models=[to_base_model(base) for base in page.items],
+            next_page_token=next_token(page, key, "id"),
         )
 
     async def ResolveModel(
@@ -209,21 +184,10 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
     ) -> publication_pb.ResolvedModel:
         """Tell where a model's verified files lie."""
         resolved = await self._resolver.resolve(request.model_id, request.version)
-        return messages.to_resolved(resolved)
+        return to_resolved(resolved)
 
     async def PublishVersion(
         self, request: publication_pb.PublishVersionRequest, context: Context
     ) -> version_pb.ModelVersion:
         """Publish a finished job's adapter as the model's next version."""
-        return messages.to_version(await self._publisher.publish(messages.publication(request)))
-
-
-def _cursor(token: str, key: Mapping[str, str], *, first: int) -> int:
-    """Give the sort key that a page continues after."""
-    decoded = decode_token(token, key, [int])
-    return int(decoded[0]) if decoded else first
-
-
-def _token[T](page: Page[T], key: Mapping[str, str], attribute: str) -> str:
-    """Give the next page's token, or nothing on the last page."""
-    return encode_token([getattr(page.items[-1], attribute)], key) if page.more else ""
+        return to_version(await self._publisher.publish(publication(request)))

@@ -1,0 +1,41 @@
+"""Calls about training data."""
+
+from uuid import uuid4
+
+from google.protobuf.descriptor import MethodDescriptor
+from mlx_hub.client.contract import Call, Find, Pages, method
+from mlx_hub.client.errors import NotFound
+from mlx_hub.registry.v1 import dataset_service_pb2 as pb
+from mlx_hub.registry.v1.dataset_pb2 import Dataset
+
+
+def _rpc(name: str) -> MethodDescriptor:
+    return method(pb.DESCRIPTOR, "DatasetService", name)
+
+
+def create_dataset(name: str, path: str, *, request_id: str | None = None) -> Call[Dataset]:
+    """Register a JSONL file by its path relative to the dataset root."""
+    request = pb.CreateDatasetRequest(name=name, path=path, request_id=request_id or str(uuid4()))
+    return Call(_rpc("CreateDataset"), request, Dataset)
+
+
+def get_dataset(dataset_id: int) -> Call[Dataset]:
+    """Get one dataset."""
+    return Call(_rpc("GetDataset"), pb.GetDatasetRequest(dataset_id=dataset_id), Dataset)
+
+
+def list_datasets(
+    *, name_prefix: str = "", page_size: int = 0
+) -> Pages[pb.ListDatasetsResponse, Dataset]:
+    """List datasets by rising id."""
+    request = pb.ListDatasetsRequest(page_size=page_size, name_prefix=name_prefix)
+    call = Call(_rpc("ListDatasets"), request, pb.ListDatasetsResponse)
+    return Pages(call, lambda page: page.datasets, lambda page: page.next_page_token)
+
+
+def find_dataset(name: str) -> Find[pb.ListDatasetsResponse, Dataset]:
+    """Get the dataset of that name."""
+    missing = NotFound(
+        f"there is no dataset named {name!r}", reason="DATASET_NOT_FOUND", metadata={"name": name}
+    )
+    return Find(list_datasets(name_prefix=name), lambda dataset: dataset.name == name, missing)

@@ -1,0 +1,2 @@
+-- Takes back 0003.
+SELECT 1;

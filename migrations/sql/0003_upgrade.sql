@@ -1,0 +1,2 @@
+-- Datasets are uploaded, reported on and deleted.
+SELECT 1;

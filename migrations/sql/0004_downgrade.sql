@@ -1,0 +1,2 @@
+-- Takes back 0004.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Base models say where they come from.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Takes back 0005.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Evaluations, and the gate before a promotion.
+SELECT 1;

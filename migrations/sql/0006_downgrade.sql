@@ -1,0 +1,2 @@
+-- Takes back 0006.
+SELECT 1;

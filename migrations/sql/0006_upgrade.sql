@@ -1,0 +1,2 @@
+-- What MLflow hears of a job, attempt by attempt.
+SELECT 1;

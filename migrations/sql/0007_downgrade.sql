@@ -1,0 +1,2 @@
+-- Takes back 0007.
+SELECT 1;

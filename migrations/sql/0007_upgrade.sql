@@ -1,0 +1,2 @@
+-- What the reconciler and the verifier found.
+SELECT 1;

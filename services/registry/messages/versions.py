@@ -1,0 +1,113 @@
+"""Versions, their lineage and their publication on the wire."""
+
+from mlx_hub.registry.v1 import lineage_pb2 as lineage_pb
+from mlx_hub.registry.v1 import publication_pb2 as publication_pb
+from mlx_hub.registry.v1 import version_pb2 as version_pb
+
+from services.registry.domain import StoredFile, Version, VersionStatus
+from services.registry.lineage import Lineage, Publication, Training
+from services.registry.messages.times import from_timestamp, to_timestamp
+
+STATUS = {
+    VersionStatus.PENDING: version_pb.VERSION_STATUS_PENDING,
+    VersionStatus.READY: version_pb.VERSION_STATUS_READY,
+    VersionStatus.ARCHIVED: version_pb.VERSION_STATUS_ARCHIVED,
+    VersionStatus.FAILED: version_pb.VERSION_STATUS_FAILED,
+}
+
+
+def to_version(version: Version) -> version_pb.ModelVersion:
+    """Write a version."""
+    return version_pb.ModelVersion(
+        id=version.id,
+        model_id=version.model_id,
+        version=version.version,
+        status=STATUS[version.status],
+        metrics=version.metrics,
+        artifact_path=version.artifact_path,
+        checksum=version.checksum,
+        size_bytes=version.size_bytes,
+        created_at=to_timestamp(version.created_at),
+        aliases=version.aliases,
+        job_id=version.job_id,
+    )
+
+
+def to_lineage(lineage: Lineage) -> lineage_pb.Lineage:
+    """Write a lineage."""
+    return lineage_pb.Lineage(
+        model_id=lineage.model_id,
+        model_name=lineage.model_name,
+        version=lineage.version,
+        adapter_digest=lineage.adapter_digest,
+        files=[to_file(file) for file in lineage.files],
+        base_model=lineage_pb.BaseModelRef(name=lineage.base_name, digest=lineage.base_digest),
+        dataset=lineage_pb.DatasetRef(
+            id=lineage.dataset_id,
+            name=lineage.dataset_name,
+            digest=lineage.dataset_digest,
+            train_rows=lineage.train_rows,
+            valid_rows=lineage.valid_rows,
+        ),
+        training=to_training(lineage.training),
+        created_at=to_timestamp(lineage.created_at),
+    )
+
+
+def publication(request: publication_pb.PublishVersionRequest) -> Publication:
+    """Read what to publish."""
+    return Publication(
+        model_id=request.model_id,
+        dataset_id=request.dataset_id,
+        staged_path=request.staged_path,
+        files=tuple(from_file(file) for file in request.files),
+        metrics=dict(request.metrics),
+        training=from_training(request.training),
+        base_digest=request.base_digest,
+        dataset_digest=request.dataset_digest,
+        train_rows=request.train_rows,
+        valid_rows=request.valid_rows,
+    )
+
+
+def to_training(training: Training) -> lineage_pb.TrainingProvenance:
+    """Write a recipe and its environment."""
+    return lineage_pb.TrainingProvenance(
+        job_id=training.job_id,
+        attempt=training.attempt,
+        seed=training.seed,
+        parameters=training.parameters,
+        code_commit=training.code_commit,
+        code_dirty=training.code_dirty,
+        lock_digest=training.lock_digest,
+        environment=training.environment,
+        started_at=to_timestamp(training.started_at),
+        finished_at=to_timestamp(training.finished_at),
+    )
+
+
+def from_training(training: lineage_pb.TrainingProvenance) -> Training:
+    """Read a recipe and its environment."""
+    return Training(
+        job_id=training.job_id,
+        attempt=training.attempt,
+        seed=training.seed,
+        parameters=dict(training.parameters),
+        code_commit=training.code_commit,
+        code_dirty=training.code_dirty,
+        lock_digest=training.lock_digest,
+        environment=dict(training.environment),
+        started_at=from_timestamp(training, "started_at"),
+        finished_at=from_timestamp(training, "finished_at"),
+    )
+
+
+def to_file(file: StoredFile) -> lineage_pb.ArtifactFile:
+    """Write a file of a manifest."""
+    return lineage_pb.ArtifactFile(name=file.name, size_bytes=file.size, sha256=file.sha256)
+
+
+def from_file(file: lineage_pb.ArtifactFile) -> StoredFile:
+    """Read a file of a manifest; a size that is no whole number matches no file."""
+    whole = file.size_bytes.is_integer()
+    return StoredFile(file.name, int(file.size_bytes) if whole else -1, file.sha256)

@@ -1,0 +1,1 @@
+"""The registry's services on the wire, one for each noun: unpack, call, pack."""

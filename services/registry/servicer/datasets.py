@@ -1,0 +1,50 @@
+"""DatasetService."""
+
+from mlx_hub.registry.v1 import dataset_pb2 as dataset_pb
+from mlx_hub.registry.v1 import dataset_service_pb2 as pb
+from mlx_hub.registry.v1 import dataset_service_pb2_grpc as pb_grpc
+
+from services.chassis import requests
+from services.chassis.paging import page_size
+from services.chassis.requests import Context
+from services.registry.messages.datasets import new_dataset, to_dataset
+from services.registry.publisher import DatasetIntake
+from services.registry.servicer.pages import cursor, next_token
+from services.registry.store.datasets import DatasetStore
+
+
+class DatasetServicer(pb_grpc.DatasetServiceServicer):
+    """Serves datasets; every rule lives below."""
+
+    def __init__(self, datasets: DatasetStore, intake: DatasetIntake) -> None:
+        """Take what does the work."""
+        self._datasets = datasets
+        self._intake = intake
+
+    async def CreateDataset(
+        self, request: pb.CreateDatasetRequest, context: Context
+    ) -> dataset_pb.Dataset:
+        """Register a JSONL file under the dataset root."""
+        identifier = requests.request_id(request, context)
+        new = new_dataset(request, identifier, requests.body_digest(request))
+        dataset = await self._intake.create(new)
+        await requests.created(context, f"/datasets/{dataset.id}")
+        return to_dataset(dataset)
+
+    async def ListDatasets(
+        self, request: pb.ListDatasetsRequest, context: Context
+    ) -> pb.ListDatasetsResponse:
+        """List datasets by rising id."""
+        key = {"list": "datasets", "name_prefix": request.name_prefix}
+        after = cursor(request.page_token, key, first=0)
+        page = await self._datasets.page(request.name_prefix, after, page_size(request.page_size))
+        return pb.ListDatasetsResponse(
+            datasets=[to_dataset(dataset) for dataset in page.items],
+            next_page_token=next_token(page, key, "id"),
+        )
+
+    async def GetDataset(
+        self, request: pb.GetDatasetRequest, context: Context
+    ) -> dataset_pb.Dataset:
+        """Get one dataset."""
+        return to_dataset(await self._datasets.get(request.dataset_id))

@@ -1,0 +1,19 @@
+"""The registry's tables by noun. Byte counts are bigint, ids int32, times Postgres's own."""
+
+from services.registry.tables.base_models import BaseModelRow
+from services.registry.tables.common import SCHEMA
+from services.registry.tables.datasets import DatasetRow
+from services.registry.tables.models import EventRow, ModelRow
+from services.registry.tables.outbox import OutboxRow
+from services.registry.tables.versions import AliasRow, VersionRow
+
+__all__ = [
+    "SCHEMA",
+    "AliasRow",
+    "BaseModelRow",
+    "DatasetRow",
+    "EventRow",
+    "ModelRow",
+    "OutboxRow",
+    "VersionRow",
+]
