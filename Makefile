@@ -46,8 +46,9 @@ gateway: setup-dev ## Real Envoy in front of stub services
 e2e: setup-dev ## Every process with the real small model
 	@pytest tests/e2e
 
-bench: setup-dev ## Measure serving beside its floor and mlx-lm, idle and while a job trains
+bench: setup-dev ## Measure serving beside its floor and mlx-lm, and the registry at two sizes
 	@python -m bench.serving
+	@python -m bench.registry
 
 proto: setup-dev ## Format and lint proto/, regenerate the stubs and docs/api.md
 	@buf format -w && buf lint && python scripts/generate_stubs.py && python scripts/generate_api.py docs/api.md
