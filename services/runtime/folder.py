@@ -1,6 +1,7 @@
 """Looking into a base model's folder without loading it: plain Python, no MLX.
 
-An MLX model folder is flat: config.json, tokenizer.json, *.safetensors and small text files.
+A model folder is flat: config.json, tokenizer.json, *.safetensors and small text files. MLX-LM
+writes it with its own names and layouts of weights, Hugging Face's libraries with PyTorch's.
 Anything that could run code when read (Python, pickles, remote-code hooks) is refused, and so is
 anything unexpected.
 """
@@ -16,13 +17,14 @@ from typing import Any
 from services.runtime.safetensors import SafetensorsError, Tensor, read_header
 
 _MAX_JSON_BYTES = 64 << 20
+_INDEX = "model.safetensors.index.json"
 _SUFFIXES = {".safetensors", ".json", ".jsonl", ".jinja", ".txt", ".md", ".model", ".tiktoken"}
 _BARE_NAMES = {"LICENSE", "NOTICE"}
 _MODEL_TYPE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class FolderError(ValueError):
-    """The folder is no usable MLX model; the message names the file and the remedy, not a path."""
+    """The folder is no usable model; the message names the file and the remedy, not a path."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,15 @@ class FileDigest:
 class ModelFolder:
     """What a model folder holds.
 
-    `parameters` counts weights (packed ones unpacked, scales not counted), `size_bytes` all files;
-    `context_length` is in tokens, 0 if the model does not state one; `quantization` reads like
-    "4-bit affine, groups of 32", empty if dense. Without a chat template the model takes plain
-    prompts only. `files` and `digest` are empty if the files were not hashed.
+    `is_mlx` tells MLX-LM's form from Hugging Face's. `parameters` counts weights (packed ones
+    unpacked, scales not counted), `size_bytes` all files; `context_length` is in tokens, 0 if the
+    model does not state one; `quantization` reads like "4-bit affine, groups of 32", empty if
+    dense. Without a chat template the model takes plain prompts only. `files` and `digest` are
+    empty if the files were not hashed.
     """
 
     model_type: str
+    is_mlx: bool
     parameters: int
     size_bytes: int
     context_length: int
@@ -55,7 +59,7 @@ class ModelFolder:
 
 
 def inspect_model_folder(path: Path, *, hash_files: bool = True) -> ModelFolder:
-    """Validate the MLX model folder at `path` and describe it; read every byte if `hash_files`.
+    """Validate the model folder at `path` and describe it; read every byte if `hash_files`.
 
     Raises FolderError for a missing folder, a file that does not belong there, a link out of it,
     remote-code hooks in its configuration, malformed or missing weights, config or tokenizer.
@@ -64,17 +68,16 @@ def inspect_model_folder(path: Path, *, hash_files: bool = True) -> ModelFolder:
         raise FolderError(f"{path.name!r} is not a folder; give the folder that holds config.json")
     for required in ("config.json", "tokenizer.json"):
         if not (path / required).is_file():
-            raise FolderError(f"{required!r} is missing; give a complete MLX model folder")
+            raise FolderError(f"{required!r} is missing; give a complete model folder")
     paths = list_files(path)
     names = {file.name for file in paths}
-    config = _read_config(path / "config.json")
-    tokenizer = (
-        _read_config(path / "tokenizer_config.json") if "tokenizer_config.json" in names else {}
-    )
-    tensors = _read_weights(path, names)
+    configs = read_configs(path)
+    config, tokenizer = configs["config.json"], configs.get("tokenizer_config.json", {})
+    tensors, written_by_mlx = _read_weights(path, names)
     files = tuple(_hash(file) for file in paths) if hash_files else ()
     return ModelFolder(
         model_type=_model_type(config),
+        is_mlx=written_by_mlx or "quantization" in config,
         parameters=_count_parameters(tensors, config),
         size_bytes=sum(file.stat().st_size for file in paths),
         context_length=_context_length(config),
@@ -105,13 +108,24 @@ def list_files(path: Path) -> list[Path]:
             raise FolderError(
                 f"{entry.name!r} is not a plain file; a model folder is flat, move it away"
             )
-        if entry.suffix not in _SUFFIXES and entry.name not in _BARE_NAMES:
+        if not belongs(entry.name):
             raise FolderError(
-                f"{entry.name!r} does not belong in an MLX model folder "
+                f"{entry.name!r} does not belong in a model folder "
                 "(code, pickles and archives are never loaded); move it away"
             )
         files.append(entry)
     return files
+
+
+def belongs(name: str) -> bool:
+    """Tell whether a file of this name may be part of a model: weights and texts, never code."""
+    return Path(name).suffix in _SUFFIXES or name in _BARE_NAMES
+
+
+def read_configs(path: Path) -> dict[str, dict[str, Any]]:
+    """Read each configuration in the folder by its name; refuse those that would run code."""
+    found = (file for file in sorted(path.glob("*config.json")) if not file.name.startswith("."))
+    return {file.name: _read_config(file) for file in found}
 
 
 def digest_of(files: tuple[FileDigest, ...]) -> str:
@@ -144,33 +158,48 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _read_config(path: Path) -> dict[str, Any]:
     """Read a configuration; refuse the keys that tell loaders to run the folder's own code."""
     config = _read_json(path)
-    for hook in ("auto_map", "model_file"):
-        if hook in config:
-            raise FolderError(
-                f"{path.name!r} asks to run code ({hook}); use a model MLX-LM knows by itself"
-            )
+    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+        for hook in ("auto_map", "model_file"):
+            if hook in part:
+                raise FolderError(
+                    f"{path.name!r} asks to run code ({hook}); use a model MLX-LM knows by itself"
+                )
     return config
 
 
-def _read_weights(path: Path, names: set[str]) -> dict[str, Tensor]:
+def _read_weights(path: Path, names: set[str]) -> tuple[dict[str, Tensor], bool]:
+    """Return the weights that MLX-LM would load, and whether it wrote them itself."""
     tensors: dict[str, Tensor] = {}
+    writers = set()
     for name in sorted(n for n in names if n.endswith(".safetensors")):
         try:
-            tensors |= read_header(path / name)
+            header = read_header(path / name)
         except SafetensorsError as error:
             raise FolderError(
                 f"{name!r} is no safetensors file: {error}; check the download"
             ) from error
-    # MLX-LM loads only files of this name.
-    if not any(n.startswith("model") and n.endswith(".safetensors") for n in names) or not tensors:
-        raise FolderError("'model.safetensors' is missing; convert the model to MLX first")
-    if "model.safetensors.index.json" in names:
-        parts = _read_json(path / "model.safetensors.index.json").get("weight_map")
-        for part in (
-            sorted(set(map(str, parts.values())) - names) if isinstance(parts, dict) else []
-        ):
-            raise FolderError(f"{part!r} is missing; the download is not complete")
-    return tensors
+        if not name.startswith("model"):
+            continue  # MLX-LM passes over it
+        if twice := tensors.keys() & header.tensors.keys():
+            raise FolderError(f"{name!r} holds {min(twice)!r} once more; remove one of the files")
+        tensors |= header.tensors
+        writers.add(header.metadata.get("format"))
+    if not tensors:
+        raise FolderError("'model.safetensors' is missing; only models in safetensors are imported")
+    _check_index(path / _INDEX, names, tensors)
+    return tensors, writers == {"mlx"}
+
+
+def _check_index(index: Path, names: set[str], tensors: dict[str, Tensor]) -> None:
+    if index.name not in names:
+        return
+    parts = _read_json(index).get("weight_map")
+    if not isinstance(parts, dict):
+        raise FolderError(f"{index.name!r} has no weight_map; check the download")
+    for part in sorted(set(map(str, parts.values())) - names):
+        raise FolderError(f"{part!r} is missing; the download is not complete")
+    for tensor in sorted(parts.keys() - tensors.keys()):
+        raise FolderError(f"{parts[tensor]!r} lacks {tensor!r}; the download is not complete")
 
 
 def _model_type(config: dict[str, Any]) -> str:

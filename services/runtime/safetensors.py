@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 MAX_HEADER_BYTES = 100_000_000  # the reference implementation's own limit
+_MAX_DIMENSIONS = 16
+_MAX_NUMBER = 2**63 - 1
 
 _BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8,
@@ -34,8 +36,16 @@ class Tensor:
     size_bytes: int
 
 
-def read_header(path: Path) -> dict[str, Tensor]:
-    """Return the tensors that the file declares, by name, checked against the file's size.
+@dataclass(frozen=True)
+class Header:
+    """What a file declares: its tensors by name, and the writer's notes about it."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+
+
+def read_header(path: Path) -> Header:
+    """Return what the file declares, every offset checked against the file's size.
 
     Reads the header only. Raises SafetensorsError for a header too large, cut short or not JSON, an
     unknown type, a size that contradicts the shape, and data that overlap, have holes or leave the
@@ -47,7 +57,8 @@ def read_header(path: Path) -> dict[str, Tensor]:
         if length > MAX_HEADER_BYTES or length > file_bytes - 8:
             raise SafetensorsError("its header is cut short or too large")
         header = _parse(file.read(length))
-    spans = [_span(name, entry) for name, entry in header.items() if name != "__metadata__"]
+    metadata = _metadata(header.pop("__metadata__", {}))
+    spans = [_span(name, entry) for name, entry in header.items()]
     position = 0
     for begin, end, name, _ in sorted(spans, key=lambda span: span[:2]):
         if begin != position:
@@ -55,7 +66,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
         position = end
     if position != file_bytes - 8 - length:
         raise SafetensorsError("its data is cut short or has bytes that belong to no tensor")
-    return {name: tensor for _, _, name, tensor in spans}
+    return Header({name: tensor for _, _, name, tensor in spans}, metadata)
 
 
 def _parse(text: bytes) -> dict[str, Any]:
@@ -64,13 +75,24 @@ def _parse(text: bytes) -> dict[str, Any]:
             raise SafetensorsError("its header names a key twice")
         return dict(pairs)
 
+    def no_number(constant: str) -> Any:
+        raise SafetensorsError(f"its header holds {constant}, which is not JSON")
+
     try:
-        header = json.loads(text, object_pairs_hook=unique)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        header = json.loads(text, object_pairs_hook=unique, parse_constant=no_number)
+    except SafetensorsError:
+        raise
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise SafetensorsError("its header is not JSON") from error
     if not isinstance(header, dict):
         raise SafetensorsError("its header is not a JSON object")
     return header
+
+
+def _metadata(found: Any) -> dict[str, str]:
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise SafetensorsError("its __metadata__ is not a map of texts")
+    return found
 
 
 def _span(name: str, entry: Any) -> tuple[int, int, str, Tensor]:
@@ -78,7 +100,8 @@ def _span(name: str, entry: Any) -> tuple[int, int, str, Tensor]:
     match entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end]} if (
             dtype in _BITS
-            and all(type(number) is int and number >= 0 for number in (*shape, begin, end))
+            and len(shape) <= _MAX_DIMENSIONS
+            and all(type(n) is int and 0 <= n <= _MAX_NUMBER for n in (*shape, begin, end))
         ):
             size = math.prod(shape) * _BITS[dtype] // 8
             if end - begin != size:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.runtime.folder import FolderError, inspect_model_folder
-from services.runtime.safetensors import SafetensorsError, Tensor, read_header
+from services.runtime.safetensors import Header, SafetensorsError, Tensor, read_header
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_describes_a_dense_model(model: Path) -> None:
     found = inspect_model_folder(model)
     assert (found.model_type, found.context_length, found.quantization) == ("llama", 2048, "")
     assert found.parameters == 259 * 64 + 64 + 2 * (64 * 64 * 3 + 3 * 64 * 128 + 2 * 64)
-    assert found.has_chat_template
+    assert (found.has_chat_template, found.is_mlx) == (True, True)
     assert found.size_bytes == sum(file.size for file in found.files)
 
 
@@ -91,17 +91,73 @@ def test_refuses_an_incomplete_folder(model: Path, name: str) -> None:
         inspect_model_folder(model)
 
 
-def test_refuses_a_missing_shard(model: Path) -> None:
-    index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
+@pytest.mark.parametrize(
+    ("index", "complaint"),
+    [
+        ({"weight_map": {"b": "model-2.safetensors"}}, r"'model-2\.safetensors' is missing"),
+        ({"weight_map": {"b": "model.safetensors"}}, r"'model\.safetensors' lacks 'b'"),
+        ({"weight_map": {"b": "../model.safetensors"}}, r"'\.\./model\.safetensors' is missing"),
+        ({"weight_map": []}, "has no weight_map"),
+        ({}, "has no weight_map"),
+    ],
+)
+def test_refuses_an_index_that_does_not_hold(model: Path, index: Any, complaint: str) -> None:
     (model / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(FolderError, match=r"'model-2\.safetensors' is missing"):
+    with pytest.raises(FolderError, match=complaint):
         inspect_model_folder(model)
 
 
-@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_refuses_a_tensor_in_two_files(model: Path) -> None:
+    shutil.copy(model / "model.safetensors", model / "model-2.safetensors")
+    with pytest.raises(FolderError, match=r"'model\.safetensors' holds .* once more"):
+        inspect_model_folder(model)
+
+
+def test_weights_that_nothing_loads_are_validated_but_not_counted(model: Path) -> None:
+    before = inspect_model_folder(model)
+    other = weights(model / "consolidated.safetensors", {"a": entry("U8", [8], 0, 8)}, bytes(8))
+    assert inspect_model_folder(model).parameters == before.parameters
+    other.write_bytes(b"")
+    with pytest.raises(FolderError, match=r"'consolidated\.safetensors' is no safetensors file"):
+        inspect_model_folder(model)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "config", "is_mlx"),
+    [
+        ({"format": "mlx"}, {}, True),
+        ({"format": "pt"}, {}, False),
+        (None, {}, False),
+        ({"format": "pt"}, {"quantization": {"bits": 4, "group_size": 64}}, True),
+        ({"format": "pt"}, {"quantization_config": {"quant_method": "awq"}}, False),
+    ],
+)
+def test_tells_mlx_from_hugging_face(
+    model: Path, metadata: dict[str, str] | None, config: dict[str, Any], is_mlx: bool
+) -> None:
+    header = {"a": entry("U8", [8], 0, 8)}
+    noted = header if metadata is None else {"__metadata__": metadata, **header}
+    weights(model / "model.safetensors", noted, bytes(8))
+    edit(model / "config.json", **config)
+    assert inspect_model_folder(model).is_mlx is is_mlx
+
+
+def test_shards_are_mlx_only_together(model: Path) -> None:
+    header = {"__metadata__": {"format": "pt"}, "a": entry("U8", [8], 0, 8)}
+    weights(model / "model-2.safetensors", header, bytes(8))
+    assert not inspect_model_folder(model).is_mlx
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["config.json", "tokenizer_config.json", "generation_config.json", "processor_config.json"],
+)
 @pytest.mark.parametrize("hook", ["auto_map", "model_file"])
-def test_refuses_hooks_for_code(model: Path, file: str, hook: str) -> None:
-    edit(model / file, **{hook: "x"})
+@pytest.mark.parametrize("nested", [False, True])
+def test_refuses_hooks_for_code(model: Path, file: str, hook: str, nested: bool) -> None:
+    if not (model / file).exists():
+        (model / file).write_text("{}")
+    edit(model / file, **({"text_config": {hook: "x"}} if nested else {hook: "x"}))
     with pytest.raises(FolderError, match=rf"'{file}' asks to run code \({hook}\)"):
         inspect_model_folder(model)
 
@@ -141,7 +197,8 @@ def test_reads_a_header(tmp_path: Path) -> None:
     header = {"__metadata__": {"format": "mlx"}, "b": entry("F16", [3], 8, 14)}
     header["a"] = entry("F32", [2, 1], 0, 8)
     file = weights(tmp_path / "w", header, bytes(14))
-    assert read_header(file) == {"a": Tensor("F32", (2, 1), 8), "b": Tensor("F16", (3,), 6)}
+    tensors = {"a": Tensor("F32", (2, 1), 8), "b": Tensor("F16", (3,), 6)}
+    assert read_header(file) == Header(tensors, {"format": "mlx"})
 
 
 BAD_HEADERS = {
@@ -150,6 +207,14 @@ BAD_HEADERS = {
     "nested without end": b"[" * 100_000,
     "no object": [],
     "a key twice": b'{"a": 1, "a": 2}',
+    "a key twice in an entry": b'{"a": {"dtype": "U8", "dtype": "I8"}}',
+    "not a number": b'{"a": {"dtype": "U8", "shape": [8], "data_offsets": [0, NaN]}}',
+    "an infinity among the notes": b'{"__metadata__": {"x": Infinity}}',
+    "notes that are no texts": {"__metadata__": {"x": 1}, "a": entry("U8", [8], 0, 8)},
+    "notes that are a list": {"__metadata__": [], "a": entry("U8", [8], 0, 8)},
+    "a number of thousands of digits": b'{"a": ' + b"1" * 5000 + b"}",
+    "a huge shape beside a zero": {"a": entry("U8", [2**64, 0], 0, 0)},
+    "a shape without end": {"a": entry("U8", [1] * 100_000 + [8], 0, 8)},
     "no entry": {"a": 1},
     "an unknown type": {"a": entry("F8", [8], 0, 8)},
     "a negative size": {"a": entry("U8", [-8, -1], 0, 8)},
@@ -167,6 +232,23 @@ BAD_HEADERS = {
 def test_refuses_bad_weights(tmp_path: Path, name: str) -> None:
     file = weights(tmp_path / "w", BAD_HEADERS[name], bytes(8))
     with pytest.raises(SafetensorsError):
+        read_header(file)
+
+
+@pytest.mark.parametrize("length", [0, 9, 100_000_000, 100_000_001, 2**63, 2**64 - 1])
+def test_refuses_a_header_longer_than_its_file(tmp_path: Path, length: int) -> None:
+    file = tmp_path / "w"
+    file.write_bytes(struct.pack("<Q", length) + b"{}")
+    with pytest.raises(SafetensorsError):
+        read_header(file)
+
+
+def test_refuses_a_header_over_the_limit_unread(tmp_path: Path) -> None:
+    file = tmp_path / "w"
+    with file.open("wb") as sparse:
+        sparse.write(struct.pack("<Q", 100_000_001))
+        sparse.truncate(200_000_000)
+    with pytest.raises(SafetensorsError, match="too large"):
         read_header(file)
 
 
