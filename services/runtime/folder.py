@@ -17,7 +17,7 @@ from typing import Any
 from services.runtime.safetensors import SafetensorsError, Tensor, read_header
 
 _MAX_JSON_BYTES = 64 << 20
-_INDEX = "model.safetensors.index.json"
+INDEX = "model.safetensors.index.json"
 _SUFFIXES = {".safetensors", ".json", ".jsonl", ".jinja", ".txt", ".md", ".model", ".tiktoken"}
 _BARE_NAMES = {"LICENSE", "NOTICE"}
 _MODEL_TYPE = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -186,7 +186,7 @@ def _read_weights(path: Path, names: set[str]) -> tuple[dict[str, Tensor], bool]
         writers.add(header.metadata.get("format"))
     if not tensors:
         raise FolderError("'model.safetensors' is missing; only models in safetensors are imported")
-    _check_index(path / _INDEX, names, tensors)
+    _check_index(path / INDEX, names, tensors)
     return tensors, writers == {"mlx"}
 
 

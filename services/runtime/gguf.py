@@ -13,6 +13,7 @@ import mlx.core as mx
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from services.runtime.gguf_header import GgufError, GgufHeader, read_gguf_header
+from services.runtime.weights import save_weights
 
 _GROUP = 32  # values that share a scale in every GGUF type MLX reads
 _CONTROL, _USER_DEFINED = 3, 4  # token types: special, and ordinary text that is never split
@@ -43,7 +44,7 @@ def convert_gguf(source: Path, folder: Path) -> None:
     _write_json(folder / "tokenizer_config.json", _tokenizer_config(header))
     _write_json(folder / "generation_config.json", {"eos_token_id": _eos(header)})
     _tokenizer(header).save(str(folder / "tokenizer.json"))
-    _save(folder / "model.safetensors", weights)
+    save_weights(folder / "model.safetensors", weights)
 
 
 def _check_supported(header: GgufHeader) -> None:
@@ -134,26 +135,6 @@ def _config(header: GgufHeader, weights: dict[str, mx.array]) -> dict[str, Any]:
         own = {name: _packing(width) for name, width in sorted(bits.items()) if width != usual}
         config["quantization"] = _packing(usual) | own
     return config
-
-
-def _save(path: Path, weights: dict[str, mx.array]) -> None:
-    """Write float32 and uint32 tensors in order of name.
-
-    MLX's own writer orders them by a hash that differs between platforms; the base model's digest
-    must not.
-    """
-    header: dict[str, Any] = {"__metadata__": {"format": "mlx"}}
-    end = 0
-    for name, array in sorted(weights.items()):
-        begin, end = end, end + array.nbytes
-        dtype = {mx.float32: "F32", mx.uint32: "U32"}[array.dtype]
-        header[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # the data starts on a multiple of eight
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for _, array in sorted(weights.items()):
-            file.write(memoryview(array))
 
 
 def _packing(bits: int) -> dict[str, Any]:

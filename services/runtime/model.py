@@ -11,6 +11,12 @@ import mlx.core as mx
 from services.runtime.blas import BlasReport, redirect
 from services.runtime.folder import FolderError, inspect_model_folder
 
+# What MLX-LM's model classes raise on a configuration or weights that they don't expect.
+_UNBUILDABLE = (
+    ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError,
+    AssertionError,
+)  # fmt: skip
+
 
 def prepare() -> BlasReport:
     """Set this process up for MLX; call it in each child before anything else imports MLX.
@@ -64,7 +70,7 @@ def load_lazily(path: Path) -> tuple[Any, dict[str, Any]]:
 
     try:
         model, config = load_model(path, lazy=True)
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+    except _UNBUILDABLE as error:
         reason = " ".join(str(error).split()).replace(str(path), path.name)[:300]
         raise FolderError(f"MLX-LM cannot build this model: {reason}") from error
     return model, config
