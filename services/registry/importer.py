@@ -18,15 +18,17 @@ from services.chassis.settings import load
 from services.chassis.tables import NAME_PATTERN
 from services.registry import files
 from services.registry.artifacts import Artifacts, checksum_of
-from services.registry.domain import BaseModel, StoredFile
+from services.registry.domain import BaseModel, Origin, StoredFile
 from services.registry.settings import RegistrySettings
 from services.registry.store.base_models import BaseModelStore
 from services.registry.store.session import sessions
 from services.runtime.folder import FolderError, ModelFolder, inspect_model_folder, list_files
 
+FOLDER = Origin("folder")
+
 
 async def import_base_model(
-    source: Path, name: str, bases: BaseModelStore, artifacts: Artifacts
+    source: Path, name: str, origin: Origin, bases: BaseModelStore, artifacts: Artifacts
 ) -> BaseModel:
     """Copy a model folder into the archive and register it; the same again gives the same."""
     if not re.fullmatch(NAME_PATTERN, name):
@@ -36,11 +38,13 @@ async def import_base_model(
             field="name",
         )
     folder = inspect_model_folder(source)
+    if not folder.is_mlx:
+        raise FolderError(f"{source.name!r} is not in MLX's form; use `mlx-hub models import`")
     known = await bases.named(name, folder.digest)
     if known and artifacts.damage(known.artifact_path, known.files, hashed=True) is None:
         return known
     path, stored = _copy(source, folder, artifacts)
-    return known or await bases.add(name, folder, path, stored)
+    return known or await bases.add(name, folder, path, stored, origin)
 
 
 def _copy(source: Path, folder: ModelFolder, artifacts: Artifacts) -> tuple[str, list[StoredFile]]:
@@ -57,12 +61,15 @@ def _copy(source: Path, folder: ModelFolder, artifacts: Artifacts) -> tuple[str,
         return artifacts.place(fresh, "base", folder.digest, stored), stored
 
 
-async def run(settings: RegistrySettings, source: Path, name: str) -> BaseModel:
+async def run(
+    settings: RegistrySettings, source: Path, name: str, origin: Origin = FOLDER
+) -> BaseModel:
     """Import with the settings' database and archive."""
     engine = database.create_engine(settings.database_url, "mlx_hub_registry")
     artifacts = Artifacts(settings.storage_active_path, settings.storage_archive_path)
     try:
-        return await import_base_model(source, name, BaseModelStore(sessions(engine)), artifacts)
+        bases = BaseModelStore(sessions(engine))
+        return await import_base_model(source, name, origin, bases, artifacts)
     finally:
         await engine.dispose()
 
@@ -72,10 +79,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m services.registry.importer")
     parser.add_argument("folder", type=Path, help="an MLX model folder")
     parser.add_argument("name", help="what models will refer to it by")
+    parser.add_argument("--source", default=FOLDER.source, help="where the model came from")
+    parser.add_argument("--revision", default="", help="its release or commit there")
     options = parser.parse_args(arguments)
     settings = load(RegistrySettings)
+    origin = Origin(options.source, options.revision)
     try:
-        base = asyncio.run(run(settings, options.folder, options.name))
+        base = asyncio.run(run(settings, options.folder, options.name, origin))
     except (HubError, FolderError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

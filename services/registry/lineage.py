@@ -64,6 +64,8 @@ class Lineage:
     valid_rows: int
     training: Training
     created_at: datetime | None = None
+    base_source: str = ""  # as is the revision, "" in what was recorded before they were known
+    base_revision: str = ""
 
 
 def trace(
@@ -84,6 +86,8 @@ def trace(
         train_rows=publication.train_rows,
         valid_rows=publication.valid_rows,
         training=publication.training,
+        base_source=base.origin.source,
+        base_revision=base.origin.revision,
     )
 
 

@@ -138,6 +138,20 @@ def test_what_must_not_be_is_refused(seeded: Database) -> None:
         assert isinstance(seeded.refusal(job(change)), errors.CheckViolation), change
 
 
+def test_a_base_model_comes_from_somewhere_known(seeded: Database) -> None:
+    update = "UPDATE registry.base_models SET source = '{}', source_revision = '{}'"
+    for known in (
+        ("", ""),
+        ("folder", ""),
+        ("gguf", ""),
+        ("wheel:w", "1"),
+        ("huggingface:a/b", "c"),
+    ):
+        assert seeded.refusal(update.format(*known)) is None, known
+    for odd in (("", "c"), ("folder", "c"), ("disk", ""), ("wheel:", ""), ("huggingface:a b", "")):
+        assert isinstance(seeded.refusal(update.format(*odd)), errors.CheckViolation), odd
+
+
 def test_one_job_runs_on_a_node(seeded: Database) -> None:
     running, elsewhere = JOB_STATUS["running"], JOB_STATUS["running"].replace("'n'", "'other'")
     refusal = seeded.refusal(job(running), job(running, 2))

@@ -6,8 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from services.chassis.errors import AlreadyExists, Invalid
+from services.registry.domain import Origin
 from services.registry.importer import main, run
 from services.registry.settings import RegistrySettings
 from services.runtime.folder import FolderError, inspect_model_folder
@@ -63,6 +65,29 @@ async def test_importing_again_repairs(settings: RegistrySettings, source: Path)
     weights.unlink()
     assert (await run(settings, source, "tiny")).id == base.id
     assert weights.read_bytes() == (source / "model.safetensors").read_bytes()
+
+
+async def test_the_row_says_where_it_came_from_at_first(
+    settings: RegistrySettings, tiny_model: Path, source: Path
+) -> None:
+    origin = Origin("huggingface:org/tiny", "0" * 40)
+    base = await run(settings, source, "tiny", origin)
+    assert (base.origin, base.quantization) == (origin, "")
+    assert (await run(settings, source, "tiny")).origin == origin
+    config = json.loads((source / "config.json").read_text())
+    packed = {**config, "quantization": {"bits": 4, "group_size": 64}}
+    (source / "config.json").write_text(json.dumps(packed))
+    other = await run(settings, source, "packed")
+    assert (other.origin, other.quantization) == (Origin("folder"), "4-bit affine, groups of 64")
+
+
+async def test_a_folder_in_hugging_face_form_is_not_stored(
+    settings: RegistrySettings, source: Path
+) -> None:
+    weights = load_file(source / "model.safetensors")
+    save_file(weights, source / "model.safetensors", {"format": "pt"})
+    with pytest.raises(FolderError, match="mlx-hub models import"):
+        await run(settings, source, "tiny")
 
 
 @pytest.mark.parametrize("name", ["", "Upper", "-x", "a" * 101, "a/b"])

@@ -187,3 +187,4 @@ async def test_base_models_are_listed_in_pages(hub: RunningRegistry) -> None:
     assert first.base_models[0].digest == hub.base_digest
     assert first.base_models[0].model_type == "llama"
     assert first.base_models[0].context_length == 2048
+    assert (first.base_models[0].source, first.base_models[0].quantization) == ("folder", "")

@@ -92,6 +92,7 @@ async def test_lineage_leads_to_the_data_and_the_recipe(hub: RunningRegistry, ma
     assert lineage.adapter_digest == version.checksum
     assert list(lineage.files) == list(request.files)
     assert (lineage.base_model.name, lineage.base_model.digest) == ("tiny", hub.base_digest)
+    assert (lineage.base_model.source, lineage.base_model.source_revision) == ("folder", "")
     assert (lineage.dataset.name, lineage.dataset.digest) == ("data", request.dataset_digest)
     assert (lineage.dataset.train_rows, lineage.dataset.valid_rows) == (1, 1)
     assert lineage.training == request.training

@@ -15,6 +15,7 @@ from services.registry.domain import (
     MlflowSync,
     Model,
     ModelFilter,
+    Origin,
     StoredFile,
     Version,
     VersionStatus,
@@ -28,7 +29,8 @@ FILES = (
     StoredFile("adapters.safetensors", 7, "1" * 64),
     StoredFile("adapter_config.json", 2, "2" * 64),
 )
-BASE = BaseModel(3, "tiny", "a" * 64, "llama", 9, 8, 7, "base/a", FILES, NOW)
+ORIGIN = Origin("huggingface:org/tiny", "c0ffee")
+BASE = BaseModel(3, "tiny", "a" * 64, "llama", 9, 8, 7, "base/a", FILES, NOW, "4-bit", ORIGIN)
 DATASET = Dataset(4, "data", "d.jsonl", "b" * 64, DatasetSchema.CHAT, 10, 100, NOW)
 MODEL = Model(1, "bot", "text-generation", "", "tiny", {}, "", MlflowSync.DISABLED, NOW, NOW)
 TRAINING = lineages.Training(
@@ -94,8 +96,15 @@ def test_a_tag_filter_is_a_key_or_a_pair() -> None:
 def test_lineage_survives_json() -> None:
     lineage = lineages.trace(PUBLICATION, MODEL, BASE, DATASET, "e" * 64)
     assert lineages.from_json(lineages.to_json(lineage)) == lineage
+    assert (lineage.base_source, lineage.base_revision) == ("huggingface:org/tiny", "c0ffee")
     complete = lineages.of_version(lineage, VERSION)
     assert (complete.version, complete.created_at) == (2, NOW)
+
+
+def test_what_was_recorded_before_origins_were_is_read() -> None:
+    recorded = lineages.to_json(lineages.trace(PUBLICATION, MODEL, BASE, DATASET, "e" * 64))
+    del recorded["base_source"], recorded["base_revision"]
+    assert lineages.from_json(recorded).base_source == ""
 
 
 def test_the_manifest_holds_all_that_leads_back() -> None:

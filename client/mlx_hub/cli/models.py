@@ -164,8 +164,10 @@ def list_base_models(ctx: typer.Context, json: JsonOption = False) -> None:
             "TYPE": lambda base: base.model_type,
             "PARAMETERS": lambda base: f"{base.parameters:,.0f}",
             "SIZE": lambda base: size(base.size_bytes),
+            "WEIGHTS": lambda base: base.quantization or ("dense" if base.source else ""),
             "CONTEXT": lambda base: base.context_length,
             "DIGEST": lambda base: short(base.digest),
+            "SOURCE": lambda base: f"{base.source} {short(base.source_revision)}".strip(),
         },
     )
 

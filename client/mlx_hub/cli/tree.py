@@ -13,7 +13,8 @@ def lineage_tree(lineage: Lineage) -> Tree:
     files = tree.add(literal("files"))
     for file in lineage.files:
         files.add(literal(f"{file.name}  {size(file.size_bytes)}  {short(file.sha256)}"))
-    tree.add(literal(f"base model {base.name}  {base.digest}"))
+    origin = f"  from {base.source} {base.source_revision}".rstrip() if base.source else ""
+    tree.add(literal(f"base model {base.name}  {base.digest}{origin}"))
     tree.add(
         literal(
             f"dataset {data.name}  {data.digest}  "

@@ -99,6 +99,9 @@ def to_base_model(base: BaseModel) -> base_pb.BaseModel:
         context_length=base.context_length,
         artifact_path=base.artifact_path,
         created_at=to_timestamp(base.created_at),
+        quantization=base.quantization,
+        source=base.origin.source,
+        source_revision=base.origin.revision,
     )
 
 

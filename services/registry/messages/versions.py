@@ -41,7 +41,12 @@ def to_lineage(lineage: Lineage) -> lineage_pb.Lineage:
         version=lineage.version,
         adapter_digest=lineage.adapter_digest,
         files=[to_file(file) for file in lineage.files],
-        base_model=lineage_pb.BaseModelRef(name=lineage.base_name, digest=lineage.base_digest),
+        base_model=lineage_pb.BaseModelRef(
+            name=lineage.base_name,
+            digest=lineage.base_digest,
+            source=lineage.base_source,
+            source_revision=lineage.base_revision,
+        ),
         dataset=lineage_pb.DatasetRef(
             id=lineage.dataset_id,
             name=lineage.dataset_name,

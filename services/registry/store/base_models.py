@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.chassis.errors import Aborted, AlreadyExists
-from services.registry.domain import BaseModel, Page, StoredFile, model_not_found
+from services.registry.domain import BaseModel, Origin, Page, StoredFile, model_not_found
 from services.registry.store.session import Sessions, page_of
 from services.registry.tables import BaseModelRow, ModelRow
 from services.runtime.folder import ModelFolder
@@ -27,7 +27,12 @@ class BaseModelStore:
             return await _named(session, name, digest)
 
     async def add(
-        self, name: str, folder: ModelFolder, artifact_path: str, stored: Sequence[StoredFile]
+        self,
+        name: str,
+        folder: ModelFolder,
+        artifact_path: str,
+        stored: Sequence[StoredFile],
+        origin: Origin,
     ) -> BaseModel:
         """Register an imported folder, or give the one that is registered already."""
         values = {
@@ -39,6 +44,9 @@ class BaseModelStore:
             "context_length": folder.context_length,
             "artifact_path": artifact_path,
             "files": [asdict(file) for file in stored],
+            "quantization": folder.quantization,
+            "source": origin.source,
+            "source_revision": origin.revision,
         }
         statement = insert(BaseModelRow).values(values).on_conflict_do_nothing()
         async with self._sessions.begin() as session:
@@ -96,4 +104,6 @@ def _base_model(row: BaseModelRow) -> BaseModel:
         artifact_path=row.artifact_path,
         files=tuple(StoredFile(**file) for file in row.files),
         created_at=row.created_at,
+        quantization=row.quantization,
+        origin=Origin(row.source, row.source_revision),
     )

