@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, delete, func, or_, select
-from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
+from sqlalchemy.dialects.postgresql import aggregate_order_by, distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -185,7 +185,7 @@ def _newest(chosen: list[ColumnElement[bool]], floor: int) -> Select[EvaluationR
     """Choose the newest evaluation of each measure and version, the newest versions first."""
     row = EvaluationRow
     measure = (row.metric, row.dataset_digest, row.split, row.version)
-    each = select(row).distinct(*measure).order_by(*measure, row.id.desc())
+    each = select(row).ext(distinct_on(*measure)).order_by(*measure, row.id.desc())
     above = each.where(*chosen, or_(row.version.is_(None), row.version > floor))
     found = aliased(row, above.subquery())
     newest_first: Any = found.version.desc().nulls_first()
