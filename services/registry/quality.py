@@ -186,7 +186,7 @@ def trained(publication: Publication, version: int) -> NewEvaluation | None:
     training = publication.training
     how = {
         "by": f"training job {training.job_id}, attempt {training.attempt}",
-        "rows": str(publication.valid_rows),
+        "held_out_rows": str(publication.valid_rows),
         "seed": str(training.seed),
         "validation_fraction": training.parameters.get("validation_fraction", ""),
     }

@@ -14,7 +14,7 @@ from services.registry.quality import (
     worse_by,
 )
 
-MAX_POINTS = 10_000
+MAX_POINTS = 2000
 
 
 class Change(StrEnum):

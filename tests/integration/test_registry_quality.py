@@ -194,7 +194,7 @@ async def test_a_finished_job_brings_its_own_evaluation(hub: RunningRegistry) ->
     assert (made.version, made.subject_digest) == (version.version, version.checksum)
     assert dict(made.how) == {
         "by": f"training job {version.job_id}, attempt 1",
-        "rows": "1",
+        "held_out_rows": "1",
         "seed": "3",
         "validation_fraction": "0.1",
     }
@@ -231,7 +231,7 @@ async def test_a_trend_is_of_the_newest_versions(
     narrow = await two.trend(versions=1)
     assert ([p.version for p in narrow.series[0].points], narrow.truncated) == ([2], True)
     assert narrow.series[0].base_value == 0.5
-    assert trend.MAX_POINTS == 10_000
+    assert trend.MAX_POINTS == 2000
     monkeypatch.setattr(quality_store, "MAX_POINTS", 2)
     capped = await two.trend()
     assert ([p.version for p in capped.series[0].points], capped.truncated) == ([2], True)

@@ -2,12 +2,18 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import pytest
+from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
+from mlx_hub.registry.v1.evaluation_pb2 import EvaluationSplit
+from mlx_hub.registry.v1.promotion_gate_pb2 import MetricDirection
+from mlx_hub.registry.v1.quality_trend_pb2 import QualityChange
 
 from services.chassis.errors import FailedPrecondition
+from services.registry.messages import quality as messages
 from services.registry.quality import (
     Direction,
     Evaluation,
@@ -21,7 +27,7 @@ from services.registry.quality import (
     trained,
     worse_by,
 )
-from services.registry.trend import Change, series_of
+from services.registry.trend import Change, Trend, series_of
 from tests.unit.test_registry_domain import NOW, PUBLICATION
 
 RULE = GateRule(1, "val_loss", Direction.LOWER, 0.1, 4, Split.VALID, ())
@@ -187,3 +193,37 @@ def test_only_values_of_one_measure_stand_in_one_series() -> None:
     assert [s.points[1].change for s in series] == [None, Change.BETTER, Change.BETTER]
     [alone] = series_of([evaluation(0, 2.0)], None, {})
     assert (alone.base_value, alone.points) == (2.0, ())
+
+
+SERIES = series_of(
+    [evaluation(0, 2.0), evaluation(1, 0.5), evaluation(2, 0.25)], gate(), {2: ("x",)}
+)
+MEASURED = replace(evaluation(3, 0.75), how={"tool": "x"})
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        messages.to_evaluation(MEASURED),
+        messages.to_gate(gate(aliases=("champion",))),
+        messages.to_trend(Trend(1, SERIES, truncated=True)),
+        messages.to_trend(Trend(1, SERIES, truncated=True)).series[0],
+        messages.to_trend(Trend(1, SERIES, truncated=True)).series[0].points[1],
+    ],
+    ids=lambda message: message.DESCRIPTOR.name,
+)
+def test_no_field_of_the_contract_is_forgotten(message: Message) -> None:
+    assert [f.name for f in message.DESCRIPTOR.fields if f not in dict(message.ListFields())] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "enum"),
+    [
+        (messages.SPLIT, EvaluationSplit),
+        (messages.DIRECTION, MetricDirection),
+        (messages.CHANGE, QualityChange),
+    ],
+)
+def test_every_word_has_a_value_of_the_contract(words: dict[Any, int], enum: Any) -> None:
+    assert sorted(words.values()) == enum.values()[1:]
+    assert list(words) == list(type(next(iter(words))))

@@ -108,7 +108,7 @@ class QualityServiceServicer:
 
     def GetQualityTrend(self, request, context):
         """Shows each metric over the model's newest versions, the newest evaluation of each; at most
-        10000 values, of which the newest versions' are kept.
+        2000 values, of which the newest versions' are kept.
         Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, INVALID_FIELD.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

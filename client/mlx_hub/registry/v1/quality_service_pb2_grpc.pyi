@@ -35,7 +35,7 @@ class QualityServiceStub:
     """Gets one evaluation. Fails with MODEL_NOT_FOUND, EVALUATION_NOT_FOUND."""
     GetQualityTrend: _aio.UnaryUnaryMultiCallable[_quality_service_pb2.GetQualityTrendRequest, _quality_trend_pb2.QualityTrend]
     """Shows each metric over the model's newest versions, the newest evaluation of each; at most
-    10000 values, of which the newest versions' are kept.
+    2000 values, of which the newest versions' are kept.
     Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, INVALID_FIELD.
     """
     SetPromotionGate: _aio.UnaryUnaryMultiCallable[_quality_service_pb2.SetPromotionGateRequest, _promotion_gate_pb2.PromotionGate]
@@ -91,7 +91,7 @@ class QualityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_quality_service_pb2.GetQualityTrendRequest, _abc.Awaitable[_quality_trend_pb2.QualityTrend]],
     ) -> _abc.Awaitable[_quality_trend_pb2.QualityTrend]:
         """Shows each metric over the model's newest versions, the newest evaluation of each; at most
-        10000 values, of which the newest versions' are kept.
+        2000 values, of which the newest versions' are kept.
         Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, INVALID_FIELD.
         """
 
