@@ -3,7 +3,11 @@
 import asyncio
 import sys
 
-from mlx_hub.registry.v1 import dataset_service_pb2_grpc, registry_service_pb2_grpc
+from mlx_hub.registry.v1 import (
+    dataset_service_pb2_grpc,
+    quality_service_pb2_grpc,
+    registry_service_pb2_grpc,
+)
 
 from migrations import HEAD
 from services.chassis import database
@@ -17,6 +21,7 @@ from services.registry.reconciler import Reconciler
 from services.registry.resolution import Resolver
 from services.registry.servicer.datasets import DatasetServicer
 from services.registry.servicer.models import RegistryServicer
+from services.registry.servicer.quality import QualityServicer
 from services.registry.settings import RegistrySettings
 from services.registry.store import session
 from services.registry.store.aliases import AliasStore
@@ -24,6 +29,7 @@ from services.registry.store.base_models import BaseModelStore
 from services.registry.store.datasets import DatasetStore
 from services.registry.store.models import ModelStore
 from services.registry.store.outbox import Outbox
+from services.registry.store.quality import QualityStore
 from services.registry.store.versions import VersionStore
 
 ROLE = "mlx_hub_registry"
@@ -55,6 +61,9 @@ class Registry:
         registry_service_pb2_grpc.add_RegistryServiceServicer_to_server(servicer, self.server.grpc)
         dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(
             DatasetServicer(datasets, DatasetIntake(datasets, files)), self.server.grpc
+        )
+        quality_service_pb2_grpc.add_QualityServiceServicer_to_server(
+            QualityServicer(QualityStore(rows)), self.server.grpc
         )
 
     async def start(self) -> None:

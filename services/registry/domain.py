@@ -42,6 +42,9 @@ class EventType(StrEnum):
     ALIAS_DELETED = "alias_deleted"
     ARCHIVED = "archived"
     RESTORED = "restored"
+    EVALUATED = "evaluated"
+    GATE_SET = "gate_set"
+    GATE_DELETED = "gate_deleted"
 
 
 class MlflowSync(StrEnum):

@@ -63,14 +63,14 @@ def model_change(
     return ModelChange(model_id, {name: given.get(name, empty[name]) for name in masked})
 
 
-def own_alias(alias: str) -> str:
+def own_alias(alias: str, field: str = "alias") -> str:
     """Give an alias that a caller may move, `champion` for none; refuse a reserved one."""
     name = alias or CHAMPION
     if name in (LATEST, BASE) or version_number(name) is not None:
         raise Invalid(
             "INVALID_FIELD",
             f"the alias {name!r} is reserved: {LATEST}, {BASE} and numbers name something already",
-            field="alias",
+            field=field,
         )
     return name
 

@@ -79,7 +79,8 @@ def test_the_version_is_listed_traced_and_in_the_history(
     assert len(lineage["dataset"]["digest"]) == len(lineage["base_model"]["digest"]) == 64
     assert lineage["training"]["parameters"]["seed"] == "7"
     types = [e["type"] for e in call(f"{url}/history").json["events"]]
-    assert types == ["MODEL_EVENT_TYPE_TRAINED", "MODEL_EVENT_TYPE_CREATED"]
+    happened = ("EVALUATED", "TRAINED", "CREATED")
+    assert types == [f"MODEL_EVENT_TYPE_{kind}" for kind in happened]
 
 
 def test_models_change_and_aliases_move(stack: RunningStack, model: Any, version: Any) -> None:
@@ -92,6 +93,31 @@ def test_models_change_and_aliases_move(stack: RunningStack, model: Any, version
     refused = call(f"{url}/versions/1:archive", {})
     assert refused.json["details"][0]["reason"] == "VERSION_HAS_ALIAS"
     assert call(url, method="DELETE").json["details"][0]["reason"] == "MODEL_HAS_VERSIONS"
+
+
+def test_a_gate_stops_a_version_that_is_worse(
+    stack: RunningStack, model: Any, version: Any
+) -> None:
+    url = f"{stack.url}/models/{model['id']}"
+    data = {"metric": "val_loss", "dataset_id": version["dataset_id"]}
+    split = {"split": "EVALUATION_SPLIT_VALID"}
+    gate = {**data, **split, "direction": "METRIC_DIRECTION_LOWER_IS_BETTER", "tolerance": 0.01}
+    assert call(f"{url}/gate", gate, "PUT").status == 200
+    base = {**data, **split, "version": "base", "value": 0.0625, "how": {"by": "nobody"}}
+    recorded = call(f"{url}/evaluations", base)
+    assert recorded.status == 201
+    assert call(stack.url + recorded.headers["location"]).json == recorded.json
+    [series] = call(f"{url}/quality?metric=val_loss").json["series"]
+    value = series["points"][0]["value"]
+    assert (series["base_value"], [p["version"] for p in series["points"]]) == (0.0625, [1])
+    refused = call(f"{url}/versions/1:promote", {"alias": "gated"})
+    assert refused.status == 400
+    detail = refused.json["details"][0]
+    assert (detail["reason"], detail["metadata"]["reference"]) == ("PROMOTION_REFUSED", "base")
+    assert float(detail["metadata"]["worse_by"]) == pytest.approx(value - 0.0625)
+    assert call(f"{url}/gate", method="DELETE").status == 200
+    assert call(f"{url}/gate").json["details"][0]["reason"] == "GATE_NOT_FOUND"
+    assert call(f"{url}/versions/1:promote", {"alias": "gated"}).status == 200
 
 
 def test_a_deleted_model_is_gone_and_its_name_free(stack: RunningStack) -> None:

@@ -66,6 +66,14 @@ VERBS = {
     "versions unalias m challenger": [],
     "versions archive m:2": ["version", "checksum"],
     "versions restore m@latest": ["version", "checksum"],
+    "quality record m:base --metric bleu --value -2.5 --dataset d --split test --how a=b": ["how"],
+    "quality list m --version base --metric bleu --dataset 2": ["metric", "value"],
+    "quality trend m --metric val_loss --dataset d": ["series", "truncated"],
+    "quality gate m": ["metric", "tolerance"],
+    "quality set-gate m --metric bleu --direction higher --dataset d --split all --alias x": [
+        "direction"
+    ],
+    "quality clear-gate m": [],
     "lineage m": ["files", "base_model"],
     "datasets list": ["rows"],
     "datasets create d d.jsonl": ["path"],
@@ -88,6 +96,18 @@ def test_every_verb_prints_for_people_and_for_programs(hub: ScriptedHub, verb: s
     assert result.exit_code == 0, result.output
     value = json.loads(result.stdout)
     assert set(VERBS[verb]) <= set(value[0] if isinstance(value, list) else value)
+
+
+def test_a_trend_is_a_table_and_a_curve(hub: ScriptedHub) -> None:
+    shown = run(hub, "quality", "trend", "m").stdout
+    assert "val_loss on dataset 2 (valid), lower is better, base 2\n" in shown
+    rows = [line.split() for line in shown.splitlines()[2:4]]
+    assert rows == [["1", "0.75", "-1.25"], ["2", "0.5", "-0.25", "better", "-1.5", "latest"]]
+    assert "val_loss over versions" in shown
+    assert shown.endswith("older versions were left out; see --versions\n")
+    evaluated = hub.requests[-1]
+    assert run(hub, "quality", "record", "m", "--metric", "b", "--value", "1").exit_code == 2
+    assert hub.requests[-1] is evaluated, "half an evaluation is not sent"
 
 
 def test_watching_prints_events_as_lines_and_then_the_version(hub: ScriptedHub) -> None:

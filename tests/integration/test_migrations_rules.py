@@ -190,6 +190,10 @@ def test_a_role_keeps_to_its_own_tables(seeded: Database) -> None:
         ("mlx_hub_registry", "DELETE FROM registry.versions"),
         ("mlx_hub_registry", "UPDATE registry.model_events SET version = 0"),
         ("mlx_hub_registry", "DELETE FROM registry.model_events"),
+        ("mlx_hub_registry", "UPDATE registry.evaluations SET value = 0"),
+        ("mlx_hub_registry", "DELETE FROM registry.evaluations"),
+        ("mlx_hub_trainer", "SELECT FROM registry.evaluations"),
+        ("mlx_hub_trainer", "DELETE FROM registry.promotion_gates"),
         ("mlx_hub_trainer", "DELETE FROM registry.version_aliases"),
         ("mlx_hub_registry", "CREATE TABLE registry.mine ()"),
         ("mlx_hub_registry", "UPDATE public.mlx_hub_alembic_version SET version_num = 'x'"),
@@ -212,6 +216,32 @@ def test_keys_hold_across_schemas_without_rights_there(seeded: Database) -> None
     assert seeded.refusal(become, f"{insert} {row.format(2)}") is None
     refusal = seeded.refusal(become, f"{insert} {row.format(99)}")
     assert isinstance(refusal, errors.ForeignKeyViolation)
+
+
+MEASURED = """
+INSERT INTO registry.evaluations (model_id, version, subject_digest, metric, value, dataset_id,
+  dataset_digest, split) VALUES (1, {}, repeat('c', 64), 'val_loss', {}, 1, repeat('b', 64), '{}')
+"""
+GATE = """
+INSERT INTO registry.promotion_gates (model_id, metric, direction, tolerance, dataset_id, split,
+  aliases) VALUES (1, 'val_loss', 'lower', {}, 1, 'valid', '{{}}')
+"""
+
+
+def test_what_can_be_compared_is_a_number_of_something_that_exists(seeded: Database) -> None:
+    for version_of, value, split in (("1", "0.5", "valid"), ("NULL", "-1e308", "all")):
+        assert seeded.refusal(MEASURED.format(version_of, value, split)) is None
+    for value in ("'NaN'", "'Infinity'", "'-Infinity'"):
+        refusal = seeded.refusal(MEASURED.format("1", value, "valid"))
+        assert isinstance(refusal, errors.CheckViolation), value
+    refusal = seeded.refusal(MEASURED.format("1", "0.5", "some"))
+    assert isinstance(refusal, errors.CheckViolation)
+    refusal = seeded.refusal(MEASURED.format("2", "0.5", "valid"))
+    assert isinstance(refusal, errors.ForeignKeyViolation)
+    assert seeded.refusal(GATE.format("0")) is None
+    assert isinstance(seeded.refusal(GATE.format("0"), GATE.format("0")), errors.UniqueViolation)
+    for tolerance in ("-0.1", "'NaN'", "'Infinity'"):
+        assert isinstance(seeded.refusal(GATE.format(tolerance)), errors.CheckViolation)
 
 
 DELETE = model("deleted_at = now()")
@@ -246,7 +276,8 @@ def test_deletion_keeps_the_promise_of_the_jobs_key(seeded: Database) -> None:
 
 def test_events_of_a_version_name_it(seeded: Database) -> None:
     insert = "INSERT INTO registry.model_events (model_id, type, version) VALUES (1, '{}', {})"
+    of_model = {"created", "updated", "gate_set", "gate_deleted"}
+    of_both = {"evaluated"}  # of the base model too
     for kind in registry.EventType:
-        of_model = kind in (registry.EventType.CREATED, registry.EventType.UPDATED)
-        assert (seeded.refusal(insert.format(kind, 0)) is None) is of_model, kind
-        assert (seeded.refusal(insert.format(kind, 1)) is None) is not of_model, kind
+        assert (seeded.refusal(insert.format(kind, 0)) is None) is (kind in of_model | of_both)
+        assert (seeded.refusal(insert.format(kind, 1)) is None) is (kind not in of_model)

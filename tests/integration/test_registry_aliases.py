@@ -15,6 +15,7 @@ from tests.fixtures.registry import RunningRegistry, failure
 type Reply = Awaitable[version_pb2.ModelVersion]
 
 ARCHIVED = version_pb2.VERSION_STATUS_ARCHIVED
+OF_PUBLICATION = ("created", "trained", "evaluated")
 READY = version_pb2.VERSION_STATUS_READY
 
 
@@ -58,7 +59,7 @@ class Versions:
             (name(e.type).removeprefix("MODEL_EVENT_TYPE_").lower(), e.version, dict(e.details))
             for e in reversed(found)
         ]
-        return [event for event in named if event[0] not in ("created", "trained")]
+        return [event for event in named if event[0] not in OF_PUBLICATION]
 
 
 @pytest.fixture

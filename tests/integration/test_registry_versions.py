@@ -273,10 +273,11 @@ async def test_history_tells_of_versions_as_they_are_now(hub: RunningRegistry, m
         if not page.next_page_token:
             break
         request.page_token = page.next_page_token
-    assert [event.version for event in events] == [3, 2, 1, 0]
-    assert events[0].type == model_event_pb2.MODEL_EVENT_TYPE_TRAINED
-    assert events[0].details["checksum"] == events[0].model_version.checksum
-    assert events[2].model_version.status == version_pb2.VERSION_STATUS_ARCHIVED
+    assert [event.version for event in events] == [3, 3, 2, 2, 1, 1, 0]
+    assert events[0].type == model_event_pb2.MODEL_EVENT_TYPE_EVALUATED
+    assert events[1].type == model_event_pb2.MODEL_EVENT_TYPE_TRAINED
+    assert events[1].details["checksum"] == events[1].model_version.checksum
+    assert events[4].model_version.status == version_pb2.VERSION_STATUS_ARCHIVED
     assert sorted(e.id for e in events) == [e.id for e in reversed(events)]
 
 

@@ -3,11 +3,11 @@ from uuid import UUID
 
 import pytest
 from mlx_hub.client import AsyncHub, Hub, Invalid, aio, sync
-from mlx_hub.client.calls import datasets, inference, registry, system, trainer
+from mlx_hub.client.calls import datasets, inference, quality, registry, system, trainer
 from mlx_hub.client.contract import Call, Pages, build
 from mlx_hub.inference.v1 import inference_service_pb2
 from mlx_hub.inference.v1.generation_pb2 import ChatMessage, GenerateRequest
-from mlx_hub.registry.v1 import dataset_service_pb2, registry_service_pb2
+from mlx_hub.registry.v1 import dataset_service_pb2, quality_service_pb2, registry_service_pb2
 from mlx_hub.registry.v1.model_pb2 import Model
 from mlx_hub.registry.v1.registry_service_pb2 import ListModelsRequest, ListModelsResponse
 from mlx_hub.system.v1 import system_service_pb2
@@ -32,6 +32,13 @@ CALLS = [
     registry.archive_version(1, 2),
     registry.restore_version(1, 2),
     registry.list_base_models().call,
+    quality.record_evaluation(1, 2, "bleu", 3.5, dataset_id=1, split="all"),
+    quality.get_evaluation(1, 4),
+    quality.list_evaluations(1).call,
+    quality.quality_trend(1),
+    quality.set_promotion_gate(1, "bleu", direction="higher", dataset_id=1, split="all"),
+    quality.get_promotion_gate(1),
+    quality.delete_promotion_gate(1),
     datasets.create_dataset("d", "d.jsonl"),
     datasets.get_dataset(1),
     datasets.list_datasets().call,
@@ -51,6 +58,7 @@ def test_every_public_rpc_has_a_call_with_the_contracts_own_types() -> None:
     files = (
         registry_service_pb2,
         dataset_service_pb2,
+        quality_service_pb2,
         trainer_service_pb2,
         inference_service_pb2,
         system_service_pb2,
@@ -70,15 +78,27 @@ def test_every_public_rpc_has_a_call_with_the_contracts_own_types() -> None:
 
 def test_only_what_the_contract_calls_idempotent_is_repeatable() -> None:
     once = {call.method.name for call in CALLS if not call.repeatable}
-    assert once == {"Generate", "StreamGenerate", "DeleteModel", "DeleteAlias", "RollbackAlias"}
+    assert once == {
+        "Generate",
+        "StreamGenerate",
+        "DeleteModel",
+        "DeleteAlias",
+        "DeletePromotionGate",
+        "RollbackAlias",
+    }
 
 
 @pytest.mark.parametrize(
     "call",
-    [registry.create_model("m", "b"), datasets.create_dataset("d", "p"), trainer.create_job(1, 2)],
+    [
+        registry.create_model("m", "b"),
+        quality.record_evaluation(1, "base", "bleu", 3.5, dataset_id=1, split="all"),
+        datasets.create_dataset("d", "p"),
+        trainer.create_job(1, 2),
+    ],
 )
 def test_creating_carries_a_request_id_so_that_a_repeat_is_safe(call: Call[Model]) -> None:
-    assert UUID(getattr(call.request, "request_id"))  # noqa: B009 - one field of three messages
+    assert UUID(getattr(call.request, "request_id"))  # noqa: B009 - one field of four messages
 
 
 def test_what_is_not_given_stays_unset_and_takes_the_hubs_default() -> None:
@@ -127,6 +147,10 @@ def test_values_that_cannot_be_sent_are_invalid() -> None:
         build(registry.get_model, 2**40)
     with pytest.raises(Invalid, match="JOB_STATUS_SLEEPING"):
         build(trainer.list_jobs, status="sleeping")
+    with pytest.raises(Invalid, match="EVALUATION_SPLIT_SOME"):
+        build(quality.record_evaluation, 1, 2, "bleu", 3.5, dataset_id=1, split="some")
+    with pytest.raises(Invalid, match="METRIC_DIRECTION_UP_IS_BETTER"):
+        build(quality.set_promotion_gate, 1, "b", direction="up", dataset_id=1, split="all")
     with pytest.raises(Invalid, match="rolle"):
         build(inference.generate, 1, messages=[{"rolle": "user"}])
 
@@ -135,6 +159,7 @@ def test_values_that_cannot_be_sent_are_invalid() -> None:
     ("blocking", "asynchronous"),
     [
         (sync.Models, aio.AsyncModels),
+        (sync.Quality, aio.AsyncQuality),
         (sync.Datasets, aio.AsyncDatasets),
         (sync.Jobs, aio.AsyncJobs),
         (Hub, AsyncHub),

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x62uf/validate/validate.proto\x12\x0c\x62uf.validate\x1a google/protobuf/descriptor.proto\"7\n\x04Rule\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x12\n\nexpression\x18\x03 \x01(\t\"/\n\x0cMessageRules\x12\x1f\n\x03\x63\x65l\x18\x03 \x03(\x0b\x32\x12.buf.validate.Rule\"\x1e\n\nOneofRules\x12\x10\n\x08required\x18\x01 \x01(\x08\"\xcb\x02\n\nFieldRules\x12\x1f\n\x03\x63\x65l\x18\x17 \x03(\x0b\x32\x12.buf.validate.Rule\x12\x10\n\x08required\x18\x19 \x01(\x08\x12)\n\x05\x66loat\x18\x01 \x01(\x0b\x32\x18.buf.validate.FloatRulesH\x00\x12)\n\x05int32\x18\x03 \x01(\x0b\x32\x18.buf.validate.Int32RulesH\x00\x12+\n\x06string\x18\x0e \x01(\x0b\x32\x19.buf.validate.StringRulesH\x00\x12\'\n\x04\x65num\x18\x10 \x01(\x0b\x32\x17.buf.validate.EnumRulesH\x00\x12/\n\x08repeated\x18\x12 \x01(\x0b\x32\x1b.buf.validate.RepeatedRulesH\x00\x12%\n\x03map\x18\x13 \x01(\x0b\x32\x16.buf.validate.MapRulesH\x00\x42\x06\n\x04type\"s\n\nFloatRules\x12\x0c\n\x02lt\x18\x02 \x01(\x02H\x00\x12\r\n\x03lte\x18\x03 \x01(\x02H\x00\x12\x0c\n\x02gt\x18\x04 \x01(\x02H\x01\x12\r\n\x03gte\x18\x05 \x01(\x02H\x01\x12\x0e\n\x06\x66inite\x18\x08 \x01(\x08\x42\x0b\n\tless_thanB\x0e\n\x0cgreater_than\"c\n\nInt32Rules\x12\x0c\n\x02lt\x18\x02 \x01(\x05H\x00\x12\r\n\x03lte\x18\x03 \x01(\x05H\x00\x12\x0c\n\x02gt\x18\x04 \x01(\x05H\x01\x12\r\n\x03gte\x18\x05 \x01(\x05H\x01\x42\x0b\n\tless_thanB\x0e\n\x0cgreater_than\"_\n\x0bStringRules\x12\x0f\n\x07min_len\x18\x02 \x01(\x04\x12\x0f\n\x07max_len\x18\x03 \x01(\x04\x12\x11\n\tmax_bytes\x18\x05 \x01(\x04\x12\x0f\n\x07pattern\x18\x06 \x01(\t\x12\n\n\x02in\x18\n \x03(\t\"!\n\tEnumRules\x12\x14\n\x0c\x64\x65\x66ined_only\x18\x02 \x01(\x08\"^\n\rRepeatedRules\x12\x11\n\tmin_items\x18\x01 \x01(\x04\x12\x11\n\tmax_items\x18\x02 \x01(\x04\x12\'\n\x05items\x18\x04 \x01(\x0b\x32\x18.buf.validate.FieldRules\"o\n\x08MapRules\x12\x11\n\tmax_pairs\x18\x02 \x01(\x04\x12&\n\x04keys\x18\x04 \x01(\x0b\x32\x18.buf.validate.FieldRules\x12(\n\x06values\x18\x05 \x01(\x0b\x32\x18.buf.validate.FieldRules:G\n\x05\x66ield\x12\x1d.google.protobuf.FieldOptions\x18\x87\t \x01(\x0b\x32\x18.buf.validate.FieldRules:M\n\x07message\x12\x1f.google.protobuf.MessageOptions\x18\x87\t \x01(\x0b\x32\x1a.buf.validate.MessageRules:G\n\x05oneof\x12\x1d.google.protobuf.OneofOptions\x18\x87\t \x01(\x0b\x32\x18.buf.validate.OneofRules')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x62uf/validate/validate.proto\x12\x0c\x62uf.validate\x1a google/protobuf/descriptor.proto\"7\n\x04Rule\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x12\n\nexpression\x18\x03 \x01(\t\"/\n\x0cMessageRules\x12\x1f\n\x03\x63\x65l\x18\x03 \x03(\x0b\x32\x12.buf.validate.Rule\"\x1e\n\nOneofRules\x12\x10\n\x08required\x18\x01 \x01(\x08\"\xf8\x02\n\nFieldRules\x12\x1f\n\x03\x63\x65l\x18\x17 \x03(\x0b\x32\x12.buf.validate.Rule\x12\x10\n\x08required\x18\x19 \x01(\x08\x12)\n\x05\x66loat\x18\x01 \x01(\x0b\x32\x18.buf.validate.FloatRulesH\x00\x12+\n\x06\x64ouble\x18\x02 \x01(\x0b\x32\x19.buf.validate.DoubleRulesH\x00\x12)\n\x05int32\x18\x03 \x01(\x0b\x32\x18.buf.validate.Int32RulesH\x00\x12+\n\x06string\x18\x0e \x01(\x0b\x32\x19.buf.validate.StringRulesH\x00\x12\'\n\x04\x65num\x18\x10 \x01(\x0b\x32\x17.buf.validate.EnumRulesH\x00\x12/\n\x08repeated\x18\x12 \x01(\x0b\x32\x1b.buf.validate.RepeatedRulesH\x00\x12%\n\x03map\x18\x13 \x01(\x0b\x32\x16.buf.validate.MapRulesH\x00\x42\x06\n\x04type\"s\n\nFloatRules\x12\x0c\n\x02lt\x18\x02 \x01(\x02H\x00\x12\r\n\x03lte\x18\x03 \x01(\x02H\x00\x12\x0c\n\x02gt\x18\x04 \x01(\x02H\x01\x12\r\n\x03gte\x18\x05 \x01(\x02H\x01\x12\x0e\n\x06\x66inite\x18\x08 \x01(\x08\x42\x0b\n\tless_thanB\x0e\n\x0cgreater_than\"t\n\x0b\x44oubleRules\x12\x0c\n\x02lt\x18\x02 \x01(\x01H\x00\x12\r\n\x03lte\x18\x03 \x01(\x01H\x00\x12\x0c\n\x02gt\x18\x04 \x01(\x01H\x01\x12\r\n\x03gte\x18\x05 \x01(\x01H\x01\x12\x0e\n\x06\x66inite\x18\x08 \x01(\x08\x42\x0b\n\tless_thanB\x0e\n\x0cgreater_than\"c\n\nInt32Rules\x12\x0c\n\x02lt\x18\x02 \x01(\x05H\x00\x12\r\n\x03lte\x18\x03 \x01(\x05H\x00\x12\x0c\n\x02gt\x18\x04 \x01(\x05H\x01\x12\r\n\x03gte\x18\x05 \x01(\x05H\x01\x42\x0b\n\tless_thanB\x0e\n\x0cgreater_than\"_\n\x0bStringRules\x12\x0f\n\x07min_len\x18\x02 \x01(\x04\x12\x0f\n\x07max_len\x18\x03 \x01(\x04\x12\x11\n\tmax_bytes\x18\x05 \x01(\x04\x12\x0f\n\x07pattern\x18\x06 \x01(\t\x12\n\n\x02in\x18\n \x03(\t\"!\n\tEnumRules\x12\x14\n\x0c\x64\x65\x66ined_only\x18\x02 \x01(\x08\"^\n\rRepeatedRules\x12\x11\n\tmin_items\x18\x01 \x01(\x04\x12\x11\n\tmax_items\x18\x02 \x01(\x04\x12\'\n\x05items\x18\x04 \x01(\x0b\x32\x18.buf.validate.FieldRules\"o\n\x08MapRules\x12\x11\n\tmax_pairs\x18\x02 \x01(\x04\x12&\n\x04keys\x18\x04 \x01(\x0b\x32\x18.buf.validate.FieldRules\x12(\n\x06values\x18\x05 \x01(\x0b\x32\x18.buf.validate.FieldRules:G\n\x05\x66ield\x12\x1d.google.protobuf.FieldOptions\x18\x87\t \x01(\x0b\x32\x18.buf.validate.FieldRules:M\n\x07message\x12\x1f.google.protobuf.MessageOptions\x18\x87\t \x01(\x0b\x32\x1a.buf.validate.MessageRules:G\n\x05oneof\x12\x1d.google.protobuf.OneofOptions\x18\x87\t \x01(\x0b\x32\x18.buf.validate.OneofRules')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,17 +39,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ONEOFRULES']._serialized_start=185
   _globals['_ONEOFRULES']._serialized_end=215
   _globals['_FIELDRULES']._serialized_start=218
-  _globals['_FIELDRULES']._serialized_end=549
-  _globals['_FLOATRULES']._serialized_start=551
-  _globals['_FLOATRULES']._serialized_end=666
-  _globals['_INT32RULES']._serialized_start=668
-  _globals['_INT32RULES']._serialized_end=767
-  _globals['_STRINGRULES']._serialized_start=769
-  _globals['_STRINGRULES']._serialized_end=864
-  _globals['_ENUMRULES']._serialized_start=866
-  _globals['_ENUMRULES']._serialized_end=899
-  _globals['_REPEATEDRULES']._serialized_start=901
-  _globals['_REPEATEDRULES']._serialized_end=995
-  _globals['_MAPRULES']._serialized_start=997
-  _globals['_MAPRULES']._serialized_end=1108
+  _globals['_FIELDRULES']._serialized_end=594
+  _globals['_FLOATRULES']._serialized_start=596
+  _globals['_FLOATRULES']._serialized_end=711
+  _globals['_DOUBLERULES']._serialized_start=713
+  _globals['_DOUBLERULES']._serialized_end=829
+  _globals['_INT32RULES']._serialized_start=831
+  _globals['_INT32RULES']._serialized_end=930
+  _globals['_STRINGRULES']._serialized_start=932
+  _globals['_STRINGRULES']._serialized_end=1027
+  _globals['_ENUMRULES']._serialized_start=1029
+  _globals['_ENUMRULES']._serialized_end=1062
+  _globals['_REPEATEDRULES']._serialized_start=1064
+  _globals['_REPEATEDRULES']._serialized_end=1158
+  _globals['_MAPRULES']._serialized_start=1160
+  _globals['_MAPRULES']._serialized_end=1271
 # @@protoc_insertion_point(module_scope)

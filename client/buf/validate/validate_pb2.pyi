@@ -97,6 +97,7 @@ class FieldRules(_message.Message):
     CEL_FIELD_NUMBER: _builtins.int
     REQUIRED_FIELD_NUMBER: _builtins.int
     FLOAT_FIELD_NUMBER: _builtins.int
+    DOUBLE_FIELD_NUMBER: _builtins.int
     INT32_FIELD_NUMBER: _builtins.int
     STRING_FIELD_NUMBER: _builtins.int
     ENUM_FIELD_NUMBER: _builtins.int
@@ -107,6 +108,8 @@ class FieldRules(_message.Message):
     def cel(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rule]: ...
     @_builtins.property
     def float(self) -> Global___FloatRules: ...
+    @_builtins.property
+    def double(self) -> Global___DoubleRules: ...
     @_builtins.property
     def int32(self) -> Global___Int32Rules: ...
     @_builtins.property
@@ -123,17 +126,18 @@ class FieldRules(_message.Message):
         cel: _abc.Iterable[Global___Rule] | None = ...,
         required: _builtins.bool | None = ...,
         float: Global___FloatRules | None = ...,
+        double: Global___DoubleRules | None = ...,
         int32: Global___Int32Rules | None = ...,
         string: Global___StringRules | None = ...,
         enum: Global___EnumRules | None = ...,
         repeated: Global___RepeatedRules | None = ...,
         map: Global___MapRules | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["enum", b"enum", "float", b"float", "int32", b"int32", "map", b"map", "repeated", b"repeated", "required", b"required", "string", b"string", "type", b"type"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["double", b"double", "enum", b"enum", "float", b"float", "int32", b"int32", "map", b"map", "repeated", b"repeated", "required", b"required", "string", b"string", "type", b"type"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cel", b"cel", "enum", b"enum", "float", b"float", "int32", b"int32", "map", b"map", "repeated", b"repeated", "required", b"required", "string", b"string", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cel", b"cel", "double", b"double", "enum", b"enum", "float", b"float", "int32", b"int32", "map", b"map", "repeated", b"repeated", "required", b"required", "string", b"string", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_type: _TypeAlias = _typing.Literal["float", "int32", "string", "enum", "repeated", "map"]  # noqa: Y015
+    _WhichOneofReturnType_type: _TypeAlias = _typing.Literal["float", "double", "int32", "string", "enum", "repeated", "map"]  # noqa: Y015
     _WhichOneofArgType_type: _TypeAlias = _typing.Literal["type", b"type"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_type) -> _WhichOneofReturnType_type | None: ...
 
@@ -176,6 +180,44 @@ class FloatRules(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_less_than) -> _WhichOneofReturnType_less_than | None: ...
 
 Global___FloatRules: _TypeAlias = FloatRules  # noqa: Y015
+
+@_typing.final
+class DoubleRules(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LT_FIELD_NUMBER: _builtins.int
+    LTE_FIELD_NUMBER: _builtins.int
+    GT_FIELD_NUMBER: _builtins.int
+    GTE_FIELD_NUMBER: _builtins.int
+    FINITE_FIELD_NUMBER: _builtins.int
+    lt: _builtins.float
+    lte: _builtins.float
+    gt: _builtins.float
+    gte: _builtins.float
+    finite: _builtins.bool
+    def __init__(
+        self,
+        *,
+        lt: _builtins.float | None = ...,
+        lte: _builtins.float | None = ...,
+        gt: _builtins.float | None = ...,
+        gte: _builtins.float | None = ...,
+        finite: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finite", b"finite", "greater_than", b"greater_than", "gt", b"gt", "gte", b"gte", "less_than", b"less_than", "lt", b"lt", "lte", b"lte"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finite", b"finite", "greater_than", b"greater_than", "gt", b"gt", "gte", b"gte", "less_than", b"less_than", "lt", b"lt", "lte", b"lte"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_greater_than: _TypeAlias = _typing.Literal["gt", "gte"]  # noqa: Y015
+    _WhichOneofArgType_greater_than: _TypeAlias = _typing.Literal["greater_than", b"greater_than"]  # noqa: Y015
+    _WhichOneofReturnType_less_than: _TypeAlias = _typing.Literal["lt", "lte"]  # noqa: Y015
+    _WhichOneofArgType_less_than: _TypeAlias = _typing.Literal["less_than", b"less_than"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_greater_than) -> _WhichOneofReturnType_greater_than | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_less_than) -> _WhichOneofReturnType_less_than | None: ...
+
+Global___DoubleRules: _TypeAlias = DoubleRules  # noqa: Y015
 
 @_typing.final
 class Int32Rules(_message.Message):

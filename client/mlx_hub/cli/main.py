@@ -13,6 +13,7 @@ from mlx_hub.cli.errors import HubGroup
 from mlx_hub.cli.generate import generate
 from mlx_hub.cli.jobs import jobs_app
 from mlx_hub.cli.models import lineage, models_app
+from mlx_hub.cli.quality import quality_app
 from mlx_hub.cli.system import metrics, status
 from mlx_hub.cli.versions import versions_app
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(versions_app, name="versions")
+app.add_typer(quality_app, name="quality")
 app.add_typer(datasets_app, name="datasets")
 app.add_typer(jobs_app, name="jobs")
 app.command()(generate)

@@ -14,7 +14,7 @@ from mlx_hub.cli.output import (
     show_one,
     size,
 )
-from mlx_hub.cli.session import find_model, hub, split_version
+from mlx_hub.cli.session import find_model, hub, pair, split_version
 from mlx_hub.cli.tree import show_lineage
 from mlx_hub.registry.v1.model_event_pb2 import ModelEventType
 from mlx_hub.registry.v1.version_pb2 import VersionStatus
@@ -25,13 +25,6 @@ ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Name or id 
 VersionArgument = Annotated[
     str, typer.Argument(metavar="MODEL:VERSION", help="Version by number or alias; else latest.")
 ]
-
-
-def _tag(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise typer.BadParameter("give a tag as KEY=VALUE")
-    return key, value
 
 
 @models_app.command("list")
@@ -66,7 +59,7 @@ def create(
     json: JsonOption = False,
 ) -> None:
     """Register a model over an imported base model."""
-    tags = dict(_tag(text) for text in tag or ())
+    tags = dict(pair(text) for text in tag or ())
     model = hub(ctx).models.create(name, base_model, description=description, tags=tags)
     show_one(model, json)
 
@@ -90,7 +83,7 @@ def update(
     """Change a model's description or tags; what you don't say stays."""
     if tag and no_tags:
         raise typer.BadParameter("give --tag or --no-tags, not both")
-    tags = dict(_tag(text) for text in tag or ()) if tag or no_tags else None
+    tags = dict(pair(text) for text in tag or ()) if tag or no_tags else None
     here = hub(ctx)
     found = find_model(here, model)
     show_one(here.models.update(found.id, description=description, tags=tags), json)

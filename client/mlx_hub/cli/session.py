@@ -31,6 +31,14 @@ def find_dataset(hub: Hub, reference: str) -> Dataset:
     return hub.datasets.find(reference)
 
 
+def pair(text: str) -> tuple[str, str]:
+    """Split KEY=VALUE."""
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise typer.BadParameter(f"write {text!r} as KEY=VALUE")
+    return key, value
+
+
 def split_version(reference: str, default: str = "") -> tuple[str, str]:
     """Split MODEL:VERSION or MODEL@ALIAS; a version is a number, an alias or `base`."""
     model, *version = re.split("[:@]", reference, maxsplit=1)

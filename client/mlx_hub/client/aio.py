@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from grpc import aio
 from mlx_hub.client import channel as settings
 from mlx_hub.client.address import find_address
-from mlx_hub.client.calls import datasets, inference, registry, system, trainer
+from mlx_hub.client.calls import datasets, inference, quality, registry, system, trainer
 from mlx_hub.client.contract import Call, Find, Generation, Pages, build, documented
 from mlx_hub.client.errors import HubError, from_rpc
 from mlx_hub.client.retry import Budget, policy
@@ -165,6 +165,18 @@ class AsyncModels(_Group):
     base_models = _pages(registry.list_base_models)
 
 
+class AsyncQuality(_Group):
+    """How good a model's versions are, and the gate before their promotion."""
+
+    record = _unary(quality.record_evaluation)
+    get = _unary(quality.get_evaluation)
+    list = _pages(quality.list_evaluations)
+    trend = _unary(quality.quality_trend)
+    set_gate = _unary(quality.set_promotion_gate)
+    gate = _unary(quality.get_promotion_gate)
+    delete_gate = _unary(quality.delete_promotion_gate)
+
+
 class AsyncDatasets(_Group):
     """Training data, by content."""
 
@@ -199,6 +211,7 @@ class AsyncHub(_Group):
         self.address = find_address(address)
         super().__init__(_Transport(self.address, timeout))
         self.models = AsyncModels(self._transport)
+        self.quality = AsyncQuality(self._transport)
         self.datasets = AsyncDatasets(self._transport)
         self.jobs = AsyncJobs(self._transport)
 

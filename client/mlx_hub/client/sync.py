@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.message import Message
 from mlx_hub.client import channel as settings
 from mlx_hub.client.address import find_address
-from mlx_hub.client.calls import datasets, inference, registry, system, trainer
+from mlx_hub.client.calls import datasets, inference, quality, registry, system, trainer
 from mlx_hub.client.contract import Call, Find, Generation, Pages, build, documented
 from mlx_hub.client.errors import HubError, from_rpc
 from mlx_hub.client.retry import Budget, policy
@@ -161,6 +161,18 @@ class Models(_Group):
     base_models = _pages(registry.list_base_models)
 
 
+class Quality(_Group):
+    """How good a model's versions are, and the gate before their promotion."""
+
+    record = _unary(quality.record_evaluation)
+    get = _unary(quality.get_evaluation)
+    list = _pages(quality.list_evaluations)
+    trend = _unary(quality.quality_trend)
+    set_gate = _unary(quality.set_promotion_gate)
+    gate = _unary(quality.get_promotion_gate)
+    delete_gate = _unary(quality.delete_promotion_gate)
+
+
 class Datasets(_Group):
     """Training data, by content."""
 
@@ -195,6 +207,7 @@ class Hub(_Group):
         self.address = find_address(address)
         super().__init__(_Transport(self.address, timeout))
         self.models = Models(self._transport)
+        self.quality = Quality(self._transport)
         self.datasets = Datasets(self._transport)
         self.jobs = Jobs(self._transport)
 

@@ -5,6 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry.domain import EventType, Version, require_ready, version_not_found
 from services.registry.lifecycle import before_promotion
+from services.registry.store.gates import admitted
 from services.registry.store.session import Sessions, record, require_model
 from services.registry.store.versions import find_version, one_version, point
 from services.registry.tables import AliasRow, EventRow, VersionRow
@@ -20,7 +21,10 @@ class AliasStore:
         self._sessions = sessions
 
     async def promote(self, model_id: int, reference: str, alias: str) -> Version:
-        """Point an alias at a ready version; where it points already nothing happens."""
+        """Point an alias at a ready version that its gate, if any, lets through.
+
+        Where it points already nothing happens.
+        """
         async with self._sessions.begin() as session:
             await require_model(session, model_id, lock=True)
             version, _ = await find_version(session, model_id, reference)
@@ -60,8 +64,10 @@ async def _move(session: AsyncSession, alias: str, version: Version, kind: Event
     earlier = await _number(session, version.model_id, alias)
     if earlier == version.version:
         return version
-    await point(session, version.model_id, alias, version.id)
     details = {"alias": alias, "to": str(version.version)}
+    if kind is EventType.PROMOTED:  # a rollback is the way out and passes no gate
+        details |= await admitted(session, version, alias, earlier)
+    await point(session, version.model_id, alias, version.id)
     if earlier is not None:
         details["from"] = str(earlier)
     await record(session, version.model_id, kind, version.version, details)

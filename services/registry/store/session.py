@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from services.chassis.errors import AlreadyExists, HubError, Invalid
 from services.registry.domain import EventType, Page, model_not_found
-from services.registry.tables import DatasetRow, EventRow, ModelRow
+from services.registry.tables import DatasetRow, EvaluationRow, EventRow, ModelRow
 
 type Sessions = async_sessionmaker[AsyncSession]
 
@@ -24,7 +24,10 @@ async def page_of[*T](session: AsyncSession, query: Select[*T], size: int) -> Pa
 
 
 async def repeated(
-    session: AsyncSession, table: type[ModelRow | DatasetRow], request_id: str, digest: str
+    session: AsyncSession,
+    table: type[ModelRow | DatasetRow | EvaluationRow],
+    request_id: str,
+    digest: str,
 ) -> int | None:
     """Give the row that this very request made before, or None.
 
@@ -40,11 +43,7 @@ async def repeated(
     if found is None:
         return None
     if found.request_digest != digest:
-        raise AlreadyExists(
-            "REQUEST_ID_REUSED",
-            "the request id was used with another body; use a new one",
-            metadata={"request_id": request_id},
-        )
+        raise request_id_reused(request_id)
     return int(found.id)
 
 
@@ -77,6 +76,15 @@ def name_taken(name: str) -> AlreadyExists:
     """Build the error for a name that somebody has."""
     return AlreadyExists(
         "NAME_TAKEN", f"the name {name!r} is taken; choose another", metadata={"name": name}
+    )
+
+
+def request_id_reused(request_id: str) -> AlreadyExists:
+    """Build the error for a request id that another request has."""
+    return AlreadyExists(
+        "REQUEST_ID_REUSED",
+        "the request id was used with another body; use a new one",
+        metadata={"request_id": request_id},
     )
 
 

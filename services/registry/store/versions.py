@@ -19,6 +19,8 @@ from services.registry.domain import (
     version_number,
 )
 from services.registry.lineage import Lineage, Publication
+from services.registry.quality import Subject, trained
+from services.registry.store.evaluations import add_evaluation
 from services.registry.store.session import (
     Sessions,
     constraint_of,
@@ -95,6 +97,9 @@ class VersionStore:
                     return known
                 version = await _insert(session, publication, lineage, artifact_path)
                 await _announce(session, version)
+                if (measured := trained(publication, version.version)) is not None:
+                    subject = Subject(version.version, version.checksum)
+                    await add_evaluation(session, measured, subject, lineage.dataset_digest)
                 return await one_version(session, version.id)
         except exc.IntegrityError as error:
             if constraint_of(error) not in ("fk_versions_job_id", "uq_versions_job_id"):

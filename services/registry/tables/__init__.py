@@ -5,6 +5,7 @@ from services.registry.tables.common import SCHEMA
 from services.registry.tables.datasets import DatasetRow
 from services.registry.tables.models import EventRow, ModelRow
 from services.registry.tables.outbox import OutboxRow
+from services.registry.tables.quality import EvaluationRow, GateRow
 from services.registry.tables.versions import AliasRow, VersionRow
 
 __all__ = [
@@ -12,7 +13,9 @@ __all__ = [
     "AliasRow",
     "BaseModelRow",
     "DatasetRow",
+    "EvaluationRow",
     "EventRow",
+    "GateRow",
     "ModelRow",
     "OutboxRow",
     "VersionRow",

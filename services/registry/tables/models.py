@@ -49,10 +49,15 @@ class EventRow(Base):
     __table_args__ = (
         CheckConstraint(
             "type IN ('created', 'trained', 'quarantined', 'updated', 'promoted', 'rolled_back',"
-            " 'alias_deleted', 'archived', 'restored')",
+            " 'alias_deleted', 'archived', 'restored', 'evaluated', 'gate_set', 'gate_deleted')",
             name="type",
         ),
-        CheckConstraint("(type IN ('created', 'updated')) = (version = 0)", name="version"),
+        # An evaluation is a version's, or with 0 the base model's.
+        CheckConstraint(
+            "type = 'evaluated' OR"
+            " (type IN ('created', 'updated', 'gate_set', 'gate_deleted')) = (version = 0)",
+            name="version",
+        ),
         CheckConstraint("jsonb_typeof(details) = 'object'", name="details"),
         Index(None, "model_id", "id"),
         {"schema": SCHEMA},

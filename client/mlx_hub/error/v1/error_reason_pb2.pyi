@@ -88,6 +88,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. An alias other than `latest` points at the version. Metadata: version, alias."""
     ERROR_REASON_NO_EARLIER_VERSION: _ErrorReason.ValueType  # 32
     """FAILED_PRECONDITION. The alias pointed nowhere before. Metadata: model_id, alias."""
+    ERROR_REASON_PROMOTION_REFUSED: _ErrorReason.ValueType  # 33
+    """FAILED_PRECONDITION. The gate found no evaluation, or one worse than its tolerance lets through.
+    Metadata: model_id, version, alias, metric, dataset_id; the evaluated values as value,
+    reference, reference_value, tolerance, worse_by.
+    """
+    ERROR_REASON_GATE_NOT_FOUND: _ErrorReason.ValueType  # 34
+    """NOT_FOUND. The model has no promotion gate. Metadata: model_id."""
+    ERROR_REASON_EVALUATION_NOT_FOUND: _ErrorReason.ValueType  # 35
+    """NOT_FOUND. Metadata: model_id, evaluation_id."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the value of `ErrorInfo.reason` (domain `mlx-hub`) in
@@ -161,4 +170,13 @@ ERROR_REASON_VERSION_HAS_ALIAS: ErrorReason.ValueType  # 31
 """FAILED_PRECONDITION. An alias other than `latest` points at the version. Metadata: version, alias."""
 ERROR_REASON_NO_EARLIER_VERSION: ErrorReason.ValueType  # 32
 """FAILED_PRECONDITION. The alias pointed nowhere before. Metadata: model_id, alias."""
+ERROR_REASON_PROMOTION_REFUSED: ErrorReason.ValueType  # 33
+"""FAILED_PRECONDITION. The gate found no evaluation, or one worse than its tolerance lets through.
+Metadata: model_id, version, alias, metric, dataset_id; the evaluated values as value,
+reference, reference_value, tolerance, worse_by.
+"""
+ERROR_REASON_GATE_NOT_FOUND: ErrorReason.ValueType  # 34
+"""NOT_FOUND. The model has no promotion gate. Metadata: model_id."""
+ERROR_REASON_EVALUATION_NOT_FOUND: ErrorReason.ValueType  # 35
+"""NOT_FOUND. Metadata: model_id, evaluation_id."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -46,6 +46,12 @@ class _ModelEventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelE
     """The version was taken out of service."""
     MODEL_EVENT_TYPE_RESTORED: _ModelEventType.ValueType  # 9
     """The version was put back into service."""
+    MODEL_EVENT_TYPE_EVALUATED: _ModelEventType.ValueType  # 10
+    """The version, or for 0 the base model alone, was evaluated; details hold the value."""
+    MODEL_EVENT_TYPE_GATE_SET: _ModelEventType.ValueType  # 11
+    """The model's promotion gate was set or replaced."""
+    MODEL_EVENT_TYPE_GATE_DELETED: _ModelEventType.ValueType  # 12
+    """The model's promotion gate was removed."""
 
 class ModelEventType(_ModelEventType, metaclass=_ModelEventTypeEnumTypeWrapper): ...
 
@@ -68,6 +74,12 @@ MODEL_EVENT_TYPE_ARCHIVED: ModelEventType.ValueType  # 8
 """The version was taken out of service."""
 MODEL_EVENT_TYPE_RESTORED: ModelEventType.ValueType  # 9
 """The version was put back into service."""
+MODEL_EVENT_TYPE_EVALUATED: ModelEventType.ValueType  # 10
+"""The version, or for 0 the base model alone, was evaluated; details hold the value."""
+MODEL_EVENT_TYPE_GATE_SET: ModelEventType.ValueType  # 11
+"""The model's promotion gate was set or replaced."""
+MODEL_EVENT_TYPE_GATE_DELETED: ModelEventType.ValueType  # 12
+"""The model's promotion gate was removed."""
 Global___ModelEventType: _TypeAlias = ModelEventType  # noqa: Y015
 
 @_typing.final
@@ -109,7 +121,9 @@ class ModelEvent(_message.Message):
     """The version it happened to; 0 when it happened to the model."""
     @_builtins.property
     def details(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """The facts, such as checksum or job id; for an alias `alias`, `from`, `to`."""
+        """The facts, such as checksum or job id; for an alias `alias`, `from`, `to`, and for a promotion
+        through a gate `metric`, `value`, `reference`, `reference_value`, `tolerance`.
+        """
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...

@@ -204,8 +204,10 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PromoteVersion(self, request, context):
-        """Points an alias at a ready version, whatever it pointed at before.
-        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, INVALID_FIELD.
+        """Points an alias at a ready version, whatever it pointed at before, unless the model's
+        promotion gate refuses it.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, PROMOTION_REFUSED,
+        INVALID_FIELD.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -213,6 +215,7 @@ class RegistryServiceServicer:
 
     def RollbackAlias(self, request, context):
         """Points an alias back to where it was before its last promotion; again, one further back.
+        No gate stands in its way.
         Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, NO_EARLIER_VERSION,
         INVALID_FIELD.
         """

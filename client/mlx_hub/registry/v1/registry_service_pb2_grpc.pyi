@@ -55,11 +55,14 @@ class RegistryServiceStub:
     Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND.
     """
     PromoteVersion: _aio.UnaryUnaryMultiCallable[_version_messages_pb2.PromoteVersionRequest, _version_pb2.ModelVersion]
-    """Points an alias at a ready version, whatever it pointed at before.
-    Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, INVALID_FIELD.
+    """Points an alias at a ready version, whatever it pointed at before, unless the model's
+    promotion gate refuses it.
+    Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, PROMOTION_REFUSED,
+    INVALID_FIELD.
     """
     RollbackAlias: _aio.UnaryUnaryMultiCallable[_version_messages_pb2.RollbackAliasRequest, _version_pb2.ModelVersion]
     """Points an alias back to where it was before its last promotion; again, one further back.
+    No gate stands in its way.
     Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, NO_EARLIER_VERSION,
     INVALID_FIELD.
     """
@@ -182,8 +185,10 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _version_messages_pb2.PromoteVersionRequest,
         context: _aio.ServicerContext[_version_messages_pb2.PromoteVersionRequest, _abc.Awaitable[_version_pb2.ModelVersion]],
     ) -> _abc.Awaitable[_version_pb2.ModelVersion]:
-        """Points an alias at a ready version, whatever it pointed at before.
-        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, INVALID_FIELD.
+        """Points an alias at a ready version, whatever it pointed at before, unless the model's
+        promotion gate refuses it.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, PROMOTION_REFUSED,
+        INVALID_FIELD.
         """
 
     @_abc_1.abstractmethod
@@ -193,6 +198,7 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_version_messages_pb2.RollbackAliasRequest, _abc.Awaitable[_version_pb2.ModelVersion]],
     ) -> _abc.Awaitable[_version_pb2.ModelVersion]:
         """Points an alias back to where it was before its last promotion; again, one further back.
+        No gate stands in its way.
         Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, NO_EARLIER_VERSION,
         INVALID_FIELD.
         """

@@ -1,0 +1,257 @@
+"""The gate before a promotion: what it lets through, what it refuses, and by how much."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+import pytest
+from mlx_hub.registry.v1 import evaluation_pb2, promotion_gate_pb2, version_pb2
+from mlx_hub.registry.v1 import model_messages_pb2 as models_pb
+from mlx_hub.registry.v1 import quality_service_pb2 as pb
+from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
+
+from services.chassis.errors import FailedPrecondition, HubError, NotFound
+from tests.fixtures.publications import staged
+from tests.fixtures.registry import RunningRegistry, failure
+
+LOWER = promotion_gate_pb2.METRIC_DIRECTION_LOWER_IS_BETTER
+HIGHER = promotion_gate_pb2.METRIC_DIRECTION_HIGHER_IS_BETTER
+VALID = evaluation_pb2.EVALUATION_SPLIT_VALID
+LOSSES = {1: 0.5, 2: 0.4, 3: 0.75, 4: None}
+
+
+class Gated:
+    """Four versions with their jobs' losses, and short names for what is done to them."""
+
+    def __init__(self, hub: RunningRegistry, model_id: int) -> None:
+        self.hub, self.quality, self.model_id = hub, hub.quality, model_id
+
+    def set_gate(self, **fields: Any) -> Awaitable[promotion_gate_pb2.PromotionGate]:
+        rule = {"metric": "val_loss", "direction": LOWER, "tolerance": 0.1, "dataset_id": 1}
+        body = {"model_id": self.model_id, **rule, "split": VALID, **fields}
+        return self.quality.SetPromotionGate(pb.SetPromotionGateRequest(**body))
+
+    def delete_gate(self) -> Awaitable[object]:
+        return self.quality.DeletePromotionGate(
+            pb.DeletePromotionGateRequest(model_id=self.model_id)
+        )
+
+    def measure(self, version: object, value: float, **fields: Any) -> Awaitable[object]:
+        body = {"metric": "val_loss", "dataset_id": 1, "split": VALID, **fields}
+        request = pb.RecordEvaluationRequest(
+            model_id=self.model_id, version=str(version), value=value, **body
+        )
+        return self.quality.RecordEvaluation(request)
+
+    def promote(self, version: int, alias: str = "") -> Awaitable[version_pb2.ModelVersion]:
+        request = versions_pb.PromoteVersionRequest(
+            model_id=self.model_id, version=str(version), alias=alias
+        )
+        return self.hub.stub.PromoteVersion(request)
+
+    async def refused(self, version: int, alias: str = "") -> HubError:
+        error = await failure(self.promote(version, alias))
+        assert isinstance(error, FailedPrecondition)
+        assert error.reason == "PROMOTION_REFUSED"
+        return error
+
+    async def newest_event(self) -> tuple[int, dict[str, str]]:
+        request = models_pb.GetModelHistoryRequest(model_id=self.model_id, page_size=1)
+        [event] = (await self.hub.stub.GetModelHistory(request)).events
+        return event.type, dict(event.details)
+
+
+@pytest.fixture
+async def gated(hub: RunningRegistry) -> Gated:
+    model, dataset = await hub.model(), await hub.dataset()
+    for version, loss in LOSSES.items():
+        request = await staged(hub, model.id, dataset, str(version))
+        request.metrics.clear()
+        if loss is not None:
+            request.metrics["val_loss"] = loss
+        await hub.stub.PublishVersion(request)
+    return Gated(hub, model.id)
+
+
+async def test_a_better_version_passes_and_history_says_why(gated: Gated) -> None:
+    await gated.set_gate()
+    await gated.promote(1)
+    assert (await gated.newest_event())[1] == {
+        "alias": "champion",
+        "to": "1",
+        "metric": "val_loss",
+        "value": "0.5",
+    }
+    await gated.promote(2)
+    assert (await gated.newest_event())[1] == {
+        "alias": "champion",
+        "from": "1",
+        "to": "2",
+        "metric": "val_loss",
+        "value": "0.4",
+        "reference": "1",
+        "reference_value": "0.5",
+        "tolerance": "0.1",
+    }
+    assert (await gated.promote(1)).version == 1, "worse by the tolerance and no more"
+
+
+async def test_a_worse_version_is_refused_by_how_much(gated: Gated) -> None:
+    await gated.set_gate()
+    await gated.promote(2)
+    error = await gated.refused(3)
+    assert "is worse than version 2 by 0.35: val_loss on dataset 'data' (valid)" in error.message
+    assert error.metadata == {
+        "model_id": str(gated.model_id),
+        "version": "3",
+        "alias": "champion",
+        "metric": "val_loss",
+        "dataset_id": "1",
+        "value": "0.75",
+        "reference": "2",
+        "reference_value": "0.4",
+        "tolerance": "0.1",
+        "worse_by": "0.35",
+    }
+    assert (await gated.promote(2)).aliases == ["champion"], "where it points nothing happens"
+    await gated.set_gate(direction=HIGHER)
+    assert (await gated.promote(3)).version == 3
+
+
+async def test_an_evaluation_is_missing_until_it_is_recorded(gated: Gated) -> None:
+    await gated.set_gate()
+    error = await gated.refused(4)
+    assert error.message == (
+        "version 4 has no evaluation of val_loss on dataset 'data' (valid); record one"
+    )
+    other = await gated.hub.dataset("other", rows=3)
+    await gated.measure(4, 0.1, metric="loss")
+    await gated.measure(4, 0.1, split=evaluation_pb2.EVALUATION_SPLIT_ALL)
+    await gated.measure(4, 0.1, dataset_id=other)
+    await gated.refused(4)
+    await gated.measure(4, 0.1)
+    assert (await gated.promote(4)).version == 4
+
+
+async def test_the_newest_evaluation_counts(gated: Gated) -> None:
+    await gated.set_gate()
+    await gated.promote(2)
+    await gated.measure(3, 0.3)
+    await gated.promote(3)
+    await gated.measure(3, 0.2)
+    assert (await gated.refused(2)).metadata["reference_value"] == "0.2"
+
+
+async def test_the_version_an_alias_points_at_must_be_evaluated_too(gated: Gated) -> None:
+    await gated.promote(4)
+    await gated.set_gate()
+    error = await gated.refused(1)
+    assert "version 4, which 'champion' points at, has no evaluation" in error.message
+    assert error.metadata["reference"] == "4"
+    await gated.measure(4, 0.5)
+    assert (await gated.promote(1)).version == 1
+
+
+async def test_an_alias_that_points_nowhere_is_compared_with_the_base(gated: Gated) -> None:
+    await gated.set_gate()
+    await gated.measure("base", 0.6)
+    error = await gated.refused(3)
+    assert (error.metadata["reference"], error.metadata["worse_by"]) == ("base", "0.15")
+    assert (await gated.promote(1)).version == 1
+
+
+async def test_a_gate_guards_the_aliases_it_names(gated: Gated) -> None:
+    await gated.set_gate(aliases=["champion", "stable", "champion"])
+    assert (await gated.promote(4, "challenger")).version == 4
+    for alias in ("champion", "stable"):
+        await gated.refused(4, alias)
+    for reserved in ("latest", "base", "7"):
+        error = await failure(gated.set_gate(aliases=[reserved]))
+        assert (error.reason, error.metadata["field"]) == ("INVALID_FIELD", "aliases")
+
+
+async def test_a_rollback_is_the_way_out(gated: Gated) -> None:
+    for version in (3, 2):
+        await gated.promote(version)
+    await gated.set_gate(tolerance=0)
+    await gated.refused(3)
+    request = versions_pb.RollbackAliasRequest(model_id=gated.model_id)
+    assert (await gated.hub.stub.RollbackAlias(request)).version == 3
+
+
+async def test_a_gate_is_set_read_and_removed_and_history_tells(gated: Gated) -> None:
+    reading = pb.GetPromotionGateRequest(model_id=gated.model_id)
+    for call in (gated.quality.GetPromotionGate(reading), gated.delete_gate()):
+        error = await failure(call)
+        assert isinstance(error, NotFound)
+        assert (error.reason, error.metadata) == (
+            "GATE_NOT_FOUND",
+            {"model_id": str(gated.model_id)},
+        )
+    made = await gated.set_gate(aliases=["champion"])
+    assert await gated.quality.GetPromotionGate(reading) == made
+    kind, details = await gated.newest_event()
+    assert details == {
+        "metric": "val_loss",
+        "direction": "lower",
+        "tolerance": "0.1",
+        "dataset_id": "1",
+        "split": "valid",
+        "aliases": "champion",
+    }
+    assert await gated.set_gate(aliases=["champion"]) == made, "no change"
+    [(count,)] = gated.hub.sql("SELECT count(*) FROM registry.model_events WHERE type ~ 'gate'")
+    assert count == 1
+    changed = await gated.set_gate(tolerance=0)
+    assert (changed.tolerance, list(changed.aliases)) == (0, [])
+    assert changed.updated_at.ToNanoseconds() > made.updated_at.ToNanoseconds()
+    await gated.delete_gate()
+    assert (await gated.newest_event())[0] == kind + 1
+    assert (await gated.promote(4)).version == 4, "without a gate anything goes"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("tolerance", -0.1),
+        ("tolerance", float("nan")),
+        ("tolerance", float("inf")),
+        ("direction", 0),
+        ("split", 0),
+        ("dataset_id", 0),
+        ("metric", ""),
+    ],
+)
+async def test_half_a_gate_is_refused(gated: Gated, field: str, value: object) -> None:
+    error = await failure(gated.set_gate(**{field: value}))
+    assert (error.reason, error.metadata["field"]) == ("INVALID_FIELD", field)
+
+
+async def test_a_gate_needs_a_dataset_and_a_model(gated: Gated) -> None:
+    assert (await failure(gated.set_gate(dataset_id=9))).reason == "DATASET_NOT_FOUND"
+    assert (await failure(gated.set_gate(model_id=9))).reason == "MODEL_NOT_FOUND"
+
+
+async def test_a_promotion_has_seen_all_that_history_shows_before_it(gated: Gated) -> None:
+    await gated.set_gate(tolerance=5)
+    await gated.promote(2)
+    await asyncio.gather(
+        *(gated.promote(n % 2 + 2) for n in range(16)),
+        *(gated.measure(n % 2 + 2, n / 8) for n in range(16)),
+        *(gated.set_gate(tolerance=5 + n) for n in range(4)),
+    )
+    value = dict(LOSSES)
+    tolerance, moves = "", 0
+    events = gated.hub.sql("SELECT type, version, details FROM registry.model_events ORDER BY id")
+    for kind, number, stored in events:
+        details: Any = stored
+        if kind == "gate_set":
+            tolerance = details["tolerance"]
+        elif kind == "evaluated":
+            value[int(str(number))] = float(details["value"])
+        elif kind == "promoted" and "from" in details:
+            moves += 1
+            seen = (float(details["value"]), float(details["reference_value"]))
+            assert seen == (value[int(details["to"])], value[int(details["from"])])
+            assert details["tolerance"] == tolerance
+    assert moves
