@@ -81,11 +81,13 @@ async def test_everything_arrives_once_when_mlflow_is_back(
     tags = mlflow.pairs("experiment_tags")
     assert (tags["mlx_hub.tag.team"], tags["mlflow.note.content"]) == ("x", "Helps.")
     runs = "SELECT name, status, start_time, end_time FROM runs"
-    assert mlflow.rows(runs) == [("bot:1", "FINISHED", 1_000_000, 2_000_000)]
+    assert mlflow.rows(runs) == [
+        (f"job {version.job_id}, attempt 1", "FINISHED", 1_000_000, 2_000_000)
+    ]
     assert mlflow.pairs("params") == {"lora_rank": "8", "epochs": "1"}
     metrics = mlflow.pairs("metrics")
-    assert metrics.keys() == {"loss", "val_loss"}
-    assert math.isclose(metrics["loss"], 0.5)
+    assert metrics.keys() == {"final_loss", "final_val_loss"}
+    assert math.isclose(metrics["final_loss"], 0.5)
     tags = mlflow.pairs("tags")
     assert tags["mlx_hub.checksum"] == version.checksum
     assert tags["mlx_hub.base_digest"] == hub.base_digest

@@ -3,8 +3,13 @@
 import subprocess
 import sys
 
+import pytest
+
 from services.registry import lineage as lineages
-from services.registry.mlflow_sync import tags_of, with_bounds
+from services.registry.mlflow_sync.__main__ import summary
+from services.registry.mlflow_sync.address import with_bounds
+from services.registry.mlflow_sync.registered import expressible
+from services.registry.mlflow_sync.tags import tags_of
 from tests.unit.test_registry_domain import BASE, DATASET, MODEL, PUBLICATION, VERSION
 
 
@@ -23,6 +28,19 @@ def test_a_run_names_every_digest() -> None:
         tags.values()
     )
     assert (tags["mlx_hub.version_id"], tags["mlx_hub.job_id"]) == ("6", "5")
+
+
+@pytest.mark.parametrize(
+    ("alias", "taken"),
+    [("champion", True), ("a_b-2", True), ("a.b", False), ("latest", False), ("v2", False)],
+)
+def test_some_aliases_are_none_of_mlflow(alias: str, taken: bool) -> None:
+    assert expressible(alias) is taken
+
+
+def test_an_error_keeps_a_password_to_itself() -> None:
+    error = RuntimeError("no answer from https://me:secret@host/api\nand more")
+    assert summary(error) == "RuntimeError: no answer from https://***@host/api"
 
 
 def test_the_service_starts_without_mlflow() -> None:
