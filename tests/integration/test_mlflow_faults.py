@@ -69,10 +69,11 @@ async def test_all_arrives_soon_after_a_fault(
             assert (await stub.GetModel(ask, timeout=2)).mlflow_sync == (
                 model_pb2.MLFLOW_SYNC_PENDING
             )
-        if fault is None or fault is Fault.DIES_MID_BATCH:
-            mlflow_proxy.fault = Fault.NONE
-            await mlflow_proxy.open()
+        assert (fault is not None) == mlflow_proxy.struck.is_set()
+        assert (fault is Fault.DIES_MID_BATCH) == (mlflow_proxy.untold > 0)
         mlflow_proxy.fault = Fault.NONE
+        if fault is None or fault is Fault.DIES_MID_BATCH:
+            await mlflow_proxy.open()
         async with asyncio.timeout(RETURN_S):
             experiment = await synced(stub, trainer.model_id)
     seen = Seen(f"http://127.0.0.1:{mlflow_port}")

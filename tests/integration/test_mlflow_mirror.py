@@ -159,6 +159,21 @@ async def test_the_mirror_ends_with_the_registry(
     assert not children[0].is_running()
 
 
+async def test_a_killed_mirror_leaves_no_claim_behind(
+    hub: RunningRegistry, hanging: tuple[int, asyncio.Event], tmp_path: Path
+) -> None:
+    port, somebody_waits = hanging
+    uri = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
+    async with registry_process(tmp_path, hub.settings.database_url, **uri) as (process, stub):
+        await stub.CreateModel(pb.CreateModelRequest(name="a", base_model="tiny"))
+        await somebody_waits.wait()
+        somebody_waits.clear()
+        [child] = psutil.Process(process.pid).children()
+        child.kill()
+        assert "ended with -9" in await asyncio.to_thread(await_failure, hub)
+        await somebody_waits.wait()  # another one is at it
+
+
 async def test_mlflow_follows_a_changed_model(
     hub: RunningRegistry, mlflow: MlflowDatabase, tmp_path: Path
 ) -> None:
