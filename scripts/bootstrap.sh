@@ -1,8 +1,29 @@
 #!/bin/sh
 # Makes .venv from a lock file, with uv in a private folder: needs python3 >= 3.11 with venv
-# and nothing else. Usage: scripts/bootstrap.sh run|dev
+# and nothing else. Usage: scripts/bootstrap.sh run|dev|mlflow
 set -eu
 cd "$(dirname "$0")/.."
+uv=.cache/uv/bin/uv
+
+get_uv() {
+  [ -x $uv ] && return
+  echo "Setting up uv in .cache/uv"
+  python3 -m venv .cache/uv
+  .cache/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+    --only-binary :all: --requirement requirements-uv.lock
+}
+
+# MLflow's whole server, with its UI, in an environment of its own: 700 MB that the hub needs not.
+if [ "$1" = mlflow ]; then
+  cmp -s requirements-mlflow.lock .cache/mlflow/.stamp && exit 0
+  get_uv
+  echo "Installing requirements-mlflow.lock"
+  [ -x .cache/mlflow/bin/python ] || $uv venv --quiet .cache/mlflow
+  $uv pip sync --quiet --python .cache/mlflow --require-hashes requirements-mlflow.lock
+  cp requirements-mlflow.lock .cache/mlflow/.stamp
+  exit 0
+fi
+[ "$1" = dev ] && "$0" mlflow
 lock=requirements.lock
 [ "$1" = dev ] && lock=requirements-dev.lock
 stamp=.venv/.stamp-$1
@@ -10,13 +31,7 @@ if [ -x .venv/bin/python ] && [ -f "$stamp" ] &&
   cat "$lock" requirements-starter.lock pyproject.toml client/pyproject.toml | cmp -s - "$stamp"; then
   exit 0
 fi
-if [ ! -x .cache/uv/bin/uv ]; then
-  echo "Setting up uv in .cache/uv"
-  python3 -m venv .cache/uv
-  .cache/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
-    --only-binary :all: --requirement requirements-uv.lock
-fi
-uv=.cache/uv/bin/uv
+get_uv
 echo "Installing $lock"
 [ -x .venv/bin/python ] || $uv venv --quiet .venv
 # A run environment never removes what development needs.

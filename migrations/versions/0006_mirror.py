@@ -13,7 +13,7 @@ SQL = Path(__file__).resolve().parents[1] / "sql"
 
 
 def upgrade() -> None:
-    """Add what this needs."""
+    """Let the outbox carry jobs, and remember what was forwarded."""
     _execute("0006_upgrade.sql")
 
 

@@ -7,6 +7,7 @@ from mlx_hub.registry.v1 import (
     dataset_service_pb2_grpc,
     quality_service_pb2_grpc,
     registry_service_pb2_grpc,
+    training_record_service_pb2_grpc,
 )
 
 from migrations import HEAD
@@ -15,13 +16,14 @@ from services.chassis.server import HubServer, prepare, serve
 from services.chassis.settings import load
 from services.registry.artifacts import Artifacts
 from services.registry.datasets import DatasetFiles, Limits
-from services.registry.mlflow_sync import Mirror
+from services.registry.mlflow_sync.mirror import Mirror
 from services.registry.publisher import DatasetIntake, Publisher
 from services.registry.reconciler import Reconciler
 from services.registry.resolution import Resolver
 from services.registry.servicer.datasets import DatasetServicer
 from services.registry.servicer.models import RegistryServicer
 from services.registry.servicer.quality import QualityServicer
+from services.registry.servicer.training import TrainingRecordServicer
 from services.registry.settings import RegistrySettings
 from services.registry.store import session
 from services.registry.store.aliases import AliasStore
@@ -30,6 +32,7 @@ from services.registry.store.datasets import DatasetStore
 from services.registry.store.models import ModelStore
 from services.registry.store.outbox import Outbox
 from services.registry.store.quality import QualityStore
+from services.registry.store.training import TrainingRecords
 from services.registry.store.versions import VersionStore
 
 ROLE = "mlx_hub_registry"
@@ -42,13 +45,14 @@ class Registry:
         """Build all; nothing is opened yet."""
         self.engine = database.create_engine(settings.database_url, ROLE)
         rows = session.sessions(self.engine)
-        models = ModelStore(rows, mirrored=bool(settings.mlflow_tracking_uri))
+        mirrored = bool(settings.mlflow_tracking_uri)
+        models = ModelStore(rows, mirrored=mirrored)
         bases, datasets, versions = BaseModelStore(rows), DatasetStore(rows), VersionStore(rows)
         artifacts = Artifacts(settings.storage_active_path, settings.storage_archive_path)
         files = DatasetFiles(settings.dataset_root, artifacts, _limits(settings))
         grace_s = settings.orphan_grace_seconds
         self.reconciler = Reconciler(bases, datasets, versions, artifacts, grace_s)
-        self.mirror = Mirror(Outbox(rows, models)) if settings.mlflow_tracking_uri else None
+        self.mirror = Mirror(Outbox(rows, models)) if mirrored else None
         self.server = HubServer("registry", settings, database.translate, session.translate)
         servicer = RegistryServicer(
             models=models,
@@ -64,6 +68,9 @@ class Registry:
         )
         quality_service_pb2_grpc.add_QualityServiceServicer_to_server(
             QualityServicer(QualityStore(rows)), self.server.grpc
+        )
+        training_record_service_pb2_grpc.add_TrainingRecordServiceServicer_to_server(
+            TrainingRecordServicer(TrainingRecords(rows, mirrored=mirrored)), self.server.grpc
         )
 
     async def start(self) -> None:

@@ -13,6 +13,8 @@ from services.chassis.server import HubServer, prepare, serve
 from services.chassis.settings import load
 from services.trainer.attempt import Attempt
 from services.trainer.domain import TrainingJob
+from services.trainer.forwarder import Forwarder
+from services.trainer.forwards import Forwards
 from services.trainer.progress import Watch
 from services.trainer.queue import Bell, JobQueue
 from services.trainer.registry import Registry
@@ -38,6 +40,8 @@ class Trainer:
         self.bell = Bell(self.engine, settings.poll_seconds)
         self.registry = Registry(self.channel, settings.storage_archive_path)
         self.workspace = Workspace(settings.storage_active_path, settings.home / "logs")
+        forwards = Forwards(self.engine)
+        self.forwarder = Forwarder(self.store, forwards, self.registry, self.bell)
         self.server = HubServer("trainer", settings, database.translate)
         self.watch = Watch(self.store, self.bell, self.server.errors.translate)
         self.supervisor = Supervisor(
@@ -50,19 +54,22 @@ class Trainer:
         )
         servicer = TrainerServicer(self.store, self.queue, self.registry, self.watch)
         pb_grpc.add_TrainerServiceServicer_to_server(servicer, self.server.grpc)
-        self._listening: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Refuse a wrong revision, then take up work."""
         await database.check_revision(self.engine, HEAD)
-        self._listening = asyncio.create_task(self.bell.listen())
+        self._tasks = [
+            asyncio.create_task(self.bell.listen()),
+            asyncio.create_task(self.forwarder.run()),
+        ]
         await self.supervisor.start()
 
     async def close(self) -> None:
         """Leave no task and no connection behind."""
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.channel.close()
         await self.engine.dispose()
 

@@ -1,5 +1,6 @@
 """What the trainer asks of the registry: what to train on, and to publish what came of it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from mlx_hub.registry.v1 import (
     publication_pb2,
     registry_service_pb2,
     registry_service_pb2_grpc,
+    training_record_pb2,
+    training_record_service_pb2_grpc,
     version_pb2,
 )
 
@@ -39,6 +42,7 @@ class Registry:
         """Take the way to the registry and the folder its paths are relative to."""
         self._stub = registry_service_pb2_grpc.RegistryServiceStub(channel)
         self._datasets = dataset_service_pb2_grpc.DatasetServiceStub(channel)
+        self._records = training_record_service_pb2_grpc.TrainingRecordServiceStub(channel)
         self._archive = archive.resolve()
 
     async def check(self, model_id: int, dataset_id: int) -> dataset_pb2.Dataset:
@@ -72,6 +76,18 @@ class Registry:
         """Publish a finished job's adapter; the same job again gives the same version."""
         try:
             return await self._stub.PublishVersion(request, timeout=PUBLISH_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, "registry") from error
+
+    async def record(
+        self, job_id: int, model_id: int, facts: Iterable[training_record_pb2.TrainingFact]
+    ) -> None:
+        """Tell what happened to a job; the same facts again change nothing."""
+        request = training_record_pb2.RecordTrainingFactsRequest(
+            job_id=job_id, model_id=model_id, facts=facts
+        )
+        try:
+            await self._records.RecordTrainingFacts(request, timeout=CALL_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, "registry") from error
 

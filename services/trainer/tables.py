@@ -163,6 +163,15 @@ class JobEventRow(Base):
     created_at: Mapped[Now]
 
 
+class ForwardRow(Base):
+    """How much of a job's log the registry has heard; a job that ended may still be behind."""
+
+    __tablename__ = "forwards"
+    __table_args__ = (CheckConstraint("sequence > 0", name="sequence"), {"schema": SCHEMA})
+    job_id: Mapped[int] = mapped_column(ForeignKey(JobRow.id), primary_key=True)
+    sequence: Mapped[int]
+
+
 trigger(
     JobRow.__table__,
     """

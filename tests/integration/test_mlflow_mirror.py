@@ -81,11 +81,13 @@ async def test_everything_arrives_once_when_mlflow_is_back(
     tags = mlflow.pairs("experiment_tags")
     assert (tags["mlx_hub.tag.team"], tags["mlflow.note.content"]) == ("x", "Helps.")
     runs = "SELECT name, status, start_time, end_time FROM runs"
-    assert mlflow.rows(runs) == [("bot:1", "FINISHED", 1_000_000, 2_000_000)]
+    assert mlflow.rows(runs) == [
+        (f"job {version.job_id}, attempt 1", "FINISHED", 1_000_000, 2_000_000)
+    ]
     assert mlflow.pairs("params") == {"lora_rank": "8", "epochs": "1"}
     metrics = mlflow.pairs("metrics")
-    assert metrics.keys() == {"loss", "val_loss"}
-    assert math.isclose(metrics["loss"], 0.5)
+    assert metrics.keys() == {"final_loss", "final_val_loss"}
+    assert math.isclose(metrics["final_loss"], 0.5)
     tags = mlflow.pairs("tags")
     assert tags["mlx_hub.checksum"] == version.checksum
     assert tags["mlx_hub.base_digest"] == hub.base_digest
@@ -155,6 +157,21 @@ async def test_the_mirror_ends_with_the_registry(
         await process.wait()
         await asyncio.to_thread(psutil.wait_procs, children, 30)
     assert not children[0].is_running()
+
+
+async def test_a_killed_mirror_leaves_no_claim_behind(
+    hub: RunningRegistry, hanging: tuple[int, asyncio.Event], tmp_path: Path
+) -> None:
+    port, somebody_waits = hanging
+    uri = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
+    async with registry_process(tmp_path, hub.settings.database_url, **uri) as (process, stub):
+        await stub.CreateModel(pb.CreateModelRequest(name="a", base_model="tiny"))
+        await somebody_waits.wait()
+        somebody_waits.clear()
+        [child] = psutil.Process(process.pid).children()
+        child.kill()
+        assert "ended with -9" in await asyncio.to_thread(await_failure, hub)
+        await somebody_waits.wait()  # another one is at it
 
 
 async def test_mlflow_follows_a_changed_model(

@@ -1,13 +1,14 @@
 """The outbox as a queue: one claimer, a lease, longer and longer pauses."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from mlx_hub.registry.v1 import model_pb2
 
 from services.registry.store.models import ModelStore
-from services.registry.store.outbox import Outbox
+from services.registry.store.outbox import Outbox, Status
 from services.registry.store.session import sessions
 from tests.fixtures.publications import published
 from tests.fixtures.registry import RunningRegistry
@@ -40,15 +41,17 @@ async def test_an_unconfirmed_claim_comes_back(hub: RunningRegistry, outbox: Out
     await hub.model()
     first = await outbox.claim(timedelta(0))
     second = await outbox.claim(LEASE)
-    assert first == second
+    assert first is not None
     assert second is not None
+    assert (first.retried, second.retried) == (False, True)
+    assert replace(first, retried=True) == second
     await outbox.confirm(second, "7")
     hub.sql("UPDATE registry.outbox SET next_attempt_at = now()")
     assert await outbox.claim(LEASE) is None
     assert hub.sql("SELECT mlflow_experiment_id FROM registry.models") == [("7",)]
 
 
-@pytest.mark.parametrize(("attempts", "seconds"), [(1, 2), (2, 4), (8, 256), (100_000, 256)])
+@pytest.mark.parametrize(("attempts", "seconds"), [(1, 1), (2, 2), (4, 8), (5, 10), (100_000, 10)])
 async def test_pauses_grow_to_a_bound(
     hub: RunningRegistry, outbox: Outbox, attempts: int, seconds: int
 ) -> None:
@@ -76,3 +79,54 @@ async def test_a_model_is_synced_when_its_last_entry_is(
     assert (await mirrored.get(model.id)).mlflow_sync == "synced"
     await published(hub, model.id, await hub.dataset())
     assert (await mirrored.get(model.id)).mlflow_sync == "pending"
+
+
+async def test_it_tells_how_far_mlflow_is_behind_and_why(
+    hub: RunningRegistry, outbox: Outbox
+) -> None:
+    rows = sessions(hub.registry.engine)
+    assert await Outbox(rows, ModelStore(rows, mirrored=False)).status() == Status(enabled=False)
+    assert await outbox.status() == Status(enabled=True)
+    await hub.model()
+    hub.sql("UPDATE registry.outbox SET waiting_since = now() - interval '1 hour'")
+    delivery = await outbox.claim(LEASE)
+    assert delivery is not None
+    await outbox.postpone(delivery, "refused")
+    status = await outbox.status()
+    assert (status.pending, status.last_error) == (1, "refused")
+    assert 3600 <= status.oldest_seconds < 7200
+    assert status.failing_since is not None
+    await outbox.confirm(delivery, "7")
+    assert await outbox.status() == Status(enabled=True)
+    [tally] = await outbox.tallies()
+    assert (tally.kind, tally.deliveries, tally.failures) == ("model", 1, 1)
+
+
+async def test_what_a_dead_mirror_had_claimed_comes_back(
+    hub: RunningRegistry, outbox: Outbox
+) -> None:
+    await hub.model()
+    assert await outbox.claim(LEASE) is not None
+    await outbox.release("it died")
+    left = "SELECT extract(epoch FROM next_attempt_at - now()), last_error FROM registry.outbox"
+    [(seconds, error)] = hub.sql(left)
+    assert float(str(seconds)) <= 1
+    assert error == "it died"
+
+
+async def test_versions_of_a_model_come_in_order(hub: RunningRegistry, outbox: Outbox) -> None:
+    model, dataset = await hub.model(), await hub.dataset()
+    first = await published(hub, model.id, dataset, "a")
+    second = await published(hub, model.id, dataset, "b")
+    hub.sql("UPDATE registry.outbox SET delivered_at = now() WHERE version_id IS NULL")
+    delivery = await outbox.claim(LEASE)
+    assert delivery is not None
+    assert delivery.version is not None
+    assert delivery.version.id == first.id
+    await outbox.postpone(delivery, "refused")
+    assert await outbox.claim(LEASE) is None
+    await outbox.confirm(delivery, "7")
+    delivery = await outbox.claim(LEASE)
+    assert delivery is not None
+    assert delivery.version is not None
+    assert delivery.version.id == second.id

@@ -1,65 +1,22 @@
 """`python -m services.trainer` as the stack runs it: started, stopped, killed."""
 
-import os
 import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import grpc
-import psutil
-import pytest
 from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
 from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as pb_grpc
 from mlx_hub.trainer.v1 import training_job_pb2 as job_pb
 
 from tests.fixtures.registry import RunningRegistry
+from tests.fixtures.registry_process import free_port
 from tests.fixtures.rows import ROWS, register
 from tests.fixtures.trainer import FAST, until_step, watch
-
-type Start = Callable[..., subprocess.Popen[str]]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Give what starts a trainer's process; its last lines are in `.stderr`."""
-    begun: list[subprocess.Popen[str]] = []
-
-    def run(**environment: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "services.trainer"],
-            env={**os.environ, "MLX_HUB_HOME": str(tmp_path), **environment},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        begun.append(process)
-        return process
-
-    yield run
-    for process in begun:
-        process.kill()
-        process.communicate()
+from tests.fixtures.trainer_process import Start, trainer_environment, worker_of
 
 
 async def test_it_survives_being_stopped_and_killed(hub: RunningRegistry, start: Start) -> None:
     port = free_port()
-    environment = {
-        "DATABASE_URL": hub.settings.database_url,
-        "MLX_HUB_REGISTRY_PORT": str(hub.port),
-        "MLX_HUB_TRAINER_PORT": str(port),
-        "MLX_HUB_TRAINER_METRICS_PORT": str(free_port()),
-        "MLX_HUB_LEASE_SECONDS": "2",
-        "MLX_HUB_POLL_SECONDS": "0.5",
-        "MLX_HUB_DRAIN_SECONDS": "0",
-    }
+    environment = trainer_environment(hub.settings.database_url, hub.port, port)
     model, dataset = await hub.model(), await register(hub, "rows", ROWS)
     first = start(**environment)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -87,12 +44,6 @@ async def test_it_survives_being_stopped_and_killed(hub: RunningRegistry, start:
         assert (ended.status, ended.attempt) == (job_pb.JOB_STATUS_COMPLETED, 3)
         [lost] = hub.sql("SELECT failed_attempts FROM trainer.jobs")
         assert lost == (1,)
-
-
-def worker_of(process: subprocess.Popen[str]) -> psutil.Process:
-    [worker] = psutil.Process(process.pid).children()
-    assert worker.nice() >= 15
-    return worker
 
 
 def test_it_says_what_is_wrong_with_its_settings(start: Start) -> None:

@@ -10,7 +10,12 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 from mlx_hub.error.v1 import error_reason_pb2
 from mlx_hub.inference.v1 import inference_service_pb2
 from mlx_hub.openai.v1 import openai_service_pb2
-from mlx_hub.registry.v1 import dataset_service_pb2, quality_service_pb2, registry_service_pb2
+from mlx_hub.registry.v1 import (
+    dataset_service_pb2,
+    quality_service_pb2,
+    registry_service_pb2,
+    training_record_service_pb2,
+)
 from mlx_hub.system.v1 import system_service_pb2
 from mlx_hub.trainer.v1 import trainer_service_pb2
 
@@ -20,6 +25,7 @@ FILES = (
     registry_service_pb2,
     dataset_service_pb2,
     quality_service_pb2,
+    training_record_service_pb2,
     trainer_service_pb2,
     inference_service_pb2,
     system_service_pb2,
@@ -69,7 +75,7 @@ REST = {
     "GET /v1/models": "ListServedModels",
     "POST /v1/chat/completions": "CreateChatCompletion",
 }
-GRPC_ONLY = {"ListBaseModels", "ResolveModel", "PublishVersion"}
+GRPC_ONLY = {"ListBaseModels", "ResolveModel", "PublishVersion", "RecordTrainingFacts"}
 
 
 def rest_of(method: MethodDescriptor) -> str | None:

@@ -3,8 +3,16 @@
 import subprocess
 import sys
 
+import pytest
+from prometheus_client import REGISTRY
+
 from services.registry import lineage as lineages
-from services.registry.mlflow_sync import tags_of, with_bounds
+from services.registry import metrics
+from services.registry.mlflow_sync.__main__ import summary
+from services.registry.mlflow_sync.address import with_bounds
+from services.registry.mlflow_sync.registered import expressible
+from services.registry.mlflow_sync.tags import tags_of
+from services.registry.store.outbox import Tally
 from tests.unit.test_registry_domain import BASE, DATASET, MODEL, PUBLICATION, VERSION
 
 
@@ -23,6 +31,33 @@ def test_a_run_names_every_digest() -> None:
         tags.values()
     )
     assert (tags["mlx_hub.version_id"], tags["mlx_hub.job_id"]) == ("6", "5")
+
+
+@pytest.mark.parametrize(
+    ("alias", "taken"),
+    [("champion", True), ("a_b-2", True), ("a.b", False), ("latest", False), ("v2", False)],
+)
+def test_some_aliases_are_none_of_mlflow(alias: str, taken: bool) -> None:
+    assert expressible(alias) is taken
+
+
+def test_an_error_keeps_a_password_to_itself() -> None:
+    error = RuntimeError("no answer from https://me:secret@host/api\nand more")
+    assert summary(error) == "RuntimeError: no answer from https://***@host/api"
+
+
+def test_prometheus_sees_what_waits_and_what_was_done() -> None:
+    def sample(name: str) -> float:
+        return REGISTRY.get_sample_value(f"mlx_hub_mlflow_{name}", {"kind": "version"}) or 0.0
+
+    delivered, failed = sample("deliveries_total"), sample("failures_total")
+    before = [Tally("version", 5, 1, 0, 0.0, None)]
+    metrics.mirrored(before, None)  # what earlier processes did is not this one's
+    metrics.mirrored([Tally("version", 7, 4, 2, 30.5, None)], before)
+    assert sample("deliveries_total") - delivered == 2
+    assert sample("failures_total") - failed == 3
+    assert sample("pending") == 2
+    assert REGISTRY.get_sample_value("mlx_hub_mlflow_lag_seconds") == 30.5
 
 
 def test_the_service_starts_without_mlflow() -> None:

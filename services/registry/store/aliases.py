@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.registry.domain import EventType, Version, require_ready, version_not_found
 from services.registry.lifecycle import before_promotion
 from services.registry.store.gates import admitted
-from services.registry.store.session import Sessions, record, require_model
+from services.registry.store.session import Sessions, deliver_again, record, require_model
 from services.registry.store.versions import find_version, one_version, point
 from services.registry.tables import AliasRow, EventRow, VersionRow
 
@@ -57,6 +57,7 @@ class AliasStore:
             await session.execute(delete(AliasRow).where(*row))
             details = {"alias": alias, "from": str(number)}
             await record(session, model_id, EventType.ALIAS_DELETED, number, details)
+            await deliver_again(session, model_id)
 
 
 async def _move(session: AsyncSession, alias: str, version: Version, kind: EventType) -> Version:
@@ -71,6 +72,7 @@ async def _move(session: AsyncSession, alias: str, version: Version, kind: Event
     if earlier is not None:
         details["from"] = str(earlier)
     await record(session, version.model_id, kind, version.version, details)
+    await deliver_again(session, version.model_id)
     return await one_version(session, version.id)
 
 

@@ -23,6 +23,7 @@ from services.registry.lifecycle import ModelChange, has_jobs, has_versions
 from services.registry.store.session import (
     Sessions,
     constraint_of,
+    deliver_again,
     name_taken,
     page_of,
     record,
@@ -39,7 +40,7 @@ class ModelStore:
     def __init__(self, sessions: Sessions, *, mirrored: bool) -> None:
         """Know the database, and whether anybody delivers its outbox to MLflow."""
         self._sessions = sessions
-        self._mirrored = mirrored
+        self.mirrored = mirrored
 
     async def create(self, new: NewModel) -> Model:
         """Register a model, or give the one that the same request made before."""
@@ -74,7 +75,7 @@ class ModelStore:
                 await session.execute(of_model.values(fields))
                 details = {"fields": ",".join(fields)}
                 await record(session, change.model_id, EventType.UPDATED, 0, details)
-                await _deliver_again(session, change.model_id)
+                await deliver_again(session, change.model_id)
             return await self._one(session, change.model_id)
 
     async def delete(self, model_id: int, *, force: bool) -> None:
@@ -182,18 +183,10 @@ class ModelStore:
             base_model=base_model,
             tags=row.tags,
             mlflow_experiment_id=row.mlflow_experiment_id,
-            mlflow_sync=sync if self._mirrored else MlflowSync.DISABLED,
+            mlflow_sync=sync if self.mirrored else MlflowSync.DISABLED,
             created_at=row.created_at,
             updated_at=row.updated_at,
         )
-
-
-async def _deliver_again(session: AsyncSession, model_id: int) -> None:
-    """Let MLflow hear of the model as it is now; a delivery under way is of an older revision."""
-    entry = (OutboxRow.model_id == model_id, OutboxRow.version_id.is_(None))
-    again = {"attempts": 0, "next_attempt_at": func.now(), "delivered_at": None}
-    revision = OutboxRow.revision + 1
-    await session.execute(update(OutboxRow).where(*entry).values(**again, revision=revision))
 
 
 def _event(row: EventRow, version: VersionRow | None, aliases: list[str] | None) -> Event:

@@ -2,12 +2,12 @@
 
 import re
 
-from sqlalchemy import Row, Select, exc, func, select, update
+from sqlalchemy import Row, Select, case, exc, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from services.chassis.errors import AlreadyExists, HubError, Invalid
 from services.registry.domain import EventType, Page, model_not_found
-from services.registry.tables import DatasetRow, EvaluationRow, EventRow, ModelRow
+from services.registry.tables import DatasetRow, EvaluationRow, EventRow, ModelRow, OutboxRow
 
 type Sessions = async_sessionmaker[AsyncSession]
 
@@ -64,6 +64,23 @@ async def record(
     await session.flush()
     change = update(ModelRow).where(ModelRow.id == model_id).values(updated_at=func.now())
     await session.execute(change)
+
+
+async def deliver_again(session: AsyncSession, model_id: int) -> None:
+    """Let MLflow hear of the model as it is now; a delivery under way is of an older revision."""
+    entry = (
+        OutboxRow.model_id == model_id,
+        OutboxRow.version_id.is_(None),
+        OutboxRow.job_id.is_(None),
+    )
+    delivered = OutboxRow.delivered_at.is_not(None)
+    again = {
+        "next_attempt_at": func.now(),
+        "waiting_since": case((delivered, func.now()), else_=OutboxRow.waiting_since),
+        "delivered_at": None,
+        "revision": OutboxRow.revision + 1,
+    }
+    await session.execute(update(OutboxRow).where(*entry).values(again))
 
 
 def constraint_of(error: exc.IntegrityError) -> str | None:

@@ -4,7 +4,7 @@ from services.registry.tables.base_models import BaseModelRow
 from services.registry.tables.common import SCHEMA
 from services.registry.tables.datasets import DatasetRow
 from services.registry.tables.models import EventRow, ModelRow
-from services.registry.tables.outbox import OutboxRow
+from services.registry.tables.outbox import OutboxRow, TrainingFactRow
 from services.registry.tables.quality import EvaluationRow, GateRow
 from services.registry.tables.versions import AliasRow, VersionRow
 
@@ -18,5 +18,6 @@ __all__ = [
     "GateRow",
     "ModelRow",
     "OutboxRow",
+    "TrainingFactRow",
     "VersionRow",
 ]

@@ -1,0 +1,142 @@
+"""A run for each attempt at a job, named and found by its tags."""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from services.registry.artifacts import MANIFEST
+from services.registry.domain import Version, VersionStatus
+from services.registry.lineage import Lineage
+from services.registry.mlflow_sync.tags import tags_of, tags_of_attempt
+from services.registry.store.outbox import Job
+from services.registry.training import Ended, Fact, Measured, Outcome, Started
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
+
+ADAPTER = "adapter"
+MAX_METRICS = 1000  # of one call
+FINISHED = "FINISHED"
+STATUS = {
+    Outcome.COMPLETED: FINISHED,
+    Outcome.FAILED: "FAILED",
+    Outcome.LOST: "FAILED",
+    Outcome.CANCELLED: "KILLED",
+    Outcome.HANDED_BACK: "KILLED",
+}
+
+
+class Runs:
+    """Writes what is known of attempts; facts and version may come in either order."""
+
+    def __init__(self, mlflow: "MlflowClient", archive: Path) -> None:
+        """Know MLflow, and where the versions' files are."""
+        self._mlflow = mlflow
+        self._archive = archive
+
+    def record(self, experiment: str, job: Job, *, retried: bool) -> None:
+        """Write facts of a job into the runs of its attempts."""
+        for attempt, facts in itertools.groupby(job.facts, key=lambda fact: fact.attempt):
+            told = list(facts)
+            run = self._of(experiment, job.id, attempt, told[0].occurred_at)
+            for fact in told:
+                if isinstance(fact.happening, Started):
+                    self._start(run.info.run_id, fact.happening, job)
+            self._measure(run.info.run_id, _metrics(told), retried=retried)
+            for fact in told:
+                if isinstance(fact.happening, Ended):
+                    self._end(run.info.run_id, fact.happening, fact.occurred_at)
+
+    def publish(self, experiment: str, version: Version, lineage: Lineage) -> str:
+        """Write a version into the run of the attempt that made it, and give the run's id."""
+        from mlflow import entities  # noqa: PLC0415
+
+        training = lineage.training
+        begun = training.started_at or version.created_at
+        run = self._of(experiment, training.job_id, training.attempt, begun)
+        run_id: str = run.info.run_id
+        tags = tags_of(version, lineage)
+        self._mlflow.log_batch(
+            run_id,
+            params=[entities.Param(key, v) for key, v in training.parameters.items()],
+            tags=[entities.RunTag(key, v) for key, v in tags.items()],
+        )
+        at = _milliseconds(version.created_at)
+        # Beside the steps' own, under names of their own.
+        final = [entities.Metric(f"final_{key}", v, at, 0) for key, v in version.metrics.items()]
+        self._measure(run_id, final, retried=True)
+        self._feed(run_id, lineage.dataset_name, lineage.dataset_digest)
+        if version.status is not VersionStatus.FAILED:
+            for name in (*(file.name for file in lineage.files), MANIFEST):
+                path = self._archive / version.artifact_path / name
+                self._mlflow.log_artifact(run_id, str(path), ADAPTER)
+        if run.info.status != FINISHED:
+            ended = training.finished_at or version.created_at
+            self._mlflow.set_terminated(run_id, FINISHED, end_time=_milliseconds(ended))
+        return run_id
+
+    def _of(self, experiment: str, job_id: int, attempt: int, begun: datetime) -> "Run":
+        tags = tags_of_attempt(job_id, attempt)
+        own = " AND ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        runs = self._mlflow.search_runs([experiment], own, max_results=1)
+        if runs:
+            return runs[0]
+        name = f"job {job_id}, attempt {attempt}"
+        return self._mlflow.create_run(experiment, _milliseconds(begun), tags, name)
+
+    def _start(self, run_id: str, started: Started, job: Job) -> None:
+        from mlflow import entities  # noqa: PLC0415
+
+        params = [entities.Param(key, value) for key, value in started.parameters.items()]
+        self._mlflow.log_batch(run_id, params=params)
+        if dataset := job.datasets.get(started.dataset_id):
+            name, digest = dataset
+            self._feed(run_id, name, digest)
+
+    def _feed(self, run_id: str, name: str, digest: str) -> None:
+        """Name the dataset; MLflow takes 36 characters of a digest, and the tag has all."""
+        from mlflow import entities  # noqa: PLC0415
+
+        data = entities.Dataset(
+            name=name, digest=digest[:36], source_type="mlx-hub", source=f"sha256:{digest}"
+        )
+        context = entities.InputTag("mlflow.data.context", "training")
+        self._mlflow.log_inputs(run_id, [entities.DatasetInput(data, [context])])
+        self._mlflow.set_tag(run_id, "mlx_hub.dataset_digest", digest)
+
+    def _measure(self, run_id: str, metrics: Sequence["Metric"], *, retried: bool) -> None:
+        """Log metrics; on a retry only those whose key and step the run has not got."""
+        known: set[tuple[str, int]] = set()
+        if retried:
+            for key in {metric.key for metric in metrics}:
+                history = self._mlflow.get_metric_history(run_id, key)
+                known.update((metric.key, metric.step) for metric in history)
+        news = [metric for metric in metrics if (metric.key, metric.step) not in known]
+        for batch in itertools.batched(news, MAX_METRICS):
+            self._mlflow.log_batch(run_id, metrics=batch)
+
+    def _end(self, run_id: str, ended: Ended, at: datetime) -> None:
+        tags: Mapping[str, str] = {"mlx_hub.outcome": ended.outcome}
+        if ended.reason:
+            tags = {**tags, "mlx_hub.error_reason": ended.reason}
+        for key, value in tags.items():
+            self._mlflow.set_tag(run_id, key, value)
+        self._mlflow.set_terminated(run_id, STATUS[ended.outcome], end_time=_milliseconds(at))
+
+
+def _metrics(facts: Iterable[Fact]) -> list["Metric"]:
+    from mlflow import entities  # noqa: PLC0415
+
+    return [
+        entities.Metric(key, value, _milliseconds(fact.occurred_at), fact.happening.step)
+        for fact in facts
+        if isinstance(fact.happening, Measured)
+        for key, value in fact.happening.metrics.items()
+    ]
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)

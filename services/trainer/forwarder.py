@@ -1,0 +1,68 @@
+"""Tells the registry what happens to jobs, from their log and in its own time.
+
+Nothing on the way of a job waits for it: the log is written in the job's transactions, and this
+reads behind. What was sent but not noted is sent again, and the registry knows it by its sequence.
+"""
+
+import asyncio
+import logging
+
+from services.chassis.errors import HubError, Unavailable
+from services.trainer.domain import TrainingJob
+from services.trainer.forwards import Forwards
+from services.trainer.queue import Bell
+from services.trainer.records import facts_of
+from services.trainer.registry import Registry
+from services.trainer.store import JobStore
+
+log = logging.getLogger(__name__)
+
+# A job's steps of about this time travel together.
+PACE_S = 1.0
+PAUSE_S = 5.0
+
+
+class Forwarder:
+    """Sends the jobs' facts in order, some at a time."""
+
+    def __init__(self, store: JobStore, forwards: Forwards, registry: Registry, bell: Bell) -> None:
+        """Take the log, what was heard of it, who hears it, and what tells of news."""
+        self._store = store
+        self._forwards = forwards
+        self._registry = registry
+        self._bell = bell
+
+    async def run(self) -> None:
+        """Forward for ever."""
+        while True:
+            ticket = self._bell.ticket()
+            try:
+                more = await self.forward()
+            except Unavailable as error:
+                log.info("training facts wait: %s", error.message)
+                await asyncio.sleep(PAUSE_S)
+                continue
+            await asyncio.sleep(PACE_S)
+            if not more:
+                await self._bell.wait(ticket)
+
+    async def forward(self) -> bool:
+        """Send what is new of some jobs; tell whether there was any."""
+        behind = await self._forwards.behind()
+        for job_id, heard in behind:
+            try:
+                await self._forward(job_id, heard)
+            except Unavailable:
+                raise
+            except HubError as error:  # of this job alone: the others go on
+                log.warning("the facts of job %d are not taken: %s", job_id, error.message)
+        return bool(behind)
+
+    async def _forward(self, job_id: int, heard: int) -> None:
+        events = await self._store.events(job_id, heard)
+        before = await self._forwards.job_at(job_id, heard)
+        jobs = [before, *(event.event for event in events)]
+        model_id = next(job.model_id for job in jobs if isinstance(job, TrainingJob))
+        if facts := list(facts_of(before, events)):
+            await self._registry.record(job_id, model_id, facts)
+        await self._forwards.heard(job_id, events[-1].sequence)

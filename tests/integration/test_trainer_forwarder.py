@@ -1,0 +1,90 @@
+"""Behind the log, in order, again until it is heard; and never in anybody's way."""
+
+import contextlib
+from collections.abc import Sequence
+from typing import cast
+
+import pytest
+from mlx_hub.registry.v1 import training_record_pb2 as pb
+
+from services.chassis.errors import Invalid, Unavailable
+from services.trainer.domain import Progress, Step, TrainingJob
+from services.trainer.forwarder import Forwarder
+from services.trainer.forwards import Forwards
+from services.trainer.queue import Bell
+from services.trainer.registry import Registry
+from tests.fixtures.jobs import Jobs
+
+STEP = Step(1, 4, 0, 2.0, 1e-4, 10.0, 100.0)
+
+
+class Hearing:
+    """Stands for the registry: hears, or raises behind the hearing what a test says."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[int, int, int]] = []
+        self.lost_answers = 0
+        self.refused = 0
+
+    async def record(self, job_id: int, model_id: int, facts: Sequence[pb.TrainingFact]) -> None:
+        if job_id == self.refused:
+            raise Invalid("INVALID_FIELD", "no", field="facts")
+        self.heard += [(job_id, fact.attempt, fact.sequence) for fact in facts]
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise Unavailable("DEPENDENCY_UNAVAILABLE", "the registry does not answer")
+
+
+@pytest.fixture
+def hearing() -> Hearing:
+    return Hearing()
+
+
+@pytest.fixture
+def forwarder(jobs: Jobs, hearing: Hearing) -> Forwarder:
+    bell = Bell(jobs.engine, 1)
+    return Forwarder(jobs.store, Forwards(jobs.engine), cast(Registry, hearing), bell)
+
+
+async def claim(jobs: Jobs) -> TrainingJob:
+    job = await jobs.queue.claim("owner", "node")
+    assert job is not None
+    return job
+
+
+async def test_each_fact_is_sent_once(jobs: Jobs, forwarder: Forwarder, hearing: Hearing) -> None:
+    await jobs.create()
+    job = await claim(jobs)
+    assert await forwarder.forward()
+    assert hearing.heard == [(job.id, 1, 2)]
+    assert not await forwarder.forward()
+    await jobs.queue.record(job.token, Progress(), [STEP])
+    await jobs.queue.hand_back(job.token)
+    job = await claim(jobs)
+    assert await forwarder.forward()
+    assert hearing.heard[1:] == [(job.id, 1, 3), (job.id, 1, 4), (job.id, 2, 5)]
+
+
+async def test_a_lost_answer_means_again(
+    jobs: Jobs, forwarder: Forwarder, hearing: Hearing
+) -> None:
+    await jobs.create()
+    await claim(jobs)
+    hearing.lost_answers = 1
+    with pytest.raises(Unavailable):
+        await forwarder.forward()
+    await forwarder.forward()
+    assert hearing.heard == [(1, 1, 2), (1, 1, 2)]
+
+
+async def test_an_ended_job_is_still_heard_and_holds_up_no_other(
+    jobs: Jobs, forwarder: Forwarder, hearing: Hearing
+) -> None:
+    for _ in range(2):
+        await jobs.create()
+        job = await claim(jobs)
+        await jobs.queue.fail(job.token, "DISK_FULL", "full")
+    hearing.refused = 1
+    with contextlib.suppress(Invalid):
+        await forwarder.forward()
+    assert hearing.heard == [(2, 1, 2), (2, 1, 3)]
