@@ -1,5 +1,6 @@
 """The registry's rules that need no server."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -31,6 +32,10 @@ FILES = (
 BASE = BaseModel(3, "tiny", "a" * 64, "llama", 9, 8, 7, "base/a", FILES, NOW)
 DATASET = Dataset(4, "data", "d.jsonl", "b" * 64, DatasetSchema.CHAT, 10, 100, NOW)
 MODEL = Model(1, "bot", "text-generation", "", "tiny", {}, "", MlflowSync.DISABLED, NOW, NOW)
+ATTEMPTS = (
+    lineages.TrainingAttempt(1, NOW, NOW, lineages.AttemptOutcome.LOST, 0, 7),
+    lineages.TrainingAttempt(2, NOW, None, lineages.AttemptOutcome.FINISHED, 4, 9),
+)
 TRAINING = lineages.Training(
     job_id=5,
     attempt=2,
@@ -42,6 +47,7 @@ TRAINING = lineages.Training(
     environment={"mlx": "0.32.4"},
     started_at=NOW,
     finished_at=None,
+    attempts=ATTEMPTS,
 )
 PUBLICATION = lineages.Publication(
     model_id=1,
@@ -94,8 +100,18 @@ def test_a_tag_filter_is_a_key_or_a_pair() -> None:
 def test_lineage_survives_json() -> None:
     lineage = lineages.trace(PUBLICATION, MODEL, BASE, DATASET, "e" * 64)
     assert lineages.from_json(lineages.to_json(lineage)) == lineage
+    in_the_row = replace(lineage, beside=FILES)
+    assert lineages.from_json(json.loads(json.dumps(lineages.to_json(in_the_row)))) == in_the_row
     complete = lineages.of_version(lineage, VERSION)
     assert (complete.version, complete.created_at) == (2, NOW)
+
+
+def test_a_lineage_from_before_attempts_and_statements_is_read() -> None:
+    lineage = lineages.trace(PUBLICATION, MODEL, BASE, DATASET, "e" * 64)
+    old = lineages.to_json(lineage)
+    del old["training"]["attempts"]
+    assert "beside" not in old
+    assert lineages.from_json(old) == replace(lineage, training=replace(TRAINING, attempts=()))
 
 
 def test_the_manifest_holds_all_that_leads_back() -> None:
