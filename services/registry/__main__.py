@@ -40,6 +40,7 @@ class Registry:
         bases, datasets, versions = BaseModelStore(rows), DatasetStore(rows), VersionStore(rows)
         artifacts = Artifacts(settings.storage_active_path, settings.storage_archive_path)
         files = DatasetFiles(settings.dataset_root, artifacts, _limits(settings))
+        keys = settings.keys()
         grace_s = settings.orphan_grace_seconds
         self.reconciler = Reconciler(bases, datasets, versions, artifacts, grace_s)
         self.mirror = Mirror(Outbox(rows, models)) if settings.mlflow_tracking_uri else None
@@ -49,7 +50,7 @@ class Registry:
             bases=bases,
             versions=versions,
             aliases=AliasStore(rows),
-            publisher=Publisher(models, bases, datasets, versions, artifacts),
+            publisher=Publisher(models, bases, datasets, versions, artifacts, keys),
             resolver=Resolver(models, bases, versions, artifacts),
         )
         registry_service_pb2_grpc.add_RegistryServiceServicer_to_server(servicer, self.server.grpc)

@@ -88,7 +88,7 @@ class Lineage:
     valid_rows: int
     training: Training
     created_at: datetime | None = None
-    beside: tuple[StoredFile, ...] = ()
+    papers: tuple[StoredFile, ...] = ()
     """Manifest and statement. Only the row names them, and a row from before statements doesn't."""
 
 
@@ -155,8 +155,8 @@ def to_json(lineage: Lineage) -> dict[str, Any]:
     data = asdict(lineage)
     data.pop("created_at")
     data["files"] = _files(lineage.files)
-    if data.pop("beside"):
-        data["beside"] = _files(lineage.beside)
+    if data.pop("papers"):
+        data["papers"] = _files(lineage.papers)
     training = data["training"]
     for record in (training, *training["attempts"]):
         record.update({k: _stamp(v) for k, v in record.items() if k.endswith("_at")})
@@ -171,7 +171,7 @@ def from_json(data: Mapping[str, Any]) -> Lineage:
         for a in training.get("attempts", ())
     )
     named = {
-        key: tuple(StoredFile(**file) for file in data.get(key, ())) for key in ("files", "beside")
+        key: tuple(StoredFile(**file) for file in data.get(key, ())) for key in ("files", "papers")
     }
     return Lineage(**{**data, **named, "training": Training(**training)})
 

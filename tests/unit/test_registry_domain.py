@@ -22,7 +22,7 @@ from services.registry.domain import (
     require_ready,
     version_number,
 )
-from services.registry.publisher import manifest_of
+from services.registry.papers import manifest_of
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)
 FILES = (
@@ -100,7 +100,7 @@ def test_a_tag_filter_is_a_key_or_a_pair() -> None:
 def test_lineage_survives_json() -> None:
     lineage = lineages.trace(PUBLICATION, MODEL, BASE, DATASET, "e" * 64)
     assert lineages.from_json(lineages.to_json(lineage)) == lineage
-    in_the_row = replace(lineage, beside=FILES)
+    in_the_row = replace(lineage, papers=FILES)
     assert lineages.from_json(json.loads(json.dumps(lineages.to_json(in_the_row)))) == in_the_row
     complete = lineages.of_version(lineage, VERSION)
     assert (complete.version, complete.created_at) == (2, NOW)
@@ -110,7 +110,7 @@ def test_a_lineage_from_before_attempts_and_statements_is_read() -> None:
     lineage = lineages.trace(PUBLICATION, MODEL, BASE, DATASET, "e" * 64)
     old = lineages.to_json(lineage)
     del old["training"]["attempts"]
-    assert "beside" not in old
+    assert "papers" not in old
     assert lineages.from_json(old) == replace(lineage, training=replace(TRAINING, attempts=()))
 
 
