@@ -3,7 +3,11 @@
 import asyncio
 import sys
 
-from mlx_hub.registry.v1 import dataset_service_pb2_grpc, registry_service_pb2_grpc
+from mlx_hub.registry.v1 import (
+    dataset_service_pb2_grpc,
+    provenance_service_pb2_grpc,
+    registry_service_pb2_grpc,
+)
 
 from migrations import HEAD
 from services.chassis import database
@@ -17,6 +21,7 @@ from services.registry.reconciler import Reconciler
 from services.registry.resolution import Resolver
 from services.registry.servicer.datasets import DatasetServicer
 from services.registry.servicer.models import RegistryServicer
+from services.registry.servicer.provenance import ProvenanceServicer
 from services.registry.settings import RegistrySettings
 from services.registry.store import session
 from services.registry.store.aliases import AliasStore
@@ -25,6 +30,7 @@ from services.registry.store.datasets import DatasetStore
 from services.registry.store.models import ModelStore
 from services.registry.store.outbox import Outbox
 from services.registry.store.versions import VersionStore
+from services.registry.verification import Verifier
 
 ROLE = "mlx_hub_registry"
 
@@ -56,6 +62,9 @@ class Registry:
         registry_service_pb2_grpc.add_RegistryServiceServicer_to_server(servicer, self.server.grpc)
         dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(
             DatasetServicer(datasets, DatasetIntake(datasets, files)), self.server.grpc
+        )
+        provenance_service_pb2_grpc.add_ProvenanceServiceServicer_to_server(
+            ProvenanceServicer(Verifier(bases, versions, artifacts, keys)), self.server.grpc
         )
 
     async def start(self) -> None:

@@ -113,12 +113,12 @@ class Artifacts:
         except OSError:
             manifest = StoredFile(MANIFEST, 0, "")
         if checksum_of((*stored, manifest)) != Path(artifact_path).name:
-            raise _corrupt(MANIFEST)
+            raise corrupt(MANIFEST)
 
     def verify(self, artifact_path: str, stored: Iterable[StoredFile]) -> None:
         """Refuse files that are not what was recorded."""
         if name := self.damage(artifact_path, stored, hashed=True):
-            raise _corrupt(name)
+            raise corrupt(name)
 
     def damage(
         self, artifact_path: str, stored: Iterable[StoredFile], *, hashed: bool
@@ -188,7 +188,8 @@ class Artifacts:
                 )
 
 
-def _corrupt(name: str) -> DataLoss:
+def corrupt(name: str) -> DataLoss:
+    """Build the error for a stored file that is not what was recorded."""
     return DataLoss(
         "ARTIFACT_CORRUPT",
         f"the stored file {name} is missing or changed; restore it or make it again",

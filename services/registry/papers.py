@@ -1,9 +1,12 @@
 """What lies beside a version's files: the manifest, the statement, and the statement signed."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from services.registry import lineage as lineages
@@ -32,6 +35,27 @@ def digests(papers: Mapping[str, bytes]) -> tuple[StoredFile, ...]:
         StoredFile(name, len(content), hashlib.sha256(content).hexdigest())
         for name, content in papers.items()
     )
+
+
+def read(folder: Path) -> dict[str, bytes]:
+    """Read the papers that can be read."""
+    found = {}
+    for name in (MANIFEST, STATEMENT, ENVELOPE):
+        with contextlib.suppress(OSError):
+            found[name] = (folder / name).read_bytes()
+    return found
+
+
+def contradictions(manifest: bytes, lineage: Lineage) -> list[str]:
+    """Name what a stored manifest says otherwise than the row."""
+    try:
+        content = json.loads(manifest)
+        said, checksum = lineages.from_json(content["lineage"]), content["checksum"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return ["form"]
+    expected = replace(lineage, papers=())
+    wrong = [f.name for f in fields(Lineage) if getattr(said, f.name) != getattr(expected, f.name)]
+    return wrong if checksum == lineage.adapter_digest else [*wrong, "checksum"]
 
 
 def manifest_of(lineage: Lineage) -> dict[str, Any]:

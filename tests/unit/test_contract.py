@@ -10,7 +10,11 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 from mlx_hub.error.v1 import error_reason_pb2
 from mlx_hub.inference.v1 import inference_service_pb2
 from mlx_hub.openai.v1 import openai_service_pb2
-from mlx_hub.registry.v1 import dataset_service_pb2, registry_service_pb2
+from mlx_hub.registry.v1 import (
+    dataset_service_pb2,
+    provenance_service_pb2,
+    registry_service_pb2,
+)
 from mlx_hub.system.v1 import system_service_pb2
 from mlx_hub.trainer.v1 import trainer_service_pb2
 
@@ -19,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = (
     registry_service_pb2,
     dataset_service_pb2,
+    provenance_service_pb2,
     trainer_service_pb2,
     inference_service_pb2,
     system_service_pb2,
@@ -46,6 +51,8 @@ REST = {
     "POST /models/{model_id}/versions/{version}:promote": "PromoteVersion",
     "POST /models/{model_id}/versions/{version}:archive": "ArchiveVersion",
     "POST /models/{model_id}/versions/{version}:restore": "RestoreVersion",
+    "POST /models/{model_id}/versions/{version}:verify": "VerifyVersion",
+    "GET /models/{model_id}/versions/{version}/statement": "GetStatement",
     "POST /datasets": "CreateDataset",
     "GET /datasets": "ListDatasets",
     "GET /datasets/{dataset_id}": "GetDataset",

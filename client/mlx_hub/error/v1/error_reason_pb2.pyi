@@ -88,6 +88,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. An alias other than `latest` points at the version. Metadata: version, alias."""
     ERROR_REASON_NO_EARLIER_VERSION: _ErrorReason.ValueType  # 32
     """FAILED_PRECONDITION. The alias pointed nowhere before. Metadata: model_id, alias."""
+    ERROR_REASON_STATEMENT_NOT_FOUND: _ErrorReason.ValueType  # 60
+    """NOT_FOUND. The version was published before statements were written. Metadata: model_id, version."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the value of `ErrorInfo.reason` (domain `mlx-hub`) in
@@ -161,4 +163,6 @@ ERROR_REASON_VERSION_HAS_ALIAS: ErrorReason.ValueType  # 31
 """FAILED_PRECONDITION. An alias other than `latest` points at the version. Metadata: version, alias."""
 ERROR_REASON_NO_EARLIER_VERSION: ErrorReason.ValueType  # 32
 """FAILED_PRECONDITION. The alias pointed nowhere before. Metadata: model_id, alias."""
+ERROR_REASON_STATEMENT_NOT_FOUND: ErrorReason.ValueType  # 60
+"""NOT_FOUND. The version was published before statements were written. Metadata: model_id, version."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
