@@ -9,7 +9,7 @@ import typer
 from mlx_hub.cli.models import models_app
 
 from services.chassis.settings import load
-from services.stack import launch, models, starter
+from services.stack import keys, launch, models, starter
 from services.stack.demo import demo as run_demo
 from services.stack.errors import StackError
 from services.stack.settings import StackSettings, environment_name
@@ -19,7 +19,7 @@ from services.stack.stack import Stack
 
 def register(app: typer.Typer) -> None:
     """Add the verbs; called through the entry point group `mlx_hub.commands`."""
-    for verb in (up, down, config, demo):
+    for verb in (up, down, config, demo, keygen):
         app.command()(verb)
     models_app.command("import")(import_)
 
@@ -66,6 +66,16 @@ def demo() -> None:
     settings = load(StackSettings)
     with _told():
         run_demo(settings)
+
+
+def keygen(
+    path: Annotated[Path, typer.Argument(help="A new file for the private key.")],
+) -> None:
+    """Make a key that signs versions' statements, and print its public half."""
+    with _told():
+        public, identity = keys.generate(path)
+    typer.echo(f"{public}key id {identity}")
+    typer.echo(f"Set MLX_HUB_SIGNING_KEY={path.absolute()} and start the hub again.", err=True)
 
 
 def import_(

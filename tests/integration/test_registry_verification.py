@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -166,13 +166,11 @@ async def test_a_statement_is_given_as_it_is_stored(hub: RunningRegistry, made: 
 
 async def test_unknown_and_old_versions_are_named(hub: RunningRegistry, made: Made) -> None:
     await published(hub, *made)
-    for call in (hub.provenance.GetStatement, hub.provenance.VerifyVersion):
-        ask: Callable[..., Any] = call
-        kind = (
-            pb.GetStatementRequest if "Statement" in str(call._method) else pb.VerifyVersionRequest
-        )
-        assert (await failure(ask(kind(model_id=9, version="1")))).reason == "MODEL_NOT_FOUND"
-        assert (await failure(ask(kind(model_id=1, version="7")))).reason == "VERSION_NOT_FOUND"
+    for model_id, name, reason in ((9, "1", "MODEL_NOT_FOUND"), (1, "7", "VERSION_NOT_FOUND")):
+        stating = pb.GetStatementRequest(model_id=model_id, version=name)
+        assert (await failure(hub.provenance.GetStatement(stating))).reason == reason
+        checking = pb.VerifyVersionRequest(model_id=model_id, version=name)
+        assert (await failure(hub.provenance.VerifyVersion(checking))).reason == reason
     hub.sql("ALTER TABLE registry.versions DISABLE TRIGGER USER")
     hub.sql("UPDATE registry.versions SET lineage = lineage - 'papers'")
     request = pb.GetStatementRequest(model_id=1, version="1")
