@@ -72,14 +72,18 @@ async def test_a_job_runs_to_a_published_version(trainer: RunningTrainer) -> Non
     assert training.parameters["mask_prompt"] == "true"
     assert training.environment["mlx"] == "0.32.4"
     assert len(training.lock_digest) == 64
-    [attempt] = training.attempts
-    assert (attempt.number, attempt.resumed_from_step, attempt.last_step) == (1, 0, 10)
-    assert attempt.outcome == lineage_pb2.ATTEMPT_OUTCOME_FINISHED
-    assert attempt.started_at == job.started_at
-    assert attempt.ended_at == training.finished_at
     settings = trainer.hub.settings
     assert not list((settings.storage_active_path / "jobs").iterdir())
     assert (settings.home / "logs" / LOG).read_text()
+
+
+async def test_an_only_attempt_is_told(trainer: RunningTrainer) -> None:
+    job, _ = await trainer.end((await trainer.create()).id)
+    [only] = await attempts(trainer, version="1")
+    assert (only.number, only.resumed_from_step, only.last_step) == (1, 0, 10)
+    assert only.outcome == lineage_pb2.ATTEMPT_OUTCOME_FINISHED
+    assert only.started_at == job.started_at
+    assert only.ended_at.ToNanoseconds() < job.finished_at.ToNanoseconds()
 
 
 async def test_a_killed_child_is_retried_from_its_checkpoint(trainer: RunningTrainer) -> None:

@@ -21,59 +21,60 @@ LINEAGE = lineages.trace(
     "e" * 64,
 )
 SUBJECTS = (*FILES, StoredFile(MANIFEST, 3, "9" * 64))
+EXPECTED = {
+    "_type": "https://in-toto.io/Statement/v1",
+    "subject": [
+        {"name": "adapter_config.json", "digest": {"sha256": "2" * 64}},
+        {"name": "adapters.safetensors", "digest": {"sha256": "1" * 64}},
+        {"name": "manifest.json", "digest": {"sha256": "9" * 64}},
+    ],
+    "predicateType": "https://slsa.dev/provenance/v1",
+    "predicate": {
+        "buildDefinition": {
+            "buildType": "urn:mlx-hub:lora-training:v1",
+            "externalParameters": {
+                "model": "bot",
+                "baseModel": "tiny",
+                "dataset": "data",
+                "recipe": {"lora_rank": "8"},
+            },
+            "internalParameters": {"environment": {"mlx": "0.32.4"}},
+            "resolvedDependencies": [
+                {
+                    "name": "base-model",
+                    "uri": "urn:mlx-hub:base-model:tiny",
+                    "digest": {"sha256": "a" * 64},
+                    "annotations": {
+                        "sha256Of": "name\\0size\\0sha256\\n of each file, sorted by name"
+                    },
+                },
+                {
+                    "name": "dataset",
+                    "uri": "urn:mlx-hub:dataset:data",
+                    "digest": {"sha256": "b" * 64},
+                },
+                {"name": "requirements.lock", "digest": {"sha256": "d" * 64}},
+                {
+                    "name": "code",
+                    "digest": {"gitCommit": "c" * 40},
+                    "annotations": {"uncommittedChanges": True},
+                },
+            ],
+        },
+        "runDetails": {
+            "builder": {"id": "urn:mlx-hub:trainer", "version": {"mlx-hub": "1.2"}},
+            "metadata": {
+                "invocationId": "jobs/5/attempts/2",
+                "startedOn": "2026-05-04T03:02:01.123456Z",
+                "finishedOn": "2026-05-04T03:02:01.123456Z",
+            },
+        },
+    },
+}
 
 
 def test_a_statement_is_slsa_provenance() -> None:
-    assert json.loads(encode(statement_of(LINEAGE, SUBJECTS, "1.2"))) == {
-        "_type": "https://in-toto.io/Statement/v1",
-        "subject": [
-            {"name": "adapter_config.json", "digest": {"sha256": "2" * 64}},
-            {"name": "adapters.safetensors", "digest": {"sha256": "1" * 64}},
-            {"name": "manifest.json", "digest": {"sha256": "9" * 64}},
-        ],
-        "predicateType": "https://slsa.dev/provenance/v1",
-        "predicate": {
-            "buildDefinition": {
-                "buildType": "urn:mlx-hub:lora-training:v1",
-                "externalParameters": {
-                    "model": "bot",
-                    "baseModel": "tiny",
-                    "dataset": "data",
-                    "recipe": {"lora_rank": "8"},
-                },
-                "internalParameters": {"environment": {"mlx": "0.32.4"}},
-                "resolvedDependencies": [
-                    {
-                        "name": "base-model",
-                        "uri": "urn:mlx-hub:base-model:tiny",
-                        "digest": {"sha256": "a" * 64},
-                        "annotations": {
-                            "sha256Of": "name\\0size\\0sha256\\n of each file, sorted by name"
-                        },
-                    },
-                    {
-                        "name": "dataset",
-                        "uri": "urn:mlx-hub:dataset:data",
-                        "digest": {"sha256": "b" * 64},
-                    },
-                    {"name": "requirements.lock", "digest": {"sha256": "d" * 64}},
-                    {
-                        "name": "code",
-                        "digest": {"gitCommit": "c" * 40},
-                        "annotations": {"uncommittedChanges": True},
-                    },
-                ],
-            },
-            "runDetails": {
-                "builder": {"id": "urn:mlx-hub:trainer", "version": {"mlx-hub": "1.2"}},
-                "metadata": {
-                    "invocationId": "jobs/5/attempts/2",
-                    "startedOn": "2026-05-04T03:02:01.123456Z",
-                    "finishedOn": "2026-05-04T03:02:01.123456Z",
-                },
-            },
-        },
-    }
+    assert json.loads(encode(statement_of(LINEAGE, SUBJECTS, "1.2"))) == EXPECTED
 
 
 def test_what_is_not_known_is_left_out() -> None:
