@@ -42,6 +42,10 @@ class HubSettings(BaseSettings):
     registry_metrics_port: Port = 9101
     trainer_metrics_port: Port = 9102
     inference_metrics_port: Port = 9103
+    signing_key: Folder | None = None
+    """MLX_HUB_SIGNING_KEY: a PEM file with the Ed25519 key that signs versions' statements."""
+    trusted_keys: str = ""
+    """MLX_HUB_TRUSTED_KEYS: PEM files of public keys to check by, separated by `:`."""
     drain_seconds: float = Field(default=10.0, ge=0, le=600)
     """MLX_HUB_DRAIN_SECONDS: how long running calls may go on at shutdown."""
 
@@ -72,6 +76,8 @@ class HubSettings(BaseSettings):
     def masked(self) -> dict[str, str]:
         """Give every setting as text, passwords in URLs replaced by `***`."""
         shown = self.model_dump(exclude={n for n in type(self).model_fields if "_setting" in n})
+        if self.signing_key:
+            shown["signing_key"] = "***"
         return {key: mask(str(value)) for key, value in sorted(shown.items())}
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from services.chassis.errors import DataLoss
 from services.inference import memory
 from services.inference.domain import Base, EngineLimits
-from services.inference.process import EngineProcess, OnStats, start_failed
+from services.inference.process import EngineProcess, OnStats
 from services.inference.residency import Room
 from services.inference.settings import InferenceSettings
-from services.runtime.folder import FolderError, inspect_model_folder
+from services.runtime.folder import FolderError, digest_of, hash_folder
 
 
 class Launcher:
@@ -50,12 +50,14 @@ class Launcher:
 
 
 def _verify(base: Base) -> None:
+    """Compare the hash of every file; whether it is a model at all, the engine looks itself."""
+    whole = f"base model {base.name}"
     try:
-        found = inspect_model_folder(Path(base.path))
-    except FolderError as error:
-        raise start_failed(base, str(error)) from error
-    if found.digest != base.digest:
-        raise _corrupt(base, "model.safetensors")
+        found = digest_of(hash_folder(Path(base.path)))
+    except (FolderError, OSError) as error:
+        raise _corrupt(base, whole) from error
+    if found != base.digest:
+        raise _corrupt(base, whole)
 
 
 def _corrupt(base: Base, file: str) -> DataLoss:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from services.chassis.errors import Exhausted, HubError, Unavailable
+from services.chassis.errors import DataLoss, Exhausted, HubError, Unavailable
 from services.inference.domain import Adapter, Base, CrashGuard, Delta, Finished, Generation
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,8 @@ class Seat:
     engine: asyncio.Task[Engine] | None = None
     reserved: int = 0
     evicted: Engine | None = None
+    damage: DataLoss | None = None
+    """Why it did not start the last time, if its files were to blame."""
     users: int = 0
     last_used: float = 0.0
 
@@ -131,6 +133,8 @@ class Residency:
 
     async def _launch(self, seat: Seat) -> Engine:
         if wait := seat.guard.wait(time.monotonic()):
+            if seat.damage:
+                raise seat.damage.with_traceback(None)
             raise Unavailable(
                 "ENGINE_START_FAILED",
                 f"the engine of {seat.base.name} keeps ending; it starts again in {wait:.0f} s",
@@ -141,7 +145,8 @@ class Residency:
             await self._make_room(seat)
         try:
             return await self._start(seat.base)
-        except Exception:
+        except Exception as error:
+            seat.damage = error if isinstance(error, DataLoss) else None
             seat.guard.crashed(time.monotonic())
             raise
 

@@ -5,6 +5,7 @@ import sys
 
 from mlx_hub.registry.v1 import (
     dataset_service_pb2_grpc,
+    provenance_service_pb2_grpc,
     quality_service_pb2_grpc,
     registry_service_pb2_grpc,
     training_record_service_pb2_grpc,
@@ -22,6 +23,7 @@ from services.registry.reconciler import Reconciler
 from services.registry.resolution import Resolver
 from services.registry.servicer.datasets import DatasetServicer
 from services.registry.servicer.models import RegistryServicer
+from services.registry.servicer.provenance import ProvenanceServicer
 from services.registry.servicer.quality import QualityServicer
 from services.registry.servicer.training import TrainingRecordServicer
 from services.registry.settings import RegistrySettings
@@ -34,6 +36,7 @@ from services.registry.store.outbox import Outbox
 from services.registry.store.quality import QualityStore
 from services.registry.store.training import TrainingRecords
 from services.registry.store.versions import VersionStore
+from services.registry.verification import Verifier
 
 ROLE = "mlx_hub_registry"
 
@@ -50,6 +53,7 @@ class Registry:
         bases, datasets, versions = BaseModelStore(rows), DatasetStore(rows), VersionStore(rows)
         artifacts = Artifacts(settings.storage_active_path, settings.storage_archive_path)
         files = DatasetFiles(settings.dataset_root, artifacts, _limits(settings))
+        keys = settings.keys()
         grace_s = settings.orphan_grace_seconds
         self.reconciler = Reconciler(bases, datasets, versions, artifacts, grace_s)
         self.mirror = Mirror(Outbox(rows, models)) if mirrored else None
@@ -59,7 +63,7 @@ class Registry:
             bases=bases,
             versions=versions,
             aliases=AliasStore(rows),
-            publisher=Publisher(models, bases, datasets, versions, artifacts),
+            publisher=Publisher(models, bases, datasets, versions, artifacts, keys),
             resolver=Resolver(models, bases, versions, artifacts),
         )
         registry_service_pb2_grpc.add_RegistryServiceServicer_to_server(servicer, self.server.grpc)
@@ -71,6 +75,9 @@ class Registry:
         )
         training_record_service_pb2_grpc.add_TrainingRecordServiceServicer_to_server(
             TrainingRecordServicer(TrainingRecords(rows, mirrored=mirrored)), self.server.grpc
+        )
+        provenance_service_pb2_grpc.add_ProvenanceServiceServicer_to_server(
+            ProvenanceServicer(Verifier(bases, versions, artifacts, keys)), self.server.grpc
         )
 
     async def start(self) -> None:

@@ -1,26 +1,26 @@
 """Published folders: put in place in one step, verified on every load, swept after a crash."""
 
 import errno
-import json
 import logging
 import os
 import threading
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from services.chassis.durable import sync_path
 from services.chassis.errors import DataLoss, Invalid
 from services.registry import files
 from services.registry.domain import StoredFile
+from services.registry.papers import MANIFEST
 from services.runtime.folder import FileDigest, digest_of
 
 log = logging.getLogger(__name__)
 
-MANIFEST = "manifest.json"
+# Files up to this size are hashed each time, whatever their time says.
+ALWAYS_READ = 64 * 1024
 KINDS = ("base", "versions", "datasets")
 
 
@@ -47,21 +47,21 @@ class Artifacts:
         self.active.mkdir(parents=True, exist_ok=True)
 
     def publish_version(
-        self, staged_path: str, stored: Collection[StoredFile], manifest: dict[str, Any]
+        self, staged_path: str, stored: Collection[StoredFile], papers: Mapping[str, bytes]
     ) -> str:
-        """Copy a staged adapter into the archive with its manifest.
+        """Copy a staged adapter into the archive with its papers.
 
-        The folder's name is the digest of all in it, the manifest included: two
+        The folder's name is the digest of all in it, the papers included: two
         jobs that train the very same weights keep a manifest each.
         """
         with self.fresh_folder("versions") as folder:
             self._copy_staged(staged_path, stored, folder)
             sync_path(folder)
             self._compare(folder, stored)
-            text = json.dumps(manifest, indent=2, sort_keys=True).encode()
-            files.write_synced(folder / MANIFEST, iter([text]))
+            for name, content in papers.items():
+                files.write_synced(folder / name, iter([content]))
             sync_path(folder)
-            everything = (*stored, files.hash_file(folder / MANIFEST))
+            everything = (*stored, *(files.hash_file(folder / name) for name in papers))
             return self.place(folder, "versions", checksum_of(everything), everything)
 
     @contextmanager
@@ -98,20 +98,27 @@ class Artifacts:
             sync_path(target.parent)
         return name
 
-    def verify_version(self, artifact_path: str, stored: Collection[StoredFile]) -> None:
-        """Refuse a version whose files or manifest are not what was recorded."""
-        self.verify(artifact_path, stored)
+    def verify_version(
+        self, artifact_path: str, stored: Collection[StoredFile], papers: Collection[StoredFile]
+    ) -> None:
+        """Refuse a version whose files or papers are not what was recorded."""
+        self.verify(artifact_path, (*stored, *papers))
+        if not papers:
+            self._verify_manifest(artifact_path, stored)
+
+    def _verify_manifest(self, artifact_path: str, stored: Collection[StoredFile]) -> None:
+        """Know a manifest that the row, an old one, doesn't name by the folder's name."""
         try:
             manifest = files.hash_file(self.archive / artifact_path / MANIFEST)
         except OSError:
             manifest = StoredFile(MANIFEST, 0, "")
         if checksum_of((*stored, manifest)) != Path(artifact_path).name:
-            raise _corrupt(MANIFEST)
+            raise corrupt(MANIFEST)
 
     def verify(self, artifact_path: str, stored: Iterable[StoredFile]) -> None:
         """Refuse files that are not what was recorded."""
         if name := self.damage(artifact_path, stored, hashed=True):
-            raise _corrupt(name)
+            raise corrupt(name)
 
     def damage(
         self, artifact_path: str, stored: Iterable[StoredFile], *, hashed: bool
@@ -130,9 +137,13 @@ class Artifacts:
         return None
 
     def _hash_holds(self, path: Path, file: StoredFile, seen: os.stat_result) -> bool:
-        """Compare hashes, reading the file only if its time is not the one known as good."""
+        """Compare hashes, reading a large file only if its time is not the one known as good.
+
+        Who loads its bytes hashes those (ADR 0014); resolving a name must stay cheap.
+        """
         mark = (seen.st_mtime_ns, seen.st_size, file.sha256)
-        if seen.st_mtime_ns == file.mtime_ns or self._verified.get(path) == mark:
+        known = seen.st_mtime_ns == file.mtime_ns or self._verified.get(path) == mark
+        if known and seen.st_size > ALWAYS_READ:
             return True
         if files.hash_file(path).sha256 != file.sha256:
             return False
@@ -177,7 +188,8 @@ class Artifacts:
                 )
 
 
-def _corrupt(name: str) -> DataLoss:
+def corrupt(name: str) -> DataLoss:
+    """Build the error for a stored file that is not what was recorded."""
     return DataLoss(
         "ARTIFACT_CORRUPT",
         f"the stored file {name} is missing or changed; restore it or make it again",

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from services.chassis.errors import DataLoss, Invalid
@@ -11,6 +12,29 @@ from services.registry.domain import BaseModel, Dataset, Model, StoredFile, Vers
 
 # An adapter as mlx-lm reads it. Nothing else is ever published.
 REQUIRED_FILES = frozenset({"adapters.safetensors", "adapter_config.json"})
+
+
+class AttemptOutcome(StrEnum):
+    """How an attempt at a job ended."""
+
+    UNKNOWN = "unknown"
+    FINISHED = "finished"
+    HANDED_BACK = "handed_back"
+    LOST = "lost"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class TrainingAttempt:
+    """One claim of a job by a trainer."""
+
+    number: int
+    started_at: datetime | None
+    ended_at: datetime | None
+    outcome: AttemptOutcome
+    resumed_from_step: int
+    last_step: int
 
 
 @dataclass(frozen=True)
@@ -27,6 +51,8 @@ class Training:
     environment: Mapping[str, str]
     started_at: datetime | None
     finished_at: datetime | None
+    attempts: tuple[TrainingAttempt, ...] = ()
+    """Every attempt, the last being the one that finished; empty in old records."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +92,8 @@ class Lineage:
     created_at: datetime | None = None
     base_source: str = ""  # as is the revision, "" in what was recorded before they were known
     base_revision: str = ""
+    papers: tuple[StoredFile, ...] = ()
+    """Manifest and statement. Only the row names them, and a row from before statements doesn't."""
 
 
 def trace(
@@ -132,20 +160,38 @@ def to_json(lineage: Lineage) -> dict[str, Any]:
     """Give the lineage as plain JSON."""
     data = asdict(lineage)
     data.pop("created_at")
-    data["files"] = [{"name": f.name, "size": f.size, "sha256": f.sha256} for f in lineage.files]
-    for key in ("started_at", "finished_at"):
-        data["training"][key] = _stamp(getattr(lineage.training, key))
+    data["files"] = _files(lineage.files)
+    if data.pop("papers"):
+        data["papers"] = _files(lineage.papers)
+    training = data["training"]
+    for record in (training, *training["attempts"]):
+        record.update({k: _stamp(v) for k, v in record.items() if k.endswith("_at")})
     return data
 
 
 def from_json(data: Mapping[str, Any]) -> Lineage:
     """Read what `to_json` wrote."""
-    training = dict(data["training"])
-    for key in ("started_at", "finished_at"):
-        training[key] = datetime.fromisoformat(training[key]) if training[key] else None
-    files = tuple(StoredFile(**file) for file in data["files"])
-    return Lineage(**{**data, "files": files, "training": Training(**training)})
+    training = _read_times(data["training"])
+    training["attempts"] = tuple(
+        TrainingAttempt(**{**_read_times(a), "outcome": AttemptOutcome(a["outcome"])})
+        for a in training.get("attempts", ())
+    )
+    named = {
+        key: tuple(StoredFile(**file) for file in data.get(key, ())) for key in ("files", "papers")
+    }
+    return Lineage(**{**data, **named, "training": Training(**training)})
+
+
+def _files(files: tuple[StoredFile, ...]) -> list[dict[str, Any]]:
+    return [{"name": f.name, "size": f.size, "sha256": f.sha256} for f in files]
 
 
 def _stamp(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None
+
+
+def _read_times(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: datetime.fromisoformat(value) if key.endswith("_at") and value else value
+        for key, value in record.items()
+    }

@@ -1,13 +1,15 @@
 """The one way a version comes to be: files first, whole and synced, then the row."""
 
 import asyncio
-from typing import Any
+from dataclasses import replace
 
 from services.registry import lineage as lineages
 from services.registry.artifacts import Artifacts, checksum_of
 from services.registry.datasets import DatasetFiles
 from services.registry.domain import Dataset, NewDataset, Version
-from services.registry.lineage import Lineage, Publication
+from services.registry.lineage import Publication
+from services.registry.papers import digests, papers_of
+from services.registry.signing import Keys
 from services.registry.store.base_models import BaseModelStore
 from services.registry.store.datasets import DatasetStore
 from services.registry.store.models import ModelStore
@@ -24,13 +26,15 @@ class Publisher:
         datasets: DatasetStore,
         versions: VersionStore,
         artifacts: Artifacts,
+        keys: Keys,
     ) -> None:
-        """Know the stores and the files."""
+        """Know the stores, the files, and by which key a statement is signed."""
         self._models = models
         self._bases = bases
         self._datasets = datasets
         self._versions = versions
         self._artifacts = artifacts
+        self._keys = keys
 
     async def publish(self, publication: Publication) -> Version:
         """Publish an adapter as the model's next version, once for each job."""
@@ -43,12 +47,11 @@ class Publisher:
         lineages.check(publication, base, dataset)
         digest = checksum_of(publication.files)
         lineage = lineages.trace(publication, model, base, dataset, digest)
+        papers = papers_of(lineage, self._keys)
         path = await asyncio.to_thread(
-            self._artifacts.publish_version,
-            publication.staged_path,
-            publication.files,
-            manifest_of(lineage),
+            self._artifacts.publish_version, publication.staged_path, publication.files, papers
         )
+        lineage = replace(lineage, papers=digests(papers))
         return await self._versions.add(publication, lineage, path)
 
 
@@ -66,21 +69,3 @@ class DatasetIntake:
             return known
         file = await asyncio.to_thread(self._files.take_in, new.path)
         return await self._datasets.create(new, file)
-
-
-def manifest_of(lineage: Lineage) -> dict[str, Any]:
-    """Write what lies beside the files: enough to rebuild the row without the database."""
-    training = lineage.training
-    return {
-        "format": 1,
-        "checksum": lineage.adapter_digest,
-        "files": [{"name": f.name, "size": f.size, "sha256": f.sha256} for f in lineage.files],
-        "base_digest": lineage.base_digest,
-        "dataset_digest": lineage.dataset_digest,
-        "job_id": training.job_id,
-        "attempt": training.attempt,
-        "seed": training.seed,
-        "code_commit": training.code_commit,
-        "lock_digest": training.lock_digest,
-        "lineage": lineages.to_json(lineage),
-    }

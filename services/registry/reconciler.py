@@ -4,9 +4,10 @@ import asyncio
 import logging
 
 from services.chassis.errors import Unavailable
-from services.registry.artifacts import MANIFEST, Artifacts
+from services.registry.artifacts import Artifacts
 from services.registry.datasets import SUFFIX
 from services.registry.domain import StoredFile, Version
+from services.registry.papers import MANIFEST
 from services.registry.store.base_models import BaseModelStore
 from services.registry.store.datasets import DatasetStore
 from services.registry.store.versions import VersionStore

@@ -49,7 +49,7 @@ class Resolver:
         require_ready(version)
         await asyncio.to_thread(self._artifacts.verify, base.artifact_path, base.files)
         await asyncio.to_thread(
-            self._artifacts.verify_version, version.artifact_path, lineage.files
+            self._artifacts.verify_version, version.artifact_path, lineage.files, lineage.papers
         )
         return Resolved(model, base, version, of_version(lineage, version))
 

@@ -1,8 +1,12 @@
 """What the registry's operator may choose, beyond what every service knows."""
 
-from pydantic import Field
+import os
+from pathlib import Path
+
+from pydantic import Field, field_validator
 
 from services.chassis.settings import HubSettings
+from services.registry.signing import Keys
 
 
 class RegistrySettings(HubSettings):
@@ -22,3 +26,23 @@ class RegistrySettings(HubSettings):
     """MLX_HUB_ORPHAN_GRACE_SECONDS: how long a file may wait for its row before a start sweeps."""
     mlflow_idle_seconds: float = Field(default=60, ge=1, le=86400)
     """MLX_HUB_MLFLOW_IDLE_SECONDS: how long the mirror's process stays without work."""
+
+    def keys(self) -> Keys:
+        """Read the keys that sign and that are trusted."""
+        return Keys.read(self.signing_key, _paths(self.trusted_keys))
+
+    @field_validator("signing_key")
+    @classmethod
+    def _signs(cls, path: Path | None) -> Path | None:
+        Keys.read(path)
+        return path
+
+    @field_validator("trusted_keys")
+    @classmethod
+    def _are_keys(cls, value: str) -> str:
+        Keys.read(None, _paths(value))
+        return value
+
+
+def _paths(value: str) -> tuple[Path, ...]:
+    return tuple(Path(part).expanduser() for part in value.split(os.pathsep) if part)

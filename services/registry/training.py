@@ -5,20 +5,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from services.chassis.errors import Invalid
-
-
-class Outcome(StrEnum):
-    """How an attempt ended."""
-
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    LOST = "lost"
-    HANDED_BACK = "handed_back"
+from services.registry.lineage import AttemptOutcome
 
 
 @dataclass(frozen=True)
@@ -41,7 +31,7 @@ class Measured:
 class Ended:
     """The attempt is over; `reason` is the failed job's."""
 
-    outcome: Outcome
+    outcome: AttemptOutcome
     reason: str
 
 
@@ -98,5 +88,5 @@ def encode(happening: Happening) -> tuple[str, dict[str, Any]]:
 def decode(kind: str, payload: Mapping[str, Any]) -> Happening:
     """Give the happening that `encode` wrote."""
     if kind == "ended":
-        return Ended(Outcome(payload["outcome"]), payload["reason"])
+        return Ended(AttemptOutcome(payload["outcome"]), payload["reason"])
     return _KINDS[kind](**payload)

@@ -128,6 +128,11 @@ def read_configs(path: Path) -> dict[str, dict[str, Any]]:
     return {file.name: _read_config(file) for file in found}
 
 
+def hash_folder(path: Path) -> tuple[FileDigest, ...]:
+    """Hash what `list_files` lists, whatever it holds."""
+    return tuple(map(_hash, list_files(path)))
+
+
 def digest_of(files: tuple[FileDigest, ...]) -> str:
     """Return one SHA-256 in hex over all files: over "name\\0size\\0sha256\\n" each, by name."""
     lines = (f"{f.name}\0{f.size}\0{f.sha256}\n" for f in sorted(files, key=lambda f: f.name))

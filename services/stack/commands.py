@@ -10,7 +10,7 @@ import typer
 from mlx_hub.cli.models import models_app
 
 from services.chassis.settings import load
-from services.stack import importing, launch, models, starter
+from services.stack import importing, keys, launch, models, starter
 from services.stack.demo import demo as run_demo
 from services.stack.errors import StackError
 from services.stack.settings import StackSettings, environment_name
@@ -20,7 +20,7 @@ from services.stack.stack import Stack
 
 def register(app: typer.Typer) -> None:
     """Add the verbs; called through the entry point group `mlx_hub.commands`."""
-    for verb in (up, down, config, demo):
+    for verb in (up, down, config, demo, keygen):
         app.command()(verb)
     models_app.command("import")(import_)
 
@@ -93,6 +93,16 @@ QuantizeOption = Annotated[
     Bits | None, typer.Option(help="Pack a dense model's weights into so many bits each.")
 ]
 NameOption = Annotated[str, typer.Option(help="Default: made from the path or repository.")]
+
+
+def keygen(
+    path: Annotated[Path, typer.Argument(help="A new file for the private key.")],
+) -> None:
+    """Make a key that signs versions' statements, and print its public half."""
+    with _told():
+        public, identity = keys.generate(path)
+    typer.echo(f"{public}key id {identity}")
+    typer.echo(f"Set MLX_HUB_SIGNING_KEY={path.absolute()} and start the hub again.", err=True)
 
 
 def import_(

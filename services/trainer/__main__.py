@@ -77,6 +77,7 @@ class Trainer:
         return Attempt(
             job,
             queue=self.queue,
+            store=self.store,
             bell=self.bell,
             registry=self.registry,
             workspace=self.workspace,

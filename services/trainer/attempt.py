@@ -9,6 +9,7 @@ import asyncio
 import errno
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
 from mlx_hub.internal.v1 import worker_pb2 as pb
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
@@ -17,10 +18,12 @@ from services.chassis.errors import Aborted, FailedPrecondition, HubError, Inter
 from services.trainer import messages, metrics, provenance
 from services.trainer.child import Child
 from services.trainer.domain import Event, Progress, TrainingJob
+from services.trainer.history import attempts_of
 from services.trainer.publication import Result, publication_of
 from services.trainer.queue import Bell, JobQueue
 from services.trainer.recorder import Recorder
 from services.trainer.registry import Inputs, Registry
+from services.trainer.store import JobStore
 from services.trainer.workspace import LOG, Workspace
 
 log = logging.getLogger(__name__)
@@ -36,6 +39,7 @@ class Attempt:
         job: TrainingJob,
         *,
         queue: JobQueue,
+        store: JobStore,
         bell: Bell,
         registry: Registry,
         workspace: Workspace,
@@ -45,6 +49,7 @@ class Attempt:
         self.job = job
         self._token = job.token
         self._queue = queue
+        self._store = store
         self._bell = bell
         self._registry = registry
         self._workspace = workspace
@@ -125,7 +130,7 @@ class Attempt:
             how = await child.end(grace)
         match last.WhichOneof("event"):
             case "finished":
-                return Result(started, last.finished)
+                return Result(started, last.finished, datetime.now(UTC))
             case "failed":
                 return last.failed
         return how
@@ -150,7 +155,9 @@ class Attempt:
         except FailedPrecondition:
             return await self._end(lambda: self._queue.cancelled(self._token))
         staged = self._workspace.relative(self._workspace.staged(job))
-        request = publication_of(job, inputs, code, result, staged)
+        told = await self._insist(lambda: self._store.log(job.id))
+        attempts = attempts_of(told, result.ended_at, result.started.resumed_from_step)
+        request = publication_of(job, attempts, inputs, code, result, staged)
         version = await self._insist(lambda: self._registry.publish(request))
         return await self._end(
             lambda: self._queue.complete(self._token, version.id, version.version)

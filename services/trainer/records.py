@@ -4,15 +4,16 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
+from mlx_hub.registry.v1 import lineage_pb2
 from mlx_hub.registry.v1 import training_record_pb2 as pb
 
 from services.trainer import messages
 from services.trainer.domain import JobStatus, Step, StoredEvent, TrainingJob, Validation
 
 _OUTCOME = {
-    JobStatus.COMPLETED: pb.ATTEMPT_OUTCOME_COMPLETED,
-    JobStatus.FAILED: pb.ATTEMPT_OUTCOME_FAILED,
-    JobStatus.CANCELLED: pb.ATTEMPT_OUTCOME_CANCELLED,
+    JobStatus.COMPLETED: lineage_pb2.ATTEMPT_OUTCOME_FINISHED,
+    JobStatus.FAILED: lineage_pb2.ATTEMPT_OUTCOME_FAILED,
+    JobStatus.CANCELLED: lineage_pb2.ATTEMPT_OUTCOME_CANCELLED,
 }
 
 
@@ -45,12 +46,12 @@ def facts_of(
                 yield _measured(fact, validation.step, {"val_loss": validation.val_loss})
 
 
-def _outcome(before: TrainingJob, job: TrainingJob) -> pb.AttemptOutcome.ValueType:
+def _outcome(before: TrainingJob, job: TrainingJob) -> lineage_pb2.AttemptOutcome.ValueType:
     if job.status is not JobStatus.QUEUED:
         return _OUTCOME[job.status]
     if job.failed_attempts > before.failed_attempts:
-        return pb.ATTEMPT_OUTCOME_LOST
-    return pb.ATTEMPT_OUTCOME_HANDED_BACK
+        return lineage_pb2.ATTEMPT_OUTCOME_LOST
+    return lineage_pb2.ATTEMPT_OUTCOME_HANDED_BACK
 
 
 def _measured(fact: pb.TrainingFact, step: int, values: dict[str, float]) -> pb.TrainingFact:

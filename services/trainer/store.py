@@ -23,6 +23,7 @@ from services.trainer.domain import (
     decode,
     encode,
 )
+from services.trainer.history import Log, Span
 from services.trainer.tables import JobEventRow, JobRow
 
 JOBS = cast(Table, JobRow.__table__)
@@ -128,15 +129,19 @@ class JobStore:
         )
         async with transaction(self._engine) as connection:
             rows = (await connection.execute(query)).mappings().all()
-        return [
-            StoredEvent(
-                sequence=row["sequence"],
-                attempt=row["attempt"],
-                created_at=row["created_at"],
-                event=decode(row["kind"], row["payload"]),
-            )
-            for row in rows
-        ]
+        return [_stored(row) for row in rows]
+
+    async def log(self, job_id: int) -> Log:
+        """Give what a job's log says of its attempts."""
+        own = EVENTS.c.job_id == job_id
+        changes = select(EVENTS).where(own, EVENTS.c.kind == "job").order_by(EVENTS.c.sequence)
+        step = EVENTS.c.payload["step"].as_integer()
+        spans = select(EVENTS.c.attempt, func.min(step), func.max(step))
+        spans = spans.where(own, EVENTS.c.kind == "step").group_by(EVENTS.c.attempt)
+        async with transaction(self._engine) as connection:
+            rows = (await connection.execute(changes)).mappings().all()
+            steps = (await connection.execute(spans)).all()
+        return Log([_stored(row) for row in rows], {n: Span(a, b) for n, a, b in steps})
 
     async def statuses(self, job_ids: Sequence[int]) -> dict[int, JobStatus]:
         """Give the statuses of those of the jobs that exist."""
@@ -199,6 +204,15 @@ def job_of(row: RowMapping) -> TrainingJob:
         **{**plain, "status": JobStatus(row["status"])},
         recipe=Recipe(**{name: row[name] for name in _RECIPE}),
         progress=Progress(**{name: row[name] for name in _PROGRESS}),
+    )
+
+
+def _stored(row: RowMapping) -> StoredEvent:
+    return StoredEvent(
+        sequence=row["sequence"],
+        attempt=row["attempt"],
+        created_at=row["created_at"],
+        event=decode(row["kind"], row["payload"]),
     )
 
 

@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection
 from mlx_hub.inference.v1 import inference_service_pb2_grpc as inference
 from mlx_hub.openai.v1 import openai_service_pb2_grpc as openai
 from mlx_hub.registry.v1 import dataset_service_pb2_grpc as dataset
+from mlx_hub.registry.v1 import provenance_service_pb2_grpc as provenance
 from mlx_hub.registry.v1 import quality_service_pb2_grpc as quality
 from mlx_hub.registry.v1 import registry_service_pb2_grpc as registry
 from mlx_hub.system.v1 import system_service_pb2_grpc as system
@@ -18,7 +19,7 @@ from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as trainer
 
 from gateway.contract import services
 from services.chassis.interceptors.errors import Errors
-from tests.gateway.stubs import Recorder, Registry, System, Trainer
+from tests.gateway.stubs import Provenance, Recorder, Registry, System, Trainer
 from tests.gateway.stubs_inference import Inference, OpenAI
 
 NAMES = ("registry", "trainer", "inference")
@@ -70,6 +71,7 @@ class Backend:
             quality.add_QualityServiceServicer_to_server(
                 make(quality.QualityServiceServicer), server
             )
+            provenance.add_ProvenanceServiceServicer_to_server(make(Provenance), server)
         elif name == "trainer":
             trainer.add_TrainerServiceServicer_to_server(make(Trainer), server)
         else:

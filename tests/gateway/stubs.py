@@ -5,7 +5,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from google.api import httpbody_pb2
-from mlx_hub.registry.v1 import model_pb2, registry_service_pb2, registry_service_pb2_grpc
+from mlx_hub.registry.v1 import (
+    model_pb2,
+    provenance_service_pb2,
+    provenance_service_pb2_grpc,
+    registry_service_pb2,
+    registry_service_pb2_grpc,
+)
 from mlx_hub.system.v1 import system_service_pb2, system_service_pb2_grpc
 from mlx_hub.trainer.v1 import trainer_service_pb2, trainer_service_pb2_grpc, training_event_pb2
 
@@ -52,6 +58,13 @@ class Registry(registry_service_pb2_grpc.RegistryServiceServicer):
             raise FAILURES[409]
         await created(context, "/models/7")
         return model_pb2.Model(id=7, name=request.name, base_model=request.base_model)
+
+
+class Provenance(provenance_service_pb2_grpc.ProvenanceServiceServicer):
+    async def GetStatement(
+        self, request: provenance_service_pb2.GetStatementRequest, context: Context
+    ) -> httpbody_pb2.HttpBody:
+        return httpbody_pb2.HttpBody(content_type="application/vnd.in-toto+json", data=b'{"a": 1}')
 
 
 class Trainer(trainer_service_pb2_grpc.TrainerServiceServicer):

@@ -56,6 +56,12 @@ def test_query_parameters_bind_to_fields(gateway: int, backend: Backend) -> None
     assert (request.page_size, request.name_prefix, request.tag) == (3, "a b/c", "x=y")
 
 
+def test_a_statement_comes_byte_by_byte_under_its_own_type(gateway: int) -> None:
+    reply = rest.call(gateway, "GET", "/models/7/versions/1/statement")
+    assert reply.headers["content-type"] == "application/vnd.in-toto+json"
+    assert reply.text == '{"a": 1}'
+
+
 def test_metrics_come_as_prometheus_text(gateway: int) -> None:
     reply = rest.call(gateway, "GET", "/metrics")
     assert reply.headers["content-type"] == "text/plain; version=0.0.4"

@@ -28,6 +28,7 @@ from mlx_hub.registry.v1 import registry_service_pb2 as registry
 from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 from mlx_hub.registry.v1.dataset_pb2 import Dataset
 from mlx_hub.registry.v1.model_pb2 import Model
+from mlx_hub.registry.v1.provenance_service_pb2 import Verification
 from mlx_hub.system.v1.system_service_pb2 import Health, ServingStatus
 from mlx_hub.trainer.v1 import trainer_service_pb2 as trainer
 from mlx_hub.trainer.v1.training_job_pb2 import JobError, JobStatus, TrainingJob
@@ -75,6 +76,7 @@ VERBS = {
     ],
     "quality clear-gate m": [],
     "lineage m": ["files", "base_model"],
+    "verify m:2": ["intact", "checks"],
     "datasets list": ["rows"],
     "datasets create d d.jsonl": ["path"],
     "datasets show d": ["rows"],
@@ -108,6 +110,14 @@ def test_a_trend_is_a_table_and_a_curve(hub: ScriptedHub) -> None:
     evaluated = hub.requests[-1]
     assert run(hub, "quality", "record", "m", "--metric", "b", "--value", "1").exit_code == 2
     assert hub.requests[-1] is evaluated, "half an evaluation is not sent"
+
+
+def test_verifying_a_damaged_version_exits_1(hub: ScriptedHub) -> None:
+    hub.on["VerifyVersion"] = lambda request: Verification(model_name="m", version=2)
+    for words in (["verify", "m:2"], ["verify", "m@champion", "--json"]):
+        assert run(hub, *words).exit_code == 1
+    assert hub.requests[-1].version == "champion"
+    assert "m:2 is NOT intact" in run(hub, "verify", "m").stdout
 
 
 def test_watching_prints_events_as_lines_and_then_the_version(hub: ScriptedHub) -> None:

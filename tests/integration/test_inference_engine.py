@@ -21,6 +21,7 @@ from services.chassis.errors import DataLoss, FailedPrecondition, HubError, Inva
 from services.inference.domain import Adapter, Base, Delta, EngineLimits, Finished, Generation, Turn
 from services.inference.process import EngineProcess
 from services.runtime.folder import inspect_model_folder
+from tests.fixtures.flips import flips
 from tests.fixtures.tiny_adapters import checksum, write_adapter
 
 LIMITS = EngineLimits(rows=6, kv_tokens=8192, adapter_slots=2)
@@ -177,12 +178,20 @@ async def test_signals_to_the_group_do_not_end_an_engine_but_its_service_does(
         os.kill(running.engine.pid, 0)
 
 
-async def test_a_changed_adapter_is_never_loaded(running: Running, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["adapters.safetensors", "adapter_config.json"])
+async def test_any_changed_bit_keeps_an_adapter_from_being_loaded(
+    running: Running, adapters: list[Adapter], tmp_path: Path, name: str
+) -> None:
+    before, _ = await running.text(adapters[0], prompt="x")
     adapter = write_adapter(tmp_path / "new", seed=9, rank=4, keys=("mlp.down_proj",))
-    (adapter.path / "adapter_config.json").write_text("{}")
-    with pytest.raises(DataLoss) as caught:
-        await running.text(adapter, prompt="x")
-    assert caught.value.reason == "ARTIFACT_CORRUPT"
+    for _ in flips(adapter.path / name, times=30):
+        with pytest.raises(DataLoss) as caught:
+            await running.text(adapter, prompt="x")
+        assert caught.value.reason == "ARTIFACT_CORRUPT"
+    await running.text(adapter, prompt="x")
+    assert (await running.text(adapters[0], prompt="x"))[0] == before
+    with pytest.raises(DataLoss):
+        await running.text(Adapter("0" * 64, tmp_path / "gone"), prompt="x")
 
 
 async def test_an_adapter_for_another_model_is_refused_and_leaves_no_trace(

@@ -1,5 +1,6 @@
 """What is checked before an engine starts, and what the registry's answers may not do."""
 
+import asyncio
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from services.inference.launching import Launcher
 from services.inference.residency import Residency
 from services.inference.settings import InferenceSettings
 from services.runtime.folder import inspect_model_folder
+from tests.fixtures.flips import flips
 from tests.fixtures.scripted_registry import ScriptedRegistry
 
 
@@ -53,23 +55,43 @@ async def test_a_model_larger_than_the_budget_is_refused_with_the_numbers(base: 
     assert int(error.metadata["free_bytes"]) <= 1_000_000
 
 
-async def test_changed_weights_are_never_loaded(base: Base) -> None:
-    with (base.path / "model.safetensors").open("r+b") as file:
-        file.seek(-1, 2)
-        file.write(b"!")
-    error = await refusal(base)
-    assert isinstance(error, DataLoss)
-    assert error.reason == "ARTIFACT_CORRUPT"
+FILES = [
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "generation_config.json",
+    "config.json",
+]
 
 
-async def test_missing_files_are_named_without_a_path(base: Base) -> None:
+@pytest.mark.parametrize("name", FILES)
+async def test_any_changed_bit_keeps_a_base_model_from_being_loaded(base: Base, name: str) -> None:
+    assert {path.name for path in base.path.iterdir()} == set(FILES)
+    starting = launcher()
+    for _ in flips(base.path / name, times=20):
+        with pytest.raises(DataLoss) as caught:
+            await starting.start(base)
+        assert caught.value.reason == "ARTIFACT_CORRUPT"
+
+
+async def test_missing_files_are_damage(base: Base) -> None:
     (base.path / "tokenizer.json").unlink()
-    error = await refusal(base)
-    assert error.reason == "ENGINE_START_FAILED"
-    assert "tokenizer.json" in error.message
-    assert str(base.path.parent) not in error.message
-    error = await refusal(replace(base, path=base.path / "gone"))
-    assert error.reason == "ARTIFACT_CORRUPT"
+    for path in (base.path, base.path / "gone"):
+        error = await refusal(replace(base, path=path))
+        assert isinstance(error, DataLoss)
+        assert error.reason == "ARTIFACT_CORRUPT"
+        assert str(base.path.parent) not in error.message
+
+
+async def test_damage_is_named_however_often_one_asks(base: Base) -> None:
+    (base.path / "tokenizer.json").write_text("{}")
+    starting = launcher()
+    residency = Residency(starting.start, starting.room(), lambda _: asyncio.sleep(0), print)
+    for _ in range(5):
+        with pytest.raises(DataLoss):
+            async with residency.use(base):
+                pass
+    await residency.close()
 
 
 def test_the_default_budget_leaves_room_on_this_machine(base: Base) -> None:

@@ -9,9 +9,10 @@ import pytest
 
 from services.registry import lineage as lineages
 from services.registry.domain import Model, Version, VersionStatus
+from services.registry.lineage import AttemptOutcome
 from services.registry.mlflow_sync.client import Client
 from services.registry.store.outbox import Delivery, Job
-from services.registry.training import Ended, Fact, Measured, Outcome, Started
+from services.registry.training import Ended, Fact, Measured, Started
 from tests.fixtures.mlflow_seen import Seen
 from tests.fixtures.registry_process import free_port
 from tests.unit.test_registry_domain import BASE, DATASET, MODEL, NOW, PUBLICATION, VERSION
@@ -20,10 +21,10 @@ STARTED = Started(DATASET.id, {"lora_rank": "8"})
 FACTS = (
     Fact(2, 1, NOW, STARTED),
     *(Fact(n, 1, NOW, Measured(n, {"loss": 1 / n, "epoch": 0.0})) for n in range(3, 900)),
-    Fact(900, 1, NOW, Ended(Outcome.LOST, "")),
+    Fact(900, 1, NOW, Ended(AttemptOutcome.LOST, "")),
     Fact(901, 2, NOW, STARTED),
     Fact(902, 2, NOW, Measured(800, {"loss": 0.5})),
-    Fact(903, 2, NOW, Ended(Outcome.FAILED, "DISK_FULL")),
+    Fact(903, 2, NOW, Ended(AttemptOutcome.FAILED, "DISK_FULL")),
 )
 JOB = Job(5, FACTS, {DATASET.id: (DATASET.name, DATASET.checksum)})
 

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import psutil
 import pytest
+from mlx_hub.registry.v1 import lineage_pb2
 from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
 from mlx_hub.trainer.v1 import training_job_pb2 as job_pb
@@ -29,6 +30,11 @@ async def trainer(open_trainer: OpenTrainer) -> AsyncIterator[RunningTrainer]:
 
 def steps(events: list[Event], attempt: int) -> list[int]:
     return [e.step.step for e in events if e.HasField("step") and e.attempt == attempt]
+
+
+async def attempts(trainer: RunningTrainer, version: str) -> list[lineage_pb2.TrainingAttempt]:
+    request = versions_pb.GetLineageRequest(model_id=trainer.model_id, version=version)
+    return list((await trainer.hub.stub.GetLineage(request)).training.attempts)
 
 
 async def test_a_job_runs_to_a_published_version(trainer: RunningTrainer) -> None:
@@ -71,6 +77,15 @@ async def test_a_job_runs_to_a_published_version(trainer: RunningTrainer) -> Non
     assert (settings.home / "logs" / LOG).read_text()
 
 
+async def test_an_only_attempt_is_told(trainer: RunningTrainer) -> None:
+    job, _ = await trainer.end((await trainer.create()).id)
+    [only] = await attempts(trainer, version="1")
+    assert (only.number, only.resumed_from_step, only.last_step) == (1, 0, 10)
+    assert only.outcome == lineage_pb2.ATTEMPT_OUTCOME_FINISHED
+    assert only.started_at == job.started_at
+    assert only.ended_at.ToNanoseconds() < job.finished_at.ToNanoseconds()
+
+
 async def test_a_killed_child_is_retried_from_its_checkpoint(trainer: RunningTrainer) -> None:
     straight = await trainer.create(seed=1)
     await trainer.end(straight.id)
@@ -84,6 +99,12 @@ async def test_a_killed_child_is_retried_from_its_checkpoint(trainer: RunningTra
     # The same bytes have the same checksum.
     checksums = trainer.hub.sql("SELECT checksum FROM registry.versions ORDER BY id")
     assert checksums[0] == checksums[1]
+    lost, finished = await attempts(trainer, version="2")
+    assert lost.outcome == lineage_pb2.ATTEMPT_OUTCOME_LOST
+    assert (lost.number, lost.last_step) == (1, steps(events, attempt=1)[-1])
+    assert finished.outcome == lineage_pb2.ATTEMPT_OUTCOME_FINISHED
+    assert (finished.number, finished.last_step) == (2, ended.progress.total_steps)
+    assert finished.resumed_from_step == steps(events, attempt=2)[0] - 1
 
 
 async def test_a_shutdown_hands_the_job_back_and_tells_watchers(open_trainer: OpenTrainer) -> None:
@@ -102,8 +123,11 @@ async def test_a_shutdown_hands_the_job_back_and_tells_watchers(open_trainer: Op
         assert left.status == job_pb.JOB_STATUS_QUEUED
     async with open_trainer() as second:
         ended, events = await second.end(job.id)
-    assert ended.status == job_pb.JOB_STATUS_COMPLETED
+        assert ended.status == job_pb.JOB_STATUS_COMPLETED
+        back, finished = await attempts(second, version="1")
     assert steps(events, attempt=2)[0] == steps(events, attempt=1)[-1] + 1
+    assert back.outcome == lineage_pb2.ATTEMPT_OUTCOME_HANDED_BACK
+    assert back.last_step == finished.resumed_from_step == steps(events, attempt=1)[-1]
 
 
 async def test_a_running_job_is_cancelled(trainer: RunningTrainer) -> None:

@@ -5,16 +5,17 @@ from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
-from mlx_hub.registry.v1 import model_messages_pb2
+from mlx_hub.registry.v1 import lineage_pb2, model_messages_pb2
 from mlx_hub.registry.v1 import training_record_pb2 as pb
 from mlx_hub.registry.v1 import training_record_service_pb2_grpc as pb_grpc
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.registry.lineage import AttemptOutcome
 from services.registry.store.models import ModelStore
 from services.registry.store.outbox import Outbox
 from services.registry.store.session import sessions
 from services.registry.store.training import TrainingRecords
-from services.registry.training import Ended, Fact, Measured, Outcome, Record, Started
+from services.registry.training import Ended, Fact, Measured, Record, Started
 from tests.fixtures.registry import RunningRegistry, failure
 
 LEASE = timedelta(seconds=60)
@@ -22,7 +23,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FACTS = (
     Fact(2, 1, NOW, Started(1, {"epochs": "1"})),
     Fact(3, 1, NOW, Measured(1, {"loss": 2.0})),
-    Fact(5, 1, NOW, Ended(Outcome.LOST, "")),
+    Fact(5, 1, NOW, Ended(AttemptOutcome.LOST, "")),
 )
 HELD = "SELECT sequence FROM registry.training_facts ORDER BY sequence"
 
@@ -104,7 +105,7 @@ async def test_without_an_mlflow_nothing_is_kept(
     request = pb.RecordTrainingFactsRequest(job_id=7, model_id=model.id)
     fact = request.facts.add(sequence=4, attempt=1)
     fact.occurred_at.GetCurrentTime()
-    fact.ended.outcome = pb.ATTEMPT_OUTCOME_COMPLETED
+    fact.ended.outcome = lineage_pb2.ATTEMPT_OUTCOME_FINISHED
     answer = await stub.RecordTrainingFacts(request)
     assert answer.last_sequence == 4
     assert hub.sql("SELECT count(*) FROM registry.outbox WHERE job_id IS NOT NULL") == [(0,)]

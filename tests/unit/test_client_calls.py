@@ -3,11 +3,16 @@ from uuid import UUID
 
 import pytest
 from mlx_hub.client import AsyncHub, Hub, Invalid, aio, sync
-from mlx_hub.client.calls import datasets, inference, quality, registry, system, trainer
+from mlx_hub.client.calls import datasets, inference, provenance, quality, registry, system, trainer
 from mlx_hub.client.contract import Call, Pages, build
 from mlx_hub.inference.v1 import inference_service_pb2
 from mlx_hub.inference.v1.generation_pb2 import ChatMessage, GenerateRequest
-from mlx_hub.registry.v1 import dataset_service_pb2, quality_service_pb2, registry_service_pb2
+from mlx_hub.registry.v1 import (
+    dataset_service_pb2,
+    provenance_service_pb2,
+    quality_service_pb2,
+    registry_service_pb2,
+)
 from mlx_hub.registry.v1.model_pb2 import Model
 from mlx_hub.registry.v1.registry_service_pb2 import ListModelsRequest, ListModelsResponse
 from mlx_hub.system.v1 import system_service_pb2
@@ -26,6 +31,8 @@ CALLS = [
     registry.list_versions(1).call,
     registry.get_version(1),
     registry.get_lineage(1, 2),
+    provenance.verify_version(1, 2),
+    provenance.get_statement(1, 2),
     registry.promote_version(1, 2),
     registry.roll_back_alias(1),
     registry.delete_alias(1, "champion"),
@@ -59,6 +66,7 @@ def test_every_public_rpc_has_a_call_with_the_contracts_own_types() -> None:
         registry_service_pb2,
         dataset_service_pb2,
         quality_service_pb2,
+        provenance_service_pb2,
         trainer_service_pb2,
         inference_service_pb2,
         system_service_pb2,

@@ -12,6 +12,7 @@ from mlx_hub.inference.v1 import inference_service_pb2
 from mlx_hub.openai.v1 import openai_service_pb2
 from mlx_hub.registry.v1 import (
     dataset_service_pb2,
+    provenance_service_pb2,
     quality_service_pb2,
     registry_service_pb2,
     training_record_service_pb2,
@@ -26,6 +27,7 @@ FILES = (
     dataset_service_pb2,
     quality_service_pb2,
     training_record_service_pb2,
+    provenance_service_pb2,
     trainer_service_pb2,
     inference_service_pb2,
     system_service_pb2,
@@ -60,6 +62,8 @@ REST = {
     "PUT /models/{model_id}/gate": "SetPromotionGate",
     "GET /models/{model_id}/gate": "GetPromotionGate",
     "DELETE /models/{model_id}/gate": "DeletePromotionGate",
+    "POST /models/{model_id}/versions/{version}:verify": "VerifyVersion",
+    "GET /models/{model_id}/versions/{version}/statement": "GetStatement",
     "POST /datasets": "CreateDataset",
     "GET /datasets": "ListDatasets",
     "GET /datasets/{dataset_id}": "GetDataset",

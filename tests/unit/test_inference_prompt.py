@@ -1,18 +1,15 @@
 """From a request to tokens, and what is refused on the way."""
 
 import queue
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.internal.v1 import engine_pb2
 
-from services.chassis.errors import DataLoss, Invalid
+from services.chassis.errors import Invalid
 from services.inference.engine.events import Cancel, Failed, Job, Opened, Outcome, Work
-from services.inference.engine.prompt import PromptDesk, Prompts, Submitted, verify
-from services.runtime.folder import inspect_model_folder
+from services.inference.engine.prompt import PromptDesk, Prompts, Submitted
 
 
 class LetterTokenizer:
@@ -113,7 +110,7 @@ def test_the_desk_refuses_one_and_goes_on_with_the_next(prompts: Prompts) -> Non
     submitted: queue.SimpleQueue[Submitted] = queue.SimpleQueue()
     work: list[Work] = []
     outcomes: list[Outcome] = []
-    desk = PromptDesk(submitted, prompts, lambda adapter: True, work.append, outcomes.append)
+    desk = PromptDesk(submitted, prompts, work.append, outcomes.append)
     for number, prompt in enumerate(("x" * 200, "fine"), 1):
         generate = pb.GenerateRequest(prompt=prompt, max_tokens=5, stop=["."])
         submitted.put(engine_pb2.SubmitCommand(request=number, generate=generate))
@@ -126,18 +123,3 @@ def test_the_desk_refuses_one_and_goes_on_with_the_next(prompts: Prompts) -> Non
     assert isinstance(work[0], Job)
     assert (work[0].request, len(work[0].tokens)) == (2, 5)
     assert work[-1] == Cancel(2)
-
-
-def test_changed_files_are_found(tiny_model: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "version"
-    shutil.copytree(tiny_model, folder)
-    found = inspect_model_folder(folder)
-    (folder / "manifest.json").write_text("{}")
-    verify(folder, found.digest)
-    with (folder / "model.safetensors").open("r+b") as file:
-        file.seek(-1, 2)
-        file.write(b"!")
-    with pytest.raises(DataLoss):
-        verify(folder, found.digest)
-    with pytest.raises(DataLoss):
-        verify(tmp_path / "gone", found.digest)

@@ -1,5 +1,6 @@
 """The registry's rules that need no server."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -22,7 +23,7 @@ from services.registry.domain import (
     require_ready,
     version_number,
 )
-from services.registry.publisher import manifest_of
+from services.registry.papers import manifest_of
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)
 FILES = (
@@ -33,6 +34,10 @@ ORIGIN = Origin("huggingface:org/tiny", "c0ffee")
 BASE = BaseModel(3, "tiny", "a" * 64, "llama", 9, 8, 7, "base/a", FILES, NOW, "4-bit", ORIGIN)
 DATASET = Dataset(4, "data", "d.jsonl", "b" * 64, DatasetSchema.CHAT, 10, 100, NOW)
 MODEL = Model(1, "bot", "text-generation", "", "tiny", {}, "", MlflowSync.DISABLED, NOW, NOW)
+ATTEMPTS = (
+    lineages.TrainingAttempt(1, NOW, NOW, lineages.AttemptOutcome.LOST, 0, 7),
+    lineages.TrainingAttempt(2, NOW, None, lineages.AttemptOutcome.FINISHED, 4, 9),
+)
 TRAINING = lineages.Training(
     job_id=5,
     attempt=2,
@@ -44,6 +49,7 @@ TRAINING = lineages.Training(
     environment={"mlx": "0.32.4"},
     started_at=NOW,
     finished_at=None,
+    attempts=ATTEMPTS,
 )
 PUBLICATION = lineages.Publication(
     model_id=1,
@@ -97,6 +103,8 @@ def test_lineage_survives_json() -> None:
     lineage = lineages.trace(PUBLICATION, MODEL, BASE, DATASET, "e" * 64)
     assert lineages.from_json(lineages.to_json(lineage)) == lineage
     assert (lineage.base_source, lineage.base_revision) == ("huggingface:org/tiny", "c0ffee")
+    in_the_row = replace(lineage, papers=FILES)
+    assert lineages.from_json(json.loads(json.dumps(lineages.to_json(in_the_row)))) == in_the_row
     complete = lineages.of_version(lineage, VERSION)
     assert (complete.version, complete.created_at) == (2, NOW)
 
@@ -105,6 +113,14 @@ def test_what_was_recorded_before_origins_were_is_read() -> None:
     recorded = lineages.to_json(lineages.trace(PUBLICATION, MODEL, BASE, DATASET, "e" * 64))
     del recorded["base_source"], recorded["base_revision"]
     assert lineages.from_json(recorded).base_source == ""
+
+
+def test_a_lineage_from_before_attempts_and_statements_is_read() -> None:
+    lineage = lineages.trace(PUBLICATION, MODEL, BASE, DATASET, "e" * 64)
+    old = lineages.to_json(lineage)
+    del old["training"]["attempts"]
+    assert "papers" not in old
+    assert lineages.from_json(old) == replace(lineage, training=replace(TRAINING, attempts=()))
 
 
 def test_the_manifest_holds_all_that_leads_back() -> None:

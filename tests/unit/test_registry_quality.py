@@ -1,6 +1,7 @@
 """The gate's decision and the trend, without any server."""
 
 from dataclasses import replace
+from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
@@ -224,6 +225,6 @@ def test_no_field_of_the_contract_is_forgotten(message: Message) -> None:
         (messages.CHANGE, QualityChange),
     ],
 )
-def test_every_word_has_a_value_of_the_contract(words: dict[Any, int], enum: Any) -> None:
+def test_every_word_has_a_value_of_the_contract(words: dict[StrEnum, int], enum: Any) -> None:
     assert sorted(words.values()) == enum.values()[1:]
-    assert list(words) == list(type(next(iter(words))))
+    assert list(words) == list(next(iter(words)).__class__)

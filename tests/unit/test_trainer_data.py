@@ -18,6 +18,7 @@ from services.trainer.worker.data import (
     split,
 )
 from services.trainer.worker.failures import TrainingFailed, name_lines
+from tests.fixtures.flips import flips
 
 SEEDS = st.integers(0, 2**31 - 1)
 LENGTHS = st.lists(st.integers(1, 500), min_size=1, max_size=200)
@@ -96,6 +97,17 @@ def test_rows_keep_their_line_numbers(tmp_path: Path) -> None:
     with pytest.raises(TrainingFailed) as caught:
         read_rows(path, "0" * 64)
     assert caught.value.reason == "ARTIFACT_CORRUPT"
+
+
+def test_any_changed_bit_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"text": "a"}\n' * 50)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    for _ in flips(path, times=300):
+        with pytest.raises(TrainingFailed) as caught:
+            read_rows(path, digest)
+        assert caught.value.reason == "ARTIFACT_CORRUPT"
+    assert len(read_rows(path, digest)) == 50
 
 
 def test_lines_are_named_in_short() -> None:

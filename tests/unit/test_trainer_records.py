@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from mlx_hub.registry.v1 import lineage_pb2
 from mlx_hub.registry.v1 import training_record_pb2 as pb
 
 from services.trainer.domain import (
@@ -44,16 +45,16 @@ def test_a_claim_starts_an_attempt_and_steps_are_measured() -> None:
 @pytest.mark.parametrize(
     ("after", "outcome"),
     [
-        (RUNNING.hand_back(NOW), pb.ATTEMPT_OUTCOME_HANDED_BACK),
-        (RUNNING.lose(NOW, "gone"), pb.ATTEMPT_OUTCOME_LOST),
-        (replace(RUNNING, failed_attempts=1).lose(NOW, "gone"), pb.ATTEMPT_OUTCOME_FAILED),
-        (RUNNING.fail(NOW, "DISK_FULL", "full"), pb.ATTEMPT_OUTCOME_FAILED),
-        (RUNNING.publish(NOW).complete(NOW, 4, 1), pb.ATTEMPT_OUTCOME_COMPLETED),
-        (RUNNING.request_cancel(NOW).cancelled(NOW), pb.ATTEMPT_OUTCOME_CANCELLED),
+        (RUNNING.hand_back(NOW), lineage_pb2.ATTEMPT_OUTCOME_HANDED_BACK),
+        (RUNNING.lose(NOW, "gone"), lineage_pb2.ATTEMPT_OUTCOME_LOST),
+        (replace(RUNNING, failed_attempts=1).lose(NOW, "gone"), lineage_pb2.ATTEMPT_OUTCOME_FAILED),
+        (RUNNING.fail(NOW, "DISK_FULL", "full"), lineage_pb2.ATTEMPT_OUTCOME_FAILED),
+        (RUNNING.publish(NOW).complete(NOW, 4, 1), lineage_pb2.ATTEMPT_OUTCOME_FINISHED),
+        (RUNNING.request_cancel(NOW).cancelled(NOW), lineage_pb2.ATTEMPT_OUTCOME_CANCELLED),
     ],
 )
 def test_an_attempt_ends_as_the_job_says(
-    after: TrainingJob, outcome: pb.AttemptOutcome.ValueType
+    after: TrainingJob, outcome: lineage_pb2.AttemptOutcome.ValueType
 ) -> None:
     [fact] = told(RUNNING, [after])
     assert fact.ended.outcome == outcome

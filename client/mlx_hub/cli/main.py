@@ -15,6 +15,7 @@ from mlx_hub.cli.jobs import jobs_app
 from mlx_hub.cli.models import lineage, models_app
 from mlx_hub.cli.quality import quality_app
 from mlx_hub.cli.system import metrics, status
+from mlx_hub.cli.verify import verify
 from mlx_hub.cli.versions import versions_app
 
 __all__ = ["app", "main", "models_app"]
@@ -33,6 +34,7 @@ app.add_typer(datasets_app, name="datasets")
 app.add_typer(jobs_app, name="jobs")
 app.command()(generate)
 app.command()(lineage)
+app.command()(verify)
 app.command()(status)
 app.command()(metrics)
 

@@ -1,42 +1,81 @@
 """The lineage of a version as a tree."""
 
+from collections.abc import Mapping
+
 from mlx_hub.cli.output import console, literal, moment, short, size
-from mlx_hub.registry.v1.lineage_pb2 import Lineage
+from mlx_hub.registry.v1.lineage_pb2 import (
+    AttemptOutcome,
+    DatasetRef,
+    Lineage,
+    TrainingAttempt,
+    TrainingProvenance,
+)
 from rich.console import Console
 from rich.tree import Tree
 
 
 def lineage_tree(lineage: Lineage) -> Tree:
     """Draw what a version was made from."""
-    job, data, base = lineage.training, lineage.dataset, lineage.base_model
-    tree = Tree(literal(f"{lineage.model_name}:{lineage.version}  {lineage.adapter_digest}"))
-    files = tree.add(literal("files"))
+    data, base = lineage.dataset, lineage.base_model
+    tree = Tree(literal(f"{lineage.model_name}:{lineage.version}  {moment(lineage.created_at)}"))
+    adapter = tree.add(literal(f"adapter  {lineage.adapter_digest}"))
     for file in lineage.files:
-        files.add(literal(f"{file.name}  {size(file.size_bytes)}  {short(file.sha256)}"))
+        adapter.add(literal(f"{file.name}  {size(file.size_bytes)}  {short(file.sha256)}"))
     origin = f"  from {base.source} {base.source_revision}".rstrip() if base.source else ""
     tree.add(literal(f"base model {base.name}  {base.digest}{origin}"))
-    tree.add(
-        literal(
-            f"dataset {data.name}  {data.digest}  "
-            f"({data.train_rows} rows trained, {data.valid_rows} held out)"
-        )
-    )
-    run = tree.add(
-        literal(
-            f"job {job.job_id}, attempt {job.attempt}, seed {job.seed}  "
-            f"{moment(job.started_at)} to {moment(job.finished_at)}"
-        )
-    )
-    dirty = " with uncommitted changes" if job.code_dirty else ""
-    run.add(literal(f"code {job.code_commit or 'not a checkout'}{dirty}"))
-    run.add(literal(f"lock {job.lock_digest}"))
-    for title, facts in (("parameters", job.parameters), ("environment", job.environment)):
-        branch = run.add(literal(title))
-        for name, value in sorted(facts.items()):
-            branch.add(literal(f"{name} = {value}"))
+    dataset = tree.add(literal(f"dataset {data.name}  {data.digest}"))
+    dataset.add(literal(f"split  {_split(data)}"))
+    _add_job(tree, lineage.training)
     return tree
 
 
 def show_lineage(lineage: Lineage, ui: Console | None = None) -> None:
     """Print the tree."""
     (ui or console()).print(lineage_tree(lineage))
+
+
+def _add_job(tree: Tree, job: TrainingProvenance) -> None:
+    run = tree.add(
+        literal(
+            f"job {job.job_id}, attempt {job.attempt}, seed {job.seed}  "
+            f"{moment(job.started_at)} to {moment(job.finished_at)}"
+        )
+    )
+    if job.attempts:
+        attempts = run.add(literal("attempts"))
+        for attempt in job.attempts:
+            attempts.add(literal(_attempt(attempt)))
+    dirty = " with uncommitted changes" if job.code_dirty else ""
+    run.add(literal(f"code  {job.code_commit or 'not a checkout'}{dirty}"))
+    run.add(literal(f"requirements.lock  {job.lock_digest or 'none'}"))
+    _add_facts(run, "parameters", job.parameters)
+    _add_facts(run, "environment", job.environment)
+
+
+def _add_facts(run: Tree, title: str, facts: Mapping[str, str]) -> None:
+    branch = run.add(literal(title))
+    width = max(map(len, facts), default=0)
+    for name, value in sorted(facts.items()):
+        branch.add(literal(f"{name:<{width}}  {value}"))
+
+
+def _split(data: DatasetRef) -> str:
+    """Say which rows went where; what was not recorded is left out."""
+    rows = [f"{data.train_rows} rows trained", f"{data.valid_rows} held out"]
+    rows += [f"{data.test_rows} for tests"] if data.test_rows else []
+    rule = {
+        "validation": f"{data.validation_fraction:g}",
+        "test": f"{data.test_fraction:g}",
+        "seed": f"{data.split_seed}",
+    }
+    told = [f"{name} {value}" for name, value in rule.items() if value != "0"]
+    return ", ".join(rows) + (f"  ({', '.join(told)})" if told else "")
+
+
+def _attempt(attempt: TrainingAttempt) -> str:
+    outcome = AttemptOutcome.Name(attempt.outcome).removeprefix("ATTEMPT_OUTCOME_").lower()
+    begun = f"resumed from step {attempt.resumed_from_step}" if attempt.resumed_from_step else ""
+    ended = f"last step {attempt.last_step}" if attempt.last_step else "no step"
+    steps = ", ".join(filter(None, (begun, ended)))
+    times = f"{moment(attempt.started_at)} to {moment(attempt.ended_at)}"
+    return f"{attempt.number}  {outcome.replace('_', ' ')}  {times}  {steps}"

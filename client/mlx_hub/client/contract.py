@@ -46,7 +46,7 @@ class Call[R: Message]:
 
 @dataclass(frozen=True, slots=True)
 class Generation[R: Message](Call[R]):
-    """A call that lasts as long as a model writes, so only the caller knows its deadline."""
+    """A call that lasts as long as a model writes or a disk reads: only the caller knows when."""
 
     timeout: float | None
 

@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.message import Message
 from mlx_hub.client import channel as settings
 from mlx_hub.client.address import find_address
-from mlx_hub.client.calls import datasets, inference, quality, registry, system, trainer
+from mlx_hub.client.calls import datasets, inference, provenance, quality, registry, system, trainer
 from mlx_hub.client.contract import Call, Find, Generation, Pages, build, documented
 from mlx_hub.client.errors import HubError, from_rpc
 from mlx_hub.client.retry import Budget, policy
@@ -153,6 +153,8 @@ class Models(_Group):
     versions = _pages(registry.list_versions)
     version = _unary(registry.get_version)
     lineage = _unary(registry.get_lineage)
+    verify = _unary(provenance.verify_version)
+    statement = _unary(provenance.get_statement)
     promote = _unary(registry.promote_version)
     roll_back = _unary(registry.roll_back_alias)
     delete_alias = _unary(registry.delete_alias)

@@ -4,7 +4,10 @@ Slot 0 is all zeros, the base model. A row's slot rides in its cache as `RowTag`
 MLX-LM's batch keeps rows and adapters together when it inserts, reorders and drops rows.
 """
 
+import hashlib
+import io
 import json
+import logging
 from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any
@@ -16,9 +19,13 @@ from mlx.nn.layers.quantized import QuantizedLinear
 from mlx.utils import tree_unflatten
 from mlx_lm.models.cache import make_prompt_cache
 
-from services.chassis.errors import FailedPrecondition, HubError
+from services.chassis.errors import DataLoss, FailedPrecondition, HubError
+from services.runtime.folder import FileDigest, digest_of
+
+log = logging.getLogger(__name__)
 
 BASE_SLOT = 0
+CONFIG, WEIGHTS = "adapter_config.json", "adapters.safetensors"
 
 
 class RowTag:
@@ -135,14 +142,11 @@ class Adapters:
         self._users: Counter[str] = Counter()
         self._layers: dict[str, SlottedLinear] = {}
 
-    def resident(self, adapter: str) -> bool:
-        """Tell whether an adapter is loaded; any thread may ask."""
-        return adapter in self._slots
-
     def acquire(self, adapter: str, path: str) -> int | None:
         """Give the slot for a row, or None while every slot is in use by others.
 
-        Raises HubError when the files are no adapter for this model.
+        Raises HubError when the files are not those that were published, or no adapter for
+        this model.
         """
         if not adapter:
             return BASE_SLOT
@@ -150,7 +154,7 @@ class Adapters:
             slot = self._free_slot()
             if slot is None:
                 return None
-            self._load(Path(path), slot)
+            self._load(_read(Path(path), adapter), slot)
             self._slots[adapter] = slot
         self._slots.move_to_end(adapter)
         self._users[adapter] += 1
@@ -170,8 +174,8 @@ class Adapters:
         del self._users[idle]
         return self._slots.pop(idle)
 
-    def _load(self, path: Path, slot: int) -> None:
-        pairs = _read_pairs(path)
+    def _load(self, contents: dict[str, bytes], slot: int) -> None:
+        pairs = _read_pairs(contents)
         linears = {name: self._linear(name) for name in pairs}
         for name, (a, b) in pairs.items():
             outputs, inputs = _shape(linears[name])
@@ -203,14 +207,34 @@ class Adapters:
         return module
 
 
-def _read_pairs(path: Path) -> dict[str, tuple[mx.array, mx.array]]:
+def _read(path: Path, digest: str) -> dict[str, bytes]:
+    """Read a version's files; what is hashed here is what is loaded, whatever the disk says next.
+
+    Raises DataLoss when they are not what was published.
+    """
+    try:
+        contents = {name: (path / name).read_bytes() for name in (CONFIG, WEIGHTS)}
+    except OSError as error:
+        log.error("a version's files can't be read: %s", error)
+        contents = {}
+    found = ((name, len(c), hashlib.sha256(c).hexdigest()) for name, c in contents.items())
+    if digest_of(tuple(FileDigest(*file) for file in found)) != digest:
+        raise DataLoss(
+            "ARTIFACT_CORRUPT",
+            "the version's files are not what was published; restore them or train it again",
+            metadata={"file": WEIGHTS},
+        )
+    return contents
+
+
+def _read_pairs(contents: dict[str, bytes]) -> dict[str, tuple[mx.array, mx.array]]:
     """Read an adapter's pairs by layer, the scale multiplied into the second."""
     try:
-        config = json.loads((path / "adapter_config.json").read_bytes())
+        config = json.loads(contents[CONFIG])
         parameters = config["lora_parameters"]
         scale, rank = float(parameters["scale"]), int(parameters["rank"])
-        weights: Any = mx.load(str(path / "adapters.safetensors"))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        weights: Any = mx.load(io.BytesIO(contents[WEIGHTS]), format="safetensors")
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise _unfit("its files can't be read") from error
     if config.get("fine_tune_type", "lora") != "lora":
         raise _unfit(f"fine_tune_type {config['fine_tune_type']!r} is not served, only 'lora'")

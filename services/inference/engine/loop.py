@@ -52,7 +52,7 @@ class Engine:
         writer = Writer(base / "tokenizer.json", self._frames.write, self._work.put)
         tell = writer.outcomes.put
         prompts = Prompts(tokenizer, context, _vocabulary(config, tokenizer))
-        desk = PromptDesk(self._submitted, prompts, adapters.resident, self._work.put, tell)
+        desk = PromptDesk(self._submitted, prompts, self._work.put, tell)
         batch = Batch(routed, adapters, set(tokenizer.eos_token_ids), limits, tell)
         ready = engine_pb2.EngineReady(
             context_length=context, weight_bytes=float(mx.get_active_memory())

@@ -4,18 +4,16 @@ Runs on a thread of its own with a tokenizer of its own: making tokens on the th
 owns MLX would stall every row, and fast tokenizers can't be shared between threads.
 """
 
-import hashlib
 import logging
 import queue
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.internal.v1 import engine_pb2
 
-from services.chassis.errors import DataLoss, HubError, Invalid
+from services.chassis.errors import HubError, Invalid
 from services.inference.engine.events import (
     Cancel,
     Failed,
@@ -25,7 +23,6 @@ from services.inference.engine.events import (
     Work,
     generation_failed,
 )
-from services.runtime.folder import FileDigest, digest_of
 
 log = logging.getLogger(__name__)
 
@@ -96,14 +93,12 @@ class PromptDesk:
         self,
         submitted: queue.SimpleQueue[Submitted],
         prompts: Prompts,
-        resident: Callable[[str], bool],
         to_batch: Callable[[Work], None],
         to_writer: Callable[[Outcome], None],
     ) -> None:
-        """Take the way in, what prepares, who knows resident adapters, and both ways out."""
+        """Take the way in, what prepares, and both ways out."""
         self._submitted = submitted
         self._prompts = prompts
-        self._resident = resident
         self._to_batch = to_batch
         self._to_writer = to_writer
 
@@ -132,34 +127,11 @@ class PromptDesk:
 
     def _prepare(self, command: engine_pb2.SubmitCommand) -> None:
         tokens = self._prompts.tokens_of(command.generate)
-        if command.adapter and not self._resident(command.adapter):
-            verify(Path(command.adapter_path), command.adapter)
         stops = tuple(command.generate.stop)
         self._to_writer(Opened(command.request, len(tokens), stops))
         now = time.monotonic()
         adapter = (command.adapter, command.adapter_path)
         self._to_batch(Job(command.request, command.generate, tokens, now, *adapter))
-
-
-def verify(folder: Path, digest: str) -> None:
-    """Hash a version's files again; raises DataLoss when they are not what was published."""
-    try:
-        names = [p for p in folder.iterdir() if p.is_file() and p.name != "manifest.json"]
-        files = tuple(FileDigest(p.name, p.stat().st_size, _sha256(p)) for p in names)
-    except OSError as error:
-        log.error("a version's files can't be read: %s", error)
-        files = ()
-    if digest_of(files) != digest:
-        raise DataLoss(
-            "ARTIFACT_CORRUPT",
-            "the version's files are not what was published; restore them or train it again",
-            metadata={"file": "adapters.safetensors"},
-        )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _refused(field: str, message: str) -> Invalid:

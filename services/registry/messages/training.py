@@ -4,23 +4,15 @@ from datetime import UTC
 
 from mlx_hub.registry.v1 import training_record_pb2 as pb
 
+from services.registry.messages.versions import FROM_OUTCOME
 from services.registry.training import (
     Ended,
     Fact,
     Happening,
     Measured,
-    Outcome,
     Record,
     Started,
 )
-
-OUTCOME = {
-    pb.ATTEMPT_OUTCOME_COMPLETED: Outcome.COMPLETED,
-    pb.ATTEMPT_OUTCOME_FAILED: Outcome.FAILED,
-    pb.ATTEMPT_OUTCOME_CANCELLED: Outcome.CANCELLED,
-    pb.ATTEMPT_OUTCOME_LOST: Outcome.LOST,
-    pb.ATTEMPT_OUTCOME_HANDED_BACK: Outcome.HANDED_BACK,
-}
 
 
 def record_from_proto(request: pb.RecordTrainingFactsRequest) -> Record:
@@ -44,4 +36,4 @@ def _happening(fact: pb.TrainingFact) -> Happening:
         case "measured":
             return Measured(fact.measured.step, dict(fact.measured.metrics))
         case _:
-            return Ended(OUTCOME[fact.ended.outcome], fact.ended.reason)
+            return Ended(FROM_OUTCOME[fact.ended.outcome], fact.ended.reason)

@@ -5,7 +5,13 @@ from mlx_hub.registry.v1 import publication_pb2 as publication_pb
 from mlx_hub.registry.v1 import version_pb2 as version_pb
 
 from services.registry.domain import StoredFile, Version, VersionStatus
-from services.registry.lineage import Lineage, Publication, Training
+from services.registry.lineage import (
+    AttemptOutcome,
+    Lineage,
+    Publication,
+    Training,
+    TrainingAttempt,
+)
 from services.registry.messages.times import from_timestamp, to_timestamp
 
 STATUS = {
@@ -14,6 +20,15 @@ STATUS = {
     VersionStatus.ARCHIVED: version_pb.VERSION_STATUS_ARCHIVED,
     VersionStatus.FAILED: version_pb.VERSION_STATUS_FAILED,
 }
+OUTCOMES = {
+    AttemptOutcome.UNKNOWN: lineage_pb.ATTEMPT_OUTCOME_UNSPECIFIED,
+    AttemptOutcome.FINISHED: lineage_pb.ATTEMPT_OUTCOME_FINISHED,
+    AttemptOutcome.HANDED_BACK: lineage_pb.ATTEMPT_OUTCOME_HANDED_BACK,
+    AttemptOutcome.LOST: lineage_pb.ATTEMPT_OUTCOME_LOST,
+    AttemptOutcome.FAILED: lineage_pb.ATTEMPT_OUTCOME_FAILED,
+    AttemptOutcome.CANCELLED: lineage_pb.ATTEMPT_OUTCOME_CANCELLED,
+}
+FROM_OUTCOME: dict[int, AttemptOutcome] = {number: known for known, number in OUTCOMES.items()}
 
 
 def to_version(version: Version) -> version_pb.ModelVersion:
@@ -88,6 +103,7 @@ def to_training(training: Training) -> lineage_pb.TrainingProvenance:
         environment=training.environment,
         started_at=to_timestamp(training.started_at),
         finished_at=to_timestamp(training.finished_at),
+        attempts=[to_attempt(attempt) for attempt in training.attempts],
     )
 
 
@@ -104,6 +120,31 @@ def from_training(training: lineage_pb.TrainingProvenance) -> Training:
         environment=dict(training.environment),
         started_at=from_timestamp(training, "started_at"),
         finished_at=from_timestamp(training, "finished_at"),
+        attempts=tuple(from_attempt(attempt) for attempt in training.attempts),
+    )
+
+
+def to_attempt(attempt: TrainingAttempt) -> lineage_pb.TrainingAttempt:
+    """Write one attempt at a job."""
+    return lineage_pb.TrainingAttempt(
+        number=attempt.number,
+        started_at=to_timestamp(attempt.started_at),
+        ended_at=to_timestamp(attempt.ended_at),
+        outcome=OUTCOMES[attempt.outcome],
+        resumed_from_step=attempt.resumed_from_step,
+        last_step=attempt.last_step,
+    )
+
+
+def from_attempt(attempt: lineage_pb.TrainingAttempt) -> TrainingAttempt:
+    """Read one attempt at a job."""
+    return TrainingAttempt(
+        number=attempt.number,
+        started_at=from_timestamp(attempt, "started_at"),
+        ended_at=from_timestamp(attempt, "ended_at"),
+        outcome=FROM_OUTCOME.get(attempt.outcome, AttemptOutcome.UNKNOWN),
+        resumed_from_step=attempt.resumed_from_step,
+        last_step=attempt.last_step,
     )
 
 

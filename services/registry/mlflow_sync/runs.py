@@ -6,12 +6,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.registry.artifacts import MANIFEST
 from services.registry.domain import Version, VersionStatus
-from services.registry.lineage import Lineage
+from services.registry.lineage import AttemptOutcome, Lineage
 from services.registry.mlflow_sync.tags import tags_of, tags_of_attempt
+from services.registry.papers import MANIFEST
 from services.registry.store.outbox import Job
-from services.registry.training import Ended, Fact, Measured, Outcome, Started
+from services.registry.training import Ended, Fact, Measured, Started
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,11 +21,11 @@ ADAPTER = "adapter"
 MAX_METRICS = 1000  # of one call
 FINISHED = "FINISHED"
 STATUS = {
-    Outcome.COMPLETED: FINISHED,
-    Outcome.FAILED: "FAILED",
-    Outcome.LOST: "FAILED",
-    Outcome.CANCELLED: "KILLED",
-    Outcome.HANDED_BACK: "KILLED",
+    AttemptOutcome.FINISHED: FINISHED,
+    AttemptOutcome.FAILED: "FAILED",
+    AttemptOutcome.LOST: "FAILED",
+    AttemptOutcome.CANCELLED: "KILLED",
+    AttemptOutcome.HANDED_BACK: "KILLED",
 }
 
 

@@ -13,7 +13,7 @@ from mlx_hub.internal.v1 import worker_pb2 as pb
 from mlx_hub.registry.v1 import lineage_pb2
 
 from services.runtime.blas import BlasReport
-from services.runtime.folder import FolderError, inspect_model_folder
+from services.runtime.folder import FolderError, digest_of, hash_folder
 from services.runtime.model import load_base
 from services.trainer import messages
 from services.trainer.domain import Checkpoint, Recipe
@@ -75,15 +75,15 @@ def _prepare(link: Link, command: pb.TrainCommand) -> tuple[Trainer, tuple[int, 
 def _load_base(path: Path, digest: str) -> tuple[Any, Any]:
     """Load the base model, if it still is the one that was imported."""
     try:
-        found = inspect_model_folder(path).digest
+        # Before anything parses it: a damaged tokenizer fails in ways of its own.
+        if digest_of(hash_folder(path)) != digest:
+            raise TrainingFailed(
+                "ARTIFACT_CORRUPT",
+                "the stored base model no longer has the recorded hash; import it again",
+            )
         model, tokenizer, _ = load_base(path)
     except FolderError as error:
         raise TrainingFailed("ARTIFACT_CORRUPT", f"the stored base model: {error}") from error
-    if found != digest:
-        raise TrainingFailed(
-            "ARTIFACT_CORRUPT",
-            "the stored base model no longer has the recorded hash; import it again",
-        )
     return model, tokenizer
 
 

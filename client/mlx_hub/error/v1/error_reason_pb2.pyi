@@ -97,6 +97,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. The model has no promotion gate. Metadata: model_id."""
     ERROR_REASON_EVALUATION_NOT_FOUND: _ErrorReason.ValueType  # 35
     """NOT_FOUND. Metadata: model_id, evaluation_id."""
+    ERROR_REASON_STATEMENT_NOT_FOUND: _ErrorReason.ValueType  # 36
+    """NOT_FOUND. The version was published before statements were written. Metadata: model_id, version."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the value of `ErrorInfo.reason` (domain `mlx-hub`) in
@@ -179,4 +181,6 @@ ERROR_REASON_GATE_NOT_FOUND: ErrorReason.ValueType  # 34
 """NOT_FOUND. The model has no promotion gate. Metadata: model_id."""
 ERROR_REASON_EVALUATION_NOT_FOUND: ErrorReason.ValueType  # 35
 """NOT_FOUND. Metadata: model_id, evaluation_id."""
+ERROR_REASON_STATEMENT_NOT_FOUND: ErrorReason.ValueType  # 36
+"""NOT_FOUND. The version was published before statements were written. Metadata: model_id, version."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,40 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _AttemptOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AttemptOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttemptOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ATTEMPT_OUTCOME_UNSPECIFIED: _AttemptOutcome.ValueType  # 0
+    ATTEMPT_OUTCOME_FINISHED: _AttemptOutcome.ValueType  # 1
+    """It trained to the end and published."""
+    ATTEMPT_OUTCOME_HANDED_BACK: _AttemptOutcome.ValueType  # 2
+    """The trainer was stopped and gave the job back."""
+    ATTEMPT_OUTCOME_LOST: _AttemptOutcome.ValueType  # 3
+    """Its process or its trainer died, or it failed for a passing reason."""
+    ATTEMPT_OUTCOME_FAILED: _AttemptOutcome.ValueType  # 4
+    """It failed for a reason that another attempt would not change, and so did the job."""
+    ATTEMPT_OUTCOME_CANCELLED: _AttemptOutcome.ValueType  # 5
+    """The job was cancelled."""
+
+class AttemptOutcome(_AttemptOutcome, metaclass=_AttemptOutcomeEnumTypeWrapper):
+    """How an attempt ended."""
+
+ATTEMPT_OUTCOME_UNSPECIFIED: AttemptOutcome.ValueType  # 0
+ATTEMPT_OUTCOME_FINISHED: AttemptOutcome.ValueType  # 1
+"""It trained to the end and published."""
+ATTEMPT_OUTCOME_HANDED_BACK: AttemptOutcome.ValueType  # 2
+"""The trainer was stopped and gave the job back."""
+ATTEMPT_OUTCOME_LOST: AttemptOutcome.ValueType  # 3
+"""Its process or its trainer died, or it failed for a passing reason."""
+ATTEMPT_OUTCOME_FAILED: AttemptOutcome.ValueType  # 4
+"""It failed for a reason that another attempt would not change, and so did the job."""
+ATTEMPT_OUTCOME_CANCELLED: AttemptOutcome.ValueType  # 5
+"""The job was cancelled."""
+Global___AttemptOutcome: _TypeAlias = AttemptOutcome  # noqa: Y015
 
 @_typing.final
 class Lineage(_message.Message):
@@ -146,6 +181,10 @@ class DatasetRef(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     TRAIN_ROWS_FIELD_NUMBER: _builtins.int
     VALID_ROWS_FIELD_NUMBER: _builtins.int
+    TEST_ROWS_FIELD_NUMBER: _builtins.int
+    SPLIT_SEED_FIELD_NUMBER: _builtins.int
+    VALIDATION_FRACTION_FIELD_NUMBER: _builtins.int
+    TEST_FRACTION_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     name: _builtins.str
     digest: _builtins.str
@@ -153,6 +192,10 @@ class DatasetRef(_message.Message):
     train_rows: _builtins.int
     """Rows trained on and held out by the split."""
     valid_rows: _builtins.int
+    test_rows: _builtins.int
+    split_seed: _builtins.int
+    validation_fraction: _builtins.float
+    test_fraction: _builtins.float
     def __init__(
         self,
         *,
@@ -161,10 +204,14 @@ class DatasetRef(_message.Message):
         digest: _builtins.str = ...,
         train_rows: _builtins.int = ...,
         valid_rows: _builtins.int = ...,
+        test_rows: _builtins.int = ...,
+        split_seed: _builtins.int = ...,
+        validation_fraction: _builtins.float = ...,
+        test_fraction: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "id", b"id", "name", b"name", "train_rows", b"train_rows", "valid_rows", b"valid_rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "id", b"id", "name", b"name", "split_seed", b"split_seed", "test_fraction", b"test_fraction", "test_rows", b"test_rows", "train_rows", b"train_rows", "valid_rows", b"valid_rows", "validation_fraction", b"validation_fraction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -226,6 +273,7 @@ class TrainingProvenance(_message.Message):
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     FINISHED_AT_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.int
     attempt: _builtins.int
     """The attempt that finished; also the fencing token."""
@@ -248,6 +296,10 @@ class TrainingProvenance(_message.Message):
     def started_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def finished_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrainingAttempt]:
+        """Every attempt at the job, by number; the last is the one that finished."""
+
     def __init__(
         self,
         *,
@@ -261,11 +313,53 @@ class TrainingProvenance(_message.Message):
         environment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         started_at: _timestamp_pb2.Timestamp | None = ...,
         finished_at: _timestamp_pb2.Timestamp | None = ...,
+        attempts: _abc.Iterable[Global___TrainingAttempt] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["finished_at", b"finished_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "code_commit", b"code_commit", "code_dirty", b"code_dirty", "environment", b"environment", "finished_at", b"finished_at", "job_id", b"job_id", "lock_digest", b"lock_digest", "parameters", b"parameters", "seed", b"seed", "started_at", b"started_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attempts", b"attempts", "code_commit", b"code_commit", "code_dirty", b"code_dirty", "environment", b"environment", "finished_at", b"finished_at", "job_id", b"job_id", "lock_digest", b"lock_digest", "parameters", b"parameters", "seed", b"seed", "started_at", b"started_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainingProvenance: _TypeAlias = TrainingProvenance  # noqa: Y015
+
+@_typing.final
+class TrainingAttempt(_message.Message):
+    """One claim of the job by a trainer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    RESUMED_FROM_STEP_FIELD_NUMBER: _builtins.int
+    LAST_STEP_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """1, 2, 3 … within the job."""
+    outcome: Global___AttemptOutcome.ValueType
+    resumed_from_step: _builtins.int
+    """The checkpoint it went on from. 0 for a fresh start, and when it ended before its first step."""
+    last_step: _builtins.int
+    """The last step it reported. 0 when it ended before its first step."""
+    @_builtins.property
+    def started_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        started_at: _timestamp_pb2.Timestamp | None = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
+        outcome: Global___AttemptOutcome.ValueType = ...,
+        resumed_from_step: _builtins.int = ...,
+        last_step: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "started_at", b"started_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "last_step", b"last_step", "number", b"number", "outcome", b"outcome", "resumed_from_step", b"resumed_from_step", "started_at", b"started_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainingAttempt: _TypeAlias = TrainingAttempt  # noqa: Y015

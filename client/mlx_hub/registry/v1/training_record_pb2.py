@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from mlx_hub.registry.v1 import lineage_pb2 as mlx__hub_dot_registry_dot_v1_dot_lineage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)mlx_hub/registry/v1/training_record.proto\x12\x13mlx_hub.registry.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8f\x01\n\x1aRecordTrainingFactsRequest\x12\x17\n\x06job_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x19\n\x08model_id\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12=\n\x05\x66\x61\x63ts\x18\x03 \x03(\x0b\x32!.mlx_hub.registry.v1.TrainingFactB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"4\n\x1bRecordTrainingFactsResponse\x12\x15\n\rlast_sequence\x18\x01 \x01(\x05\"\xb2\x02\n\x0cTrainingFact\x12\x19\n\x08sequence\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x37\n\x0boccurred_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x36\n\x07started\x18\x04 \x01(\x0b\x32#.mlx_hub.registry.v1.AttemptStartedH\x00\x12\x39\n\x08measured\x18\x05 \x01(\x0b\x32%.mlx_hub.registry.v1.TrainingMeasuredH\x00\x12\x32\n\x05\x65nded\x18\x06 \x01(\x0b\x32!.mlx_hub.registry.v1.AttemptEndedH\x00\x42\r\n\x04\x66\x61\x63t\x12\x05\xbaH\x02\x08\x01\"\xc2\x01\n\x0e\x41ttemptStarted\x12\x1b\n\ndataset_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12`\n\nparameters\x18\x02 \x03(\x0b\x32\x33.mlx_hub.registry.v1.AttemptStarted.ParametersEntryB\x17\xbaH\x14\x9a\x01\x11\x10\x64\"\x06r\x04\x10\x01\x18\x64*\x05r\x03\x18\xf4\x03\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc0\x01\n\x10TrainingMeasured\x12\x15\n\x04step\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x65\n\x07metrics\x18\x02 \x03(\x0b\x32\x32.mlx_hub.registry.v1.TrainingMeasured.MetricsEntryB \xbaH\x1d\x9a\x01\x1a\x10\x14\"\x16r\x14\x32\x12^[a-z0-9_]{1,100}$\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"y\n\x0c\x41ttemptEnded\x12\x41\n\x07outcome\x18\x01 \x01(\x0e\x32#.mlx_hub.registry.v1.AttemptOutcomeB\x0b\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12&\n\x06reason\x18\x02 \x01(\tB\x16\xbaH\x13r\x11\x32\x0f^[A-Z_]{0,100}$*\xc6\x01\n\x0e\x41ttemptOutcome\x12\x1f\n\x1b\x41TTEMPT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x41TTEMPT_OUTCOME_COMPLETED\x10\x01\x12\x1a\n\x16\x41TTEMPT_OUTCOME_FAILED\x10\x02\x12\x1d\n\x19\x41TTEMPT_OUTCOME_CANCELLED\x10\x03\x12\x18\n\x14\x41TTEMPT_OUTCOME_LOST\x10\x04\x12\x1f\n\x1b\x41TTEMPT_OUTCOME_HANDED_BACK\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)mlx_hub/registry/v1/training_record.proto\x12\x13mlx_hub.registry.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!mlx_hub/registry/v1/lineage.proto\"\x8f\x01\n\x1aRecordTrainingFactsRequest\x12\x17\n\x06job_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x19\n\x08model_id\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12=\n\x05\x66\x61\x63ts\x18\x03 \x03(\x0b\x32!.mlx_hub.registry.v1.TrainingFactB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"4\n\x1bRecordTrainingFactsResponse\x12\x15\n\rlast_sequence\x18\x01 \x01(\x05\"\xb2\x02\n\x0cTrainingFact\x12\x19\n\x08sequence\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x37\n\x0boccurred_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x36\n\x07started\x18\x04 \x01(\x0b\x32#.mlx_hub.registry.v1.AttemptStartedH\x00\x12\x39\n\x08measured\x18\x05 \x01(\x0b\x32%.mlx_hub.registry.v1.TrainingMeasuredH\x00\x12\x32\n\x05\x65nded\x18\x06 \x01(\x0b\x32!.mlx_hub.registry.v1.AttemptEndedH\x00\x42\r\n\x04\x66\x61\x63t\x12\x05\xbaH\x02\x08\x01\"\xc2\x01\n\x0e\x41ttemptStarted\x12\x1b\n\ndataset_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12`\n\nparameters\x18\x02 \x03(\x0b\x32\x33.mlx_hub.registry.v1.AttemptStarted.ParametersEntryB\x17\xbaH\x14\x9a\x01\x11\x10\x64\"\x06r\x04\x10\x01\x18\x64*\x05r\x03\x18\xf4\x03\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc0\x01\n\x10TrainingMeasured\x12\x15\n\x04step\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x65\n\x07metrics\x18\x02 \x03(\x0b\x32\x32.mlx_hub.registry.v1.TrainingMeasured.MetricsEntryB \xbaH\x1d\x9a\x01\x1a\x10\x14\"\x16r\x14\x32\x12^[a-z0-9_]{1,100}$\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"y\n\x0c\x41ttemptEnded\x12\x41\n\x07outcome\x18\x01 \x01(\x0e\x32#.mlx_hub.registry.v1.AttemptOutcomeB\x0b\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12&\n\x06reason\x18\x02 \x01(\tB\x16\xbaH\x13r\x11\x32\x0f^[A-Z_]{0,100}$b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,22 +64,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ATTEMPTENDED'].fields_by_name['outcome']._serialized_options = b'\272H\010\202\001\002\020\001\310\001\001'
   _globals['_ATTEMPTENDED'].fields_by_name['reason']._loaded_options = None
   _globals['_ATTEMPTENDED'].fields_by_name['reason']._serialized_options = b'\272H\023r\0212\017^[A-Z_]{0,100}$'
-  _globals['_ATTEMPTOUTCOME']._serialized_start=1153
-  _globals['_ATTEMPTOUTCOME']._serialized_end=1351
-  _globals['_RECORDTRAININGFACTSREQUEST']._serialized_start=129
-  _globals['_RECORDTRAININGFACTSREQUEST']._serialized_end=272
-  _globals['_RECORDTRAININGFACTSRESPONSE']._serialized_start=274
-  _globals['_RECORDTRAININGFACTSRESPONSE']._serialized_end=326
-  _globals['_TRAININGFACT']._serialized_start=329
-  _globals['_TRAININGFACT']._serialized_end=635
-  _globals['_ATTEMPTSTARTED']._serialized_start=638
-  _globals['_ATTEMPTSTARTED']._serialized_end=832
-  _globals['_ATTEMPTSTARTED_PARAMETERSENTRY']._serialized_start=783
-  _globals['_ATTEMPTSTARTED_PARAMETERSENTRY']._serialized_end=832
-  _globals['_TRAININGMEASURED']._serialized_start=835
-  _globals['_TRAININGMEASURED']._serialized_end=1027
-  _globals['_TRAININGMEASURED_METRICSENTRY']._serialized_start=981
-  _globals['_TRAININGMEASURED_METRICSENTRY']._serialized_end=1027
-  _globals['_ATTEMPTENDED']._serialized_start=1029
-  _globals['_ATTEMPTENDED']._serialized_end=1150
+  _globals['_RECORDTRAININGFACTSREQUEST']._serialized_start=164
+  _globals['_RECORDTRAININGFACTSREQUEST']._serialized_end=307
+  _globals['_RECORDTRAININGFACTSRESPONSE']._serialized_start=309
+  _globals['_RECORDTRAININGFACTSRESPONSE']._serialized_end=361
+  _globals['_TRAININGFACT']._serialized_start=364
+  _globals['_TRAININGFACT']._serialized_end=670
+  _globals['_ATTEMPTSTARTED']._serialized_start=673
+  _globals['_ATTEMPTSTARTED']._serialized_end=867
+  _globals['_ATTEMPTSTARTED_PARAMETERSENTRY']._serialized_start=818
+  _globals['_ATTEMPTSTARTED_PARAMETERSENTRY']._serialized_end=867
+  _globals['_TRAININGMEASURED']._serialized_start=870
+  _globals['_TRAININGMEASURED']._serialized_end=1062
+  _globals['_TRAININGMEASURED_METRICSENTRY']._serialized_start=1016
+  _globals['_TRAININGMEASURED_METRICSENTRY']._serialized_end=1062
+  _globals['_ATTEMPTENDED']._serialized_start=1064
+  _globals['_ATTEMPTENDED']._serialized_end=1185
 # @@protoc_insertion_point(module_scope)

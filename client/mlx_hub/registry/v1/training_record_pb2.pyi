@@ -8,7 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from mlx_hub.registry.v1 import lineage_pb2 as _lineage_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,36 +19,6 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
-
-class _AttemptOutcome:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _AttemptOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttemptOutcome.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    ATTEMPT_OUTCOME_UNSPECIFIED: _AttemptOutcome.ValueType  # 0
-    ATTEMPT_OUTCOME_COMPLETED: _AttemptOutcome.ValueType  # 1
-    """Its version is published."""
-    ATTEMPT_OUTCOME_FAILED: _AttemptOutcome.ValueType  # 2
-    ATTEMPT_OUTCOME_CANCELLED: _AttemptOutcome.ValueType  # 3
-    ATTEMPT_OUTCOME_LOST: _AttemptOutcome.ValueType  # 4
-    """Its worker or its trainer died."""
-    ATTEMPT_OUTCOME_HANDED_BACK: _AttemptOutcome.ValueType  # 5
-    """Its trainer was told to stop, and the job goes on from its checkpoint."""
-
-class AttemptOutcome(_AttemptOutcome, metaclass=_AttemptOutcomeEnumTypeWrapper):
-    """How an attempt ended."""
-
-ATTEMPT_OUTCOME_UNSPECIFIED: AttemptOutcome.ValueType  # 0
-ATTEMPT_OUTCOME_COMPLETED: AttemptOutcome.ValueType  # 1
-"""Its version is published."""
-ATTEMPT_OUTCOME_FAILED: AttemptOutcome.ValueType  # 2
-ATTEMPT_OUTCOME_CANCELLED: AttemptOutcome.ValueType  # 3
-ATTEMPT_OUTCOME_LOST: AttemptOutcome.ValueType  # 4
-"""Its worker or its trainer died."""
-ATTEMPT_OUTCOME_HANDED_BACK: AttemptOutcome.ValueType  # 5
-"""Its trainer was told to stop, and the job goes on from its checkpoint."""
-Global___AttemptOutcome: _TypeAlias = AttemptOutcome  # noqa: Y015
 
 @_typing.final
 class RecordTrainingFactsRequest(_message.Message):
@@ -247,13 +217,13 @@ class AttemptEnded(_message.Message):
 
     OUTCOME_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
-    outcome: Global___AttemptOutcome.ValueType
+    outcome: _lineage_pb2.AttemptOutcome.ValueType
     reason: _builtins.str
     """The reason of a failed job, as in its error; empty otherwise."""
     def __init__(
         self,
         *,
-        outcome: Global___AttemptOutcome.ValueType = ...,
+        outcome: _lineage_pb2.AttemptOutcome.ValueType = ...,
         reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015

@@ -1,0 +1,186 @@
+"""Every byte that a version stands on, read again and compared with the record.
+
+Nothing is taken on trust here, no time and no earlier hash. What is damaged is told, not raised.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.chassis.errors import NotFound
+from services.registry import files, papers
+from services.registry.artifacts import Artifacts, checksum_of, corrupt
+from services.registry.datasets import SUFFIX
+from services.registry.domain import BaseModel, StoredFile, Version
+from services.registry.lineage import Lineage, of_version
+from services.registry.papers import ENVELOPE, MANIFEST, STATEMENT
+from services.registry.signing import ENVELOPE_TYPE, PAYLOAD_TYPE, Keys, SignatureStatus
+from services.registry.statement import contradictions
+from services.registry.store.base_models import BaseModelStore
+from services.registry.store.versions import VersionStore
+
+# More would take the threads that requests need.
+FILES_AT_ONCE = 4
+RECORD = "as on record"
+
+type Hashes = Mapping[str, StoredFile]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison; nothing found is an empty text, nothing wrong an empty message."""
+
+    what: str
+    expected: str
+    found: str
+    message: str
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether nothing is wrong."""
+        return not self.message
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came of it."""
+
+    lineage: Lineage
+    signature: SignatureStatus
+    key_id: str
+    checks: tuple[Check, ...]
+
+    @property
+    def intact(self) -> bool:
+        """Tell whether every check is ok."""
+        return all(check.ok for check in self.checks)
+
+
+class Verifier:
+    """Reads what is stored, a few files at once, whoever asks."""
+
+    def __init__(
+        self, bases: BaseModelStore, versions: VersionStore, artifacts: Artifacts, keys: Keys
+    ) -> None:
+        """Know the record, the files, and which keys count."""
+        self._bases = bases
+        self._versions = versions
+        self._archive = artifacts.archive
+        self._keys = keys
+        self._room = asyncio.Semaphore(FILES_AT_ONCE)
+
+    async def verify(self, model_id: int, reference: str) -> Verification:
+        """Compare a version, its base model and its dataset with the record."""
+        version, lineage = await self._versions.find(model_id, reference)
+        base = await self._bases.of_model(model_id)
+        folder = self._archive / version.artifact_path
+        stored = self._archive / "datasets" / f"{lineage.dataset_digest}{SUFFIX}"
+        own, under, data = await asyncio.gather(
+            self._hashes(folder),
+            self._hashes(self._archive / base.artifact_path),
+            self._hash(stored),
+        )
+        read = await asyncio.to_thread(papers.read, folder)
+        status, key = self._keys.judge(read.get(STATEMENT, b""), read.get(ENVELOPE))
+        found = data.sha256 if data else ""
+        dataset = _same(f"dataset {lineage.dataset_name}", lineage.dataset_digest, found)
+        checks = (
+            *_of_version(version, lineage, own),
+            *_of_papers(lineage, read),
+            _of_signature(status, key, needed=bool(self._keys.trusted)),
+            *_of_base(base, lineage, under),
+            dataset,
+        )
+        return Verification(of_version(lineage, version), status, key, checks)
+
+    async def statement(self, model_id: int, reference: str) -> tuple[str, bytes]:
+        """Give a version's statement and its media type; signed, if it was."""
+        version, lineage = await self._versions.find(model_id, reference)
+        recorded = {paper.name: paper for paper in lineage.papers}
+        name = ENVELOPE if ENVELOPE in recorded else STATEMENT
+        if name not in recorded:
+            raise NotFound(
+                "STATEMENT_NOT_FOUND",
+                f"version {version.version} is from before statements were written",
+                metadata={"model_id": str(model_id), "version": reference},
+            )
+        read = await asyncio.to_thread(papers.read, self._archive / version.artifact_path)
+        content = read.get(name, b"")
+        if papers.digests({name: content}) != (recorded[name],):
+            raise corrupt(name)
+        return (ENVELOPE_TYPE if name == ENVELOPE else PAYLOAD_TYPE), content
+
+    async def _hashes(self, folder: Path) -> Hashes:
+        paths = await asyncio.to_thread(_listed, folder)
+        found = await asyncio.gather(*map(self._hash, paths))
+        return {file.name: file for file in found if file}
+
+    async def _hash(self, path: Path) -> StoredFile | None:
+        async with self._room:
+            try:
+                return await asyncio.to_thread(files.hash_file, path)
+            except OSError:
+                return None
+
+
+def _listed(folder: Path) -> list[Path]:
+    """List the plain files of a folder; hidden ones are nobody's."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        return []
+    return [e for e in entries if e.is_file() and not e.is_symlink() and e.name[0] != "."]
+
+
+def _same(what: str, expected: str, found: str) -> Check:
+    message = ""
+    if not found:
+        message = "missing or unreadable; restore it from a copy"
+    elif found != expected:
+        message = "not what was recorded; restore it from a copy"
+    return Check(what, expected, found, message)
+
+
+def _each(prefix: str, stored: Iterable[StoredFile], found: Hashes) -> Iterator[Check]:
+    for file in stored:
+        seen = found.get(file.name)
+        yield _same(prefix + file.name, file.sha256, seen.sha256 if seen else "")
+
+
+def _of_version(version: Version, lineage: Lineage, found: Hashes) -> Iterator[Check]:
+    yield from _each("", (*lineage.files, *lineage.papers), found)
+    # The folder is named by the digest of all in it: nothing may have been added either.
+    name = Path(version.artifact_path).name
+    yield _same("the version's folder", name, checksum_of(found.values()) if found else "")
+
+
+def _of_base(base: BaseModel, lineage: Lineage, found: Hashes) -> Iterator[Check]:
+    whole = f"base model {base.name}"
+    yield from _each(f"{whole}: ", base.files, found)
+    yield _same(whole, lineage.base_digest, checksum_of(found.values()) if found else "")
+
+
+def _of_papers(lineage: Lineage, read: Mapping[str, bytes]) -> Iterator[Check]:
+    """Compare what manifest and statement say with the row."""
+    said = {MANIFEST: papers.contradictions(read.get(MANIFEST, b""), lineage)}
+    if lineage.papers:
+        subjects = (*lineage.files, *(p for p in lineage.papers if p.name == MANIFEST))
+        said[STATEMENT] = contradictions(read.get(STATEMENT, b""), lineage, subjects)
+    for name, wrong in said.items():
+        found = f"another {', '.join(wrong)}" if wrong else RECORD
+        message = "it contradicts the record; restore it from a copy" if wrong else ""
+        yield Check(f"what {name} says", RECORD, found, message)
+
+
+def _of_signature(status: SignatureStatus, key: str, *, needed: bool) -> Check:
+    """Judge a signature: with a key configured nothing but a valid one will do."""
+    expected = SignatureStatus.VALID if needed else "any but invalid"
+    message = ""
+    if status is SignatureStatus.INVALID:
+        message = "the statement was changed after it was signed, or never signed by this key"
+    elif needed and status is SignatureStatus.UNSIGNED:
+        message = "it was published without a key, or its signature was taken away"
+    elif needed and status is SignatureStatus.UNKNOWN_KEY:
+        message = f"add the public key {key[:12]}… to MLX_HUB_TRUSTED_KEYS, if it is to be trusted"
+    return Check("signature", str(expected), str(status), message)
