@@ -158,7 +158,10 @@ async def test_a_second_call_is_a_read(
     model, dataset = (await hub.model()).id, await register(hub, "rows", ROWS[:10])
     first = await ask(hub, dataset_id=dataset, model_id=model)
     assert first.parameters == report_pb.ReportParameters(
-        max_seq_length=512, batch_size=4, mask_prompt=True, validation_fraction=np.float32(0.1)
+        max_seq_length=512,
+        batch_size=4,
+        mask_prompt=True,
+        validation_fraction=float(np.float32(0.1)),
     )
     monkeypatch.delattr("services.registry.reporter.Reporter.report")
     again = await ask(hub, dataset_id=dataset, model_id=model, batch_size=4, seed=0)
