@@ -10,6 +10,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from mlx_hub.inference.v1 import inference_service_pb2_grpc as inference
 from mlx_hub.openai.v1 import openai_service_pb2_grpc as openai
+from mlx_hub.registry.v1 import dataset_service_pb2_grpc as datasets
 from mlx_hub.registry.v1 import registry_service_pb2_grpc as registry
 from mlx_hub.system.v1 import system_service_pb2_grpc as system
 from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as trainer
@@ -62,6 +63,7 @@ class Backend:
         )
         if name == "registry":
             registry.add_RegistryServiceServicer_to_server(make(Registry), server)
+            datasets.add_DatasetServiceServicer_to_server(datasets.DatasetServiceServicer(), server)
         elif name == "trainer":
             trainer.add_TrainerServiceServicer_to_server(make(Trainer), server)
         else:
