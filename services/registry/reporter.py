@@ -64,6 +64,11 @@ class _Child:
         with suppress(ProcessLookupError):
             self.process.kill()
 
+    async def end(self) -> None:
+        """End it now, and wait until it is gone."""
+        self.kill()
+        await self.process.wait()
+
 
 class Reporter:
     """At most one child, asked by one at a time."""
@@ -79,7 +84,7 @@ class Reporter:
         try:
             answer = await child.ask(command)
         except BaseException:
-            child.kill()
+            await child.end()
             raise
         self._child = child
         self._leaving = asyncio.get_running_loop().call_later(IDLE_S, self._dismiss)
@@ -89,10 +94,8 @@ class Reporter:
 
     async def close(self) -> None:
         """Leave no process behind."""
-        child = self._take()
-        if child:
-            child.kill()
-            await child.process.wait()
+        if child := self._take():
+            await child.end()
 
     def _take(self) -> _Child | None:
         """Give the idle child, if it still lives."""

@@ -17,7 +17,7 @@ from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as trainer
 
 from gateway.contract import services
 from services.chassis.interceptors.errors import Errors
-from tests.gateway.stubs import Recorder, Registry, System, Trainer
+from tests.gateway.stubs import Datasets, Recorder, Registry, System, Trainer
 from tests.gateway.stubs_inference import Inference, OpenAI
 
 NAMES = ("registry", "trainer", "inference")
@@ -63,7 +63,7 @@ class Backend:
         )
         if name == "registry":
             registry.add_RegistryServiceServicer_to_server(make(Registry), server)
-            datasets.add_DatasetServiceServicer_to_server(datasets.DatasetServiceServicer(), server)
+            datasets.add_DatasetServiceServicer_to_server(make(Datasets), server)
         elif name == "trainer":
             trainer.add_TrainerServiceServicer_to_server(make(Trainer), server)
         else:

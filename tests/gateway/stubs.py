@@ -5,7 +5,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from google.api import httpbody_pb2
-from mlx_hub.registry.v1 import model_pb2, registry_service_pb2, registry_service_pb2_grpc
+from mlx_hub.registry.v1 import (
+    dataset_service_pb2_grpc,
+    model_pb2,
+    registry_service_pb2,
+    registry_service_pb2_grpc,
+)
 from mlx_hub.system.v1 import system_service_pb2, system_service_pb2_grpc
 from mlx_hub.trainer.v1 import trainer_service_pb2, trainer_service_pb2_grpc, training_event_pb2
 
@@ -52,6 +57,10 @@ class Registry(registry_service_pb2_grpc.RegistryServiceServicer):
             raise FAILURES[409]
         await created(context, "/models/7")
         return model_pb2.Model(id=7, name=request.name, base_model=request.base_model)
+
+
+class Datasets(dataset_service_pb2_grpc.DatasetServiceServicer):
+    """Leaves every rpc out."""
 
 
 class Trainer(trainer_service_pb2_grpc.TrainerServiceServicer):

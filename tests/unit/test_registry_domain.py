@@ -98,6 +98,10 @@ def test_a_tag_filter_is_a_key_or_a_pair() -> None:
 def test_lineage_survives_json() -> None:
     lineage = lineages.trace(PUBLICATION, MODEL, BASE, DATASET, "e" * 64)
     assert lineages.from_json(lineages.to_json(lineage)) == lineage
+    old = lineages.to_json(lineage)
+    for name in ("test_rows", "split_seed", "validation_fraction", "test_fraction"):
+        del old[name]
+    assert lineages.from_json(old).train_rows == 9
     complete = lineages.of_version(lineage, VERSION)
     assert (complete.version, complete.created_at) == (2, NOW)
 
