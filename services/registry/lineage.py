@@ -69,6 +69,10 @@ class Publication:
     dataset_digest: str
     train_rows: int
     valid_rows: int
+    test_rows: int = 0
+    split_seed: int = 0
+    validation_fraction: float = 0.0
+    test_fraction: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,11 @@ class Lineage:
     base_revision: str = ""
     papers: tuple[StoredFile, ...] = ()
     """Manifest and statement. Only the row names them, and a row from before statements doesn't."""
+    # Lineages were written without these before.
+    test_rows: int = 0
+    split_seed: int = 0
+    validation_fraction: float = 0.0
+    test_fraction: float = 0.0
 
 
 def trace(
@@ -116,6 +125,10 @@ def trace(
         training=publication.training,
         base_source=base.origin.source,
         base_revision=base.origin.revision,
+        test_rows=publication.test_rows,
+        split_seed=publication.split_seed,
+        validation_fraction=publication.validation_fraction,
+        test_fraction=publication.test_fraction,
     )
 
 

@@ -1,5 +1,6 @@
 """What the trainer asks of the registry: what to train on, and to publish what came of it."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import grpc
 from mlx_hub.registry.v1 import (
     dataset_pb2,
+    dataset_report_pb2,
     dataset_service_pb2,
     dataset_service_pb2_grpc,
     publication_pb2,
@@ -17,10 +19,16 @@ from mlx_hub.registry.v1 import (
     version_pb2,
 )
 
-from services.chassis.errors import DataLoss
+from services.chassis.errors import DataLoss, FailedPrecondition, NotFound
 from services.chassis.status import from_rpc_error
+from services.trainer import admission
+from services.trainer.domain import Order
+
+log = logging.getLogger(__name__)
 
 CALL_SECONDS = 10.0
+# A small dataset's report takes seconds; somebody waits for the job.
+REPORT_SECONDS = 15.0
 # The registry hashes and copies the files before it answers.
 PUBLISH_SECONDS = 600.0
 
@@ -54,6 +62,27 @@ class Registry:
             return await self._dataset(dataset_id)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, "registry") from error
+
+    async def admit(self, order: Order) -> None:
+        """Raise UNTRAINABLE if rows of the job's data could teach nothing.
+
+        When the report takes too long, the job is let in: its worker looks before step 1.
+        """
+        names = dataset_report_pb2.ReportParameters.DESCRIPTOR.fields_by_name
+        request = dataset_service_pb2.GetDatasetReportRequest(
+            dataset_id=order.dataset_id,
+            model_id=order.model_id,
+            **{name: getattr(order.recipe, name) for name in names},
+        )
+        try:
+            report = await self._datasets.GetDatasetReport(request, timeout=REPORT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            known = from_rpc_error(error, "registry")
+            if isinstance(known, NotFound | FailedPrecondition | DataLoss):
+                raise known from error
+            log.warning("a job is queued without a report on its data: %s", known)
+        else:
+            admission.check(report)
 
     async def inputs(self, model_id: int, dataset_id: int) -> Inputs:
         """Find a job's files; the registry has verified them."""

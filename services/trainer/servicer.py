@@ -29,12 +29,13 @@ class TrainerServicer(pb_grpc.TrainerServiceServicer):
     async def CreateTrainingJob(
         self, request: pb.CreateTrainingJobRequest, context: Context
     ) -> training_job_pb2.TrainingJob:
-        """Queue a job over a model and a dataset that exist."""
+        """Queue a job over a model and a dataset that can train it."""
         key, digest = request_id(request, context), body_digest(request)
         job = await self._store.find_request(key, digest)
         if job is None:
             dataset = await self._registry.check(request.model_id, request.dataset_id)
             order = messages.order_from_proto(request, dataset.schema)
+            await self._registry.admit(order)
             job = await self._store.create(order, key, digest)
         await created(context, f"/training/jobs/{job.id}")
         return messages.job_to_proto(job)

@@ -83,6 +83,25 @@ def test_the_version_is_listed_traced_and_in_the_history(
     assert types == [f"MODEL_EVENT_TYPE_{kind}" for kind in happened]
 
 
+def test_a_dataset_is_reported_on_before_it_is_trained_on(
+    stack: RunningStack, model: Any, version: Any
+) -> None:
+    ids = {"model_id": model["id"], "dataset_id": version["dataset_id"]}
+    url = f"{stack.url}/datasets/{ids['dataset_id']}/report?model_id={ids['model_id']}"
+    report = call(f"{url}&seed=7").json
+    assert report["rows"] == report["train_rows"] + report["valid_rows"] == 12
+    data = call(f"{stack.url}/models/{ids['model_id']}/versions/1/lineage").json["dataset"]
+    assert (report["train_rows"], report["valid_rows"]) == (data["train_rows"], data["valid_rows"])
+    assert report["tokens"]["total"] > report["tokens"]["trained"] > 0
+    refused = call(f"{stack.url}/training/jobs", {**ids, "max_seq_length": 8})
+    [info, *_] = refused.json["details"]
+    assert (refused.status, info["reason"]) == (400, "UNTRAINABLE")
+    assert info["metadata"]["lines"] == ",".join(str(line) for line in range(1, 13))
+    shown = stack.mlx_hub("datasets", "report", "numbers", "--model", "endpoints", "--seed", "7")
+    assert shown.returncode == 0, shown.stderr
+    assert "tokens of a row" in shown.stdout
+
+
 def test_models_change_and_aliases_move(stack: RunningStack, model: Any, version: Any) -> None:
     url = f"{stack.url}/models/{model['id']}"
     changed = call(url, {"description": "numbers", "update_mask": "description"}, "PATCH")

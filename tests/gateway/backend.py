@@ -19,7 +19,7 @@ from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as trainer
 
 from gateway.contract import services
 from services.chassis.interceptors.errors import Errors
-from tests.gateway.stubs import Provenance, Recorder, Registry, System, Trainer
+from tests.gateway.stubs import Datasets, Provenance, Recorder, Registry, System, Trainer
 from tests.gateway.stubs_inference import Inference, OpenAI
 
 NAMES = ("registry", "trainer", "inference")
@@ -65,9 +65,7 @@ class Backend:
         )
         if name == "registry":
             registry.add_RegistryServiceServicer_to_server(make(Registry), server)
-            dataset.add_DatasetServiceServicer_to_server(
-                make(dataset.DatasetServiceServicer), server
-            )
+            dataset.add_DatasetServiceServicer_to_server(make(Datasets), server)
             quality.add_QualityServiceServicer_to_server(
                 make(quality.QualityServiceServicer), server
             )

@@ -6,6 +6,7 @@ from typing import Any
 
 from google.api import httpbody_pb2
 from mlx_hub.registry.v1 import (
+    dataset_service_pb2_grpc,
     model_pb2,
     provenance_service_pb2,
     provenance_service_pb2_grpc,
@@ -65,6 +66,10 @@ class Provenance(provenance_service_pb2_grpc.ProvenanceServiceServicer):
         self, request: provenance_service_pb2.GetStatementRequest, context: Context
     ) -> httpbody_pb2.HttpBody:
         return httpbody_pb2.HttpBody(content_type="application/vnd.in-toto+json", data=b'{"a": 1}')
+
+
+class Datasets(dataset_service_pb2_grpc.DatasetServiceServicer):
+    """Leaves every rpc out."""
 
 
 class Trainer(trainer_service_pb2_grpc.TrainerServiceServicer):

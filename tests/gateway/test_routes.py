@@ -54,6 +54,11 @@ def test_query_parameters_bind_to_fields(gateway: int, backend: Backend) -> None
     rest.call(gateway, "GET", "/models?page_size=3&name_prefix=a+b%2Fc&tag=x%3Dy")
     request = backend.recorders["registry"].calls[0][1]
     assert (request.page_size, request.name_prefix, request.tag) == (3, "a b/c", "x=y")
+    backend.recorders["registry"].calls.clear()
+    rest.call(gateway, "GET", "/datasets/4/report?model_id=3&mask_prompt=false&test_fraction=0.25")
+    request = backend.recorders["registry"].calls[0][1]
+    assert (request.dataset_id, request.model_id, request.test_fraction) == (4, 3, 0.25)
+    assert (request.mask_prompt, request.HasField("mask_prompt")) == (False, True)
 
 
 def test_a_statement_comes_byte_by_byte_under_its_own_type(gateway: int) -> None:

@@ -80,6 +80,7 @@ VERBS = {
     "datasets list": ["rows"],
     "datasets create d d.jsonl": ["path"],
     "datasets show d": ["rows"],
+    "datasets report d --model m --batch-size 2": ["rows", "warnings"],
     "jobs submit m d --epochs 2 --no-mask-prompt": ["status"],
     "jobs list --model m --status running": ["status"],
     "jobs show 3": ["status", "version"],

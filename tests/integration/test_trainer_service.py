@@ -1,19 +1,23 @@
 """The whole trainer: real rpcs, a real queue, a real registry, real children."""
 
 import asyncio
+import hashlib
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 import psutil
 import pytest
+from mlx_hub.registry.v1 import dataset_service_pb2 as datasets_pb
 from mlx_hub.registry.v1 import lineage_pb2
 from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
 from mlx_hub.trainer.v1 import training_job_pb2 as job_pb
 
-from services.chassis.errors import Exhausted, Unavailable
+from services.chassis.errors import Exhausted, FailedPrecondition, Unavailable
 from services.chassis.status import from_rpc_error
+from services.runtime.rows import Side, Split
 from services.trainer.workspace import LOG
 from tests.fixtures.registry import failure
 from tests.fixtures.rows import ROWS, chat, register
@@ -141,13 +145,53 @@ async def test_a_running_job_is_cancelled(trainer: RunningTrainer) -> None:
     assert (error.reason, error.metadata["status"]) == ("JOB_STATE", "cancelled")
 
 
-async def test_what_cannot_train_fails_with_its_reason(trainer: RunningTrainer) -> None:
-    rows = [*ROWS[:5], chat("a" * 600, "b")]
-    job = await trainer.create(dataset_id=await register(trainer.hub, "long", rows))
-    ended, _ = await trainer.end(job.id)
+async def test_what_cannot_train_is_refused_and_fails_where_nobody_looked(
+    trainer: RunningTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [*ROWS[:5], chat("a" * 600, "b"), *ROWS[5:]]
+    long = await register(trainer.hub, "long", rows)
+    error = await failure(trainer.create(dataset_id=long))
+    assert isinstance(error, FailedPrecondition)
+    assert (error.reason, error.metadata) == ("UNTRAINABLE", {"lines": "6"})
+    assert "line 6 of the dataset" in error.message
+    assert trainer.hub.sql("SELECT count(*) FROM trainer.jobs") == [(0,)]
+    # On either side of the split, a row that can't be trained on can't be scored.
+    digest = hashlib.sha256(json.dumps(rows[5]).encode()).digest()
+    seed = next(n for n in range(99) if Split(n, 0.1, 0.5).side(digest) is Side.TEST)
+    held_out = await failure(trainer.create(dataset_id=long, seed=seed, test_fraction=0.5))
+    assert held_out.message == error.message
+
+    monkeypatch.setattr("services.trainer.registry.REPORT_SECONDS", 0.01)
+    ended, _ = await trainer.end((await trainer.create(dataset_id=long, seed=1)).id)
     assert (ended.status, ended.attempt) == (job_pb.JOB_STATUS_FAILED, 1)
-    assert ended.error.reason == "UNTRAINABLE"
-    assert "line 6" in ended.error.message
+    assert (ended.error.reason, ended.error.message) == ("UNTRAINABLE", error.message)
+
+
+async def test_test_rows_are_never_looked_at(trainer: RunningTrainer) -> None:
+    split: dict[str, Any] = {"seed": 3, "validation_fraction": 0.2, "test_fraction": 0.25}
+    job, _ = await trainer.end((await trainer.create(epochs=1, **split)).id)
+    assert (job.status, job.test_fraction) == (job_pb.JOB_STATUS_COMPLETED, 0.25)
+    request = datasets_pb.GetDatasetReportRequest(
+        dataset_id=trainer.dataset_id, model_id=trainer.model_id, **split
+    )
+    report = await trainer.hub.datasets.GetDatasetReport(request)
+    traced = versions_pb.GetLineageRequest(model_id=trainer.model_id, version="1")
+    data = (await trainer.hub.stub.GetLineage(traced)).dataset
+    assert report.test_rows > 0
+    for name in ("train_rows", "valid_rows", "test_rows"):
+        assert getattr(data, name) == getattr(report, name)
+    assert (data.split_seed, data.validation_fraction, data.test_fraction) == (
+        3,
+        report.parameters.validation_fraction,
+        0.25,
+    )
+    # The report foresaw what the worker did.
+    named = versions_pb.GetModelVersionRequest(model_id=trainer.model_id, version="1")
+    metrics = (await trainer.hub.stub.GetModelVersion(named)).metrics
+    assert metrics["trained_tokens"] == report.tokens.trained
+    assert metrics["steps"] == -(-report.train_rows // 4)
+    error = await failure(trainer.create(validation_fraction=0.5, test_fraction=0.45))
+    assert error.metadata == {"field": "test_fraction"}
 
 
 async def test_publishing_waits_for_the_registry(

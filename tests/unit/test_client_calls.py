@@ -48,6 +48,7 @@ CALLS = [
     quality.delete_promotion_gate(1),
     datasets.create_dataset("d", "d.jsonl"),
     datasets.get_dataset(1),
+    datasets.report_dataset(1, 2),
     datasets.list_datasets().call,
     trainer.create_job(1, 2),
     trainer.get_job(1),
@@ -134,6 +135,7 @@ def test_generation_passes_messages_and_numbers_versions_as_text() -> None:
     request = call.request
     assert call.deadline(30) == inference.streamed(call).deadline(30) == 9
     assert inference.generate(1, "x").deadline(30) is None
+    assert [datasets.report_dataset(1, 2).deadline(seconds) for seconds in (30, 999)] == [300, 999]
     expected = GenerateRequest(
         model_id=1, messages=[ChatMessage(role="user", content="hi")], version="3", stop=["\n"]
     )

@@ -62,6 +62,10 @@ PUBLICATION = lineages.Publication(
     dataset_digest=DATASET.checksum,
     train_rows=9,
     valid_rows=1,
+    test_rows=2,
+    split_seed=3,
+    validation_fraction=0.125,
+    test_fraction=0.25,
 )
 VERSION = Version(
     6, 1, 2, VersionStatus.READY, {"loss": 0.5}, "versions/x", "e" * 64, 9, 5, ("latest",), NOW
@@ -105,6 +109,10 @@ def test_lineage_survives_json() -> None:
     assert (lineage.base_source, lineage.base_revision) == ("huggingface:org/tiny", "c0ffee")
     in_the_row = replace(lineage, papers=FILES)
     assert lineages.from_json(json.loads(json.dumps(lineages.to_json(in_the_row)))) == in_the_row
+    old = lineages.to_json(lineage)
+    for name in ("test_rows", "split_seed", "validation_fraction", "test_fraction"):
+        del old[name]
+    assert lineages.from_json(old).train_rows == 9
     complete = lineages.of_version(lineage, VERSION)
     assert (complete.version, complete.created_at) == (2, NOW)
 

@@ -6,10 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mlx_hub.registry.v1 import dataset_pb2
+from mlx_hub.registry.v1 import dataset_service_pb2 as datasets_pb
 from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
 from mlx_hub.trainer.v1 import training_job_pb2 as job_pb
 
 from services.chassis.errors import Invalid, Unavailable
+from services.registry.domain import Dataset, DatasetSchema
+from services.registry.messages.reports import report_parameters
 from services.trainer import messages
 from services.trainer.domain import (
     Checkpoint,
@@ -39,6 +42,7 @@ RECIPES = st.builds(
     mask_prompt=st.booleans(),
     validation_fraction=SINGLE,
     checkpoint_every_steps=st.integers(1, 100000),
+    test_fraction=SINGLE,
 )
 CHAT, TEXT = dataset_pb2.DATASET_SCHEMA_CHAT, dataset_pb2.DATASET_SCHEMA_TEXT
 
@@ -55,6 +59,28 @@ def test_recipes_survive_the_wire(recipe: Recipe) -> None:
     sent = messages.job_to_proto(job(recipe))
     again = messages.recipe_from_proto(job_pb.TrainingJob.FromString(sent.SerializeToString()))
     assert messages.job_to_proto(job(again)) == sent
+
+
+def test_a_report_has_a_jobs_defaults() -> None:
+    asked = datasets_pb.GetDatasetReportRequest(dataset_id=1, model_id=1)
+    for schema, wire in ((DatasetSchema.CHAT, CHAT), (DatasetSchema.TEXT, TEXT)):
+        dataset = Dataset(1, "d", "d.jsonl", "a" * 64, schema, 1, 1, NOW)
+        parameters = report_parameters(asked, dataset)
+        order = messages.order_from_proto(
+            pb.CreateTrainingJobRequest(model_id=1, dataset_id=1), wire
+        )
+        recipe = messages.job_to_proto(job(order.recipe))
+        for field in parameters.DESCRIPTOR.fields:
+            assert getattr(parameters, field.name) == getattr(recipe, field.name)
+
+
+def test_too_much_held_out_is_refused() -> None:
+    request = pb.CreateTrainingJobRequest(model_id=1, dataset_id=1, test_fraction=0.5)
+    assert messages.order_from_proto(request, CHAT).recipe.test_fraction == 0.5
+    request.validation_fraction = 0.45
+    with pytest.raises(Invalid) as caught:
+        messages.order_from_proto(request, CHAT)
+    assert caught.value.metadata == {"field": "test_fraction"}
 
 
 def test_defaults_are_the_contracts() -> None:

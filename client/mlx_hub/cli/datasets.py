@@ -3,8 +3,19 @@
 from typing import Annotated
 
 import typer
-from mlx_hub.cli.output import JsonOption, moment, short, show_list, show_one, size
-from mlx_hub.cli.session import find_dataset, hub
+from mlx_hub.cli.output import (
+    JsonOption,
+    console,
+    emit,
+    moment,
+    plain,
+    short,
+    show_list,
+    show_one,
+    size,
+)
+from mlx_hub.cli.report import print_report
+from mlx_hub.cli.session import find_dataset, find_model, hub, passed_on
 from mlx_hub.registry.v1.dataset_pb2 import DatasetSchema
 
 datasets_app = typer.Typer(no_args_is_help=True, help="Training data.")
@@ -53,3 +64,30 @@ def show(
 ) -> None:
     """Show one dataset."""
     show_one(find_dataset(hub(ctx), dataset), json)
+
+
+@datasets_app.command()
+def report(
+    ctx: typer.Context,
+    dataset: Annotated[str, typer.Argument(help="Name or id.")],
+    *,
+    model: Annotated[str, typer.Option(help="Name or id of the model to train.")],
+    max_seq_length: Annotated[int | None, typer.Option(help="Longest row in tokens.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows in a step.")] = None,
+    mask_prompt: Annotated[bool | None, typer.Option(help="Train on answers only.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of order and split.")] = None,
+    validation_fraction: Annotated[float | None, typer.Option(help="Rows held out.")] = None,
+    test_fraction: Annotated[float | None, typer.Option(help="Rows never looked at.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what a job on a model would make of a dataset; the options are the job's."""
+    here = hub(ctx)
+    found = here.datasets.report(
+        find_dataset(here, dataset).id,
+        find_model(here, model).id,
+        **passed_on(ctx, "dataset", "model", "json"),
+    )
+    if json:
+        emit(plain(found))
+    else:
+        print_report(found, console())

@@ -52,6 +52,7 @@ def submit(
     max_seq_length: Annotated[int | None, typer.Option(help="Longest row in tokens.")] = None,
     mask_prompt: Annotated[bool | None, typer.Option(help="Train on answers only.")] = None,
     validation_fraction: Annotated[float | None, typer.Option(help="Rows held out.")] = None,
+    test_fraction: Annotated[float | None, typer.Option(help="Rows never looked at.")] = None,
     checkpoint_every_steps: Annotated[int | None, typer.Option(help="Steps between.")] = None,
     max_attempts: Annotated[int | None, typer.Option(help="Before it fails for good.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Stay and watch it.")] = False,

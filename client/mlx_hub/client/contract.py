@@ -56,6 +56,17 @@ class Generation[R: Message](Call[R]):
 
 
 @dataclass(frozen=True, slots=True)
+class Slow[R: Message](Call[R]):
+    """A call that may take minutes."""
+
+    seconds: float
+
+    def deadline(self, default: float) -> float | None:
+        """Seconds until the caller gives up: the call's own, unless the hub's are more."""
+        return max(default, self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
 class Pages[P: Message, I]:
     """A list that comes page by page."""
 

@@ -180,6 +180,7 @@ class Datasets(_Group):
 
     create = _unary(datasets.create_dataset)
     get = _unary(datasets.get_dataset)
+    report = _unary(datasets.report_dataset)
     find = _find(datasets.find_dataset)
     list = _pages(datasets.list_datasets)
 

@@ -6,6 +6,7 @@ from services.registry.tables.datasets import DatasetRow
 from services.registry.tables.models import EventRow, ModelRow
 from services.registry.tables.outbox import OutboxRow, TrainingFactRow
 from services.registry.tables.quality import EvaluationRow, GateRow
+from services.registry.tables.reports import ReportRow
 from services.registry.tables.versions import AliasRow, VersionRow
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "GateRow",
     "ModelRow",
     "OutboxRow",
+    "ReportRow",
     "TrainingFactRow",
     "VersionRow",
 ]

@@ -3,10 +3,14 @@
 from uuid import uuid4
 
 from google.protobuf.descriptor import MethodDescriptor
-from mlx_hub.client.contract import Call, Find, Pages, method
+from mlx_hub.client.contract import Call, Find, Pages, Slow, method
 from mlx_hub.client.errors import NotFound
 from mlx_hub.registry.v1 import dataset_service_pb2 as pb
 from mlx_hub.registry.v1.dataset_pb2 import Dataset
+from mlx_hub.registry.v1.dataset_report_pb2 import DatasetReport
+
+#: The first report on a large dataset reads every row.
+REPORT_SECONDS = 300.0
 
 
 def _rpc(name: str) -> MethodDescriptor:
@@ -22,6 +26,31 @@ def create_dataset(name: str, path: str, *, request_id: str | None = None) -> Ca
 def get_dataset(dataset_id: int) -> Call[Dataset]:
     """Get one dataset."""
     return Call(_rpc("GetDataset"), pb.GetDatasetRequest(dataset_id=dataset_id), Dataset)
+
+
+def report_dataset(
+    dataset_id: int,
+    model_id: int,
+    *,
+    max_seq_length: int | None = None,
+    batch_size: int | None = None,
+    mask_prompt: bool | None = None,
+    seed: int | None = None,
+    validation_fraction: float | None = None,
+    test_fraction: float | None = None,
+) -> Slow[DatasetReport]:
+    """Report what a job on a model would make of a dataset; the rest is as in a job."""
+    request = pb.GetDatasetReportRequest(
+        dataset_id=dataset_id,
+        model_id=model_id,
+        max_seq_length=max_seq_length,
+        batch_size=batch_size,
+        mask_prompt=mask_prompt,
+        seed=seed,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+    )
+    return Slow(_rpc("GetDatasetReport"), request, DatasetReport, REPORT_SECONDS)
 
 
 def list_datasets(

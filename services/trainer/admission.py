@@ -1,0 +1,22 @@
+"""Whether a job's data can be trained on, before it is queued: the worker's own rule and words."""
+
+from mlx_hub.registry.v1.dataset_report_pb2 import DatasetReport, RowLines
+
+from services.chassis.errors import FailedPrecondition
+from services.runtime.trainable import NO_ROWS, Lines, Untrainable
+
+
+def check(report: DatasetReport) -> None:
+    """Raise UNTRAINABLE if the worker would refuse these rows."""
+    found = Untrainable(_lines(report.masked), _lines(report.refused), report.refusal)
+    complaint = found.complaint(report.parameters.max_seq_length)
+    if not complaint and report.train_rows:
+        return
+    lines = sorted(found.masked.first + found.refused.first)
+    raise FailedPrecondition(
+        "UNTRAINABLE", complaint or NO_ROWS, metadata={"lines": ",".join(map(str, lines))}
+    )
+
+
+def _lines(rows: RowLines) -> Lines:
+    return Lines(rows.count, list(rows.lines))
