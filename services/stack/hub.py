@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from httpx2 import HTTPError
-from huggingface_hub import HfApi, errors, hf_hub_download
+from huggingface_hub import HfApi, constants, errors, hf_hub_download
 from huggingface_hub.hf_api import RepoSibling
 
 from services.runtime.folder import FolderError, belongs, read_configs
@@ -38,6 +38,8 @@ def fetch(repository: str, revision: str, root: Path) -> tuple[Path, str]:
         repository, revision=revision or None, files_metadata=True, timeout=_SECONDS
     )
     commit, files = str(found.sha), _model_files(repository, found.siblings or ())
+    if not re.fullmatch("[0-9a-f]{40}", commit):
+        raise StackError("The hub named no commit; check HF_ENDPOINT.")
     prefix = repository.replace("/", "--")
     folder = root / f"{prefix}--{commit}"
     for old in root.glob(f"{prefix}--*"):
@@ -72,13 +74,17 @@ def _model_files(repository: str, siblings: Sequence[RepoSibling]) -> list[RepoS
     for name in ("config.json", "tokenizer.json"):
         if name not in names:
             raise StackError(f"{repository} has no {name!r}; look for a complete repository.")
-    return [
+    wanted = [
         file
         for file in sorted(siblings, key=lambda file: file.rfilename)
         if _FILE.fullmatch(file.rfilename)
         and belongs(file.rfilename)
         and (file.rfilename in weights or not file.rfilename.endswith(".safetensors"))
     ]
+    for file in wanted:
+        if (file.size or 0) > constants.MAX_HTTP_DOWNLOAD_SIZE:
+            raise StackError(f"{file.rfilename!r} is too large to fetch; import it from a folder.")
+    return wanted
 
 
 def _download(repository: str, commit: str, file: RepoSibling, folder: Path) -> None:
@@ -135,7 +141,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         folder, commit = fetch(options.repository, options.revision, options.root)
-    except (StackError, FolderError, HTTPError, OSError) as error:
+    except (StackError, HTTPError, OSError, ValueError) as error:
         reason = _reason(error, options.repository, options.revision)
         print(" ".join(reason.split()), file=sys.stderr)
         return 2

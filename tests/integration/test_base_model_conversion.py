@@ -151,6 +151,30 @@ def test_packed_weights_give_close_logits(
     assert 0 < np.sqrt(np.mean((dense - packed) ** 2)) / dense.std() < bound
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+def test_packing_is_arithmetic_that_all_platforms_share(
+    tiny_model: Path, tmp_path: Path, bits: int
+) -> None:
+    """Subtract, divide and round in float32, as NumPy does: no step that a platform may fuse."""
+    described(convert(tiny_model, tmp_path / "out", "--quantize", str(bits)))
+    packed = load_file(tmp_path / "out" / "model.safetensors")
+    for name, dense in load_file(tiny_model / "model.safetensors").items():
+        if dense.ndim != 2:
+            continue
+        rows, top = dense.reshape(-1, 64), np.float32(2**bits - 1)
+        low, high = rows.min(1), rows.max(1)
+        step = (high - low) / top
+        edge = np.where(abs(low) > abs(high), low, high)
+        scale = edge / np.rint(edge / np.where(abs(low) > abs(high), step, -step))
+        codes = np.clip(np.rint((rows - edge[:, None]) / scale[:, None]), 0, top)
+        shifts = np.arange(32 // bits, dtype=np.uint32) * np.uint32(bits)
+        words = codes.astype(np.uint32).reshape(-1, 32 // bits) << shifts
+        module = name.removesuffix(".weight")
+        assert (packed[f"{module}.scales"].ravel() == scale).all()
+        assert (packed[f"{module}.biases"].ravel() == edge).all()
+        assert (packed[name].ravel() == words.sum(1, dtype=np.uint32)).all()
+
+
 def test_packed_scales_keep_the_type_of_the_weights(llama: Path, tmp_path: Path) -> None:
     described(convert(llama, tmp_path / "out", "--quantize", "4"))
     types = {name.rpartition(".")[2]: kind for name, (kind, _) in raw(tmp_path / "out").items()}
