@@ -37,7 +37,8 @@ async def import_base_model(
         )
     folder = inspect_model_folder(source)
     known = await bases.named(name, folder.digest)
-    if known and artifacts.damage(known.artifact_path, known.files, hashed=True) is None:
+    # This is how damage is repaired: no file's time is trusted.
+    if known and not artifacts.damage(known.artifact_path, known.files, hashed=True, anew=True):
         return known
     path, stored = _copy(source, folder, artifacts)
     return known or await bases.add(name, folder, path, stored)
