@@ -88,7 +88,7 @@ class Artifacts:
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
-                if self.damage(name, stored, hashed=True) is None:
+                if self.damage(name, stored, hashed=True, anew=True) is None:
                     os.utime(target)  # young again: a sweep keeps it until its row is there
                     return name
                 damaged = folder.with_name(f"{files.TEMPORARY}{uuid.uuid4().hex}")
@@ -121,29 +121,38 @@ class Artifacts:
             raise corrupt(name)
 
     def damage(
-        self, artifact_path: str, stored: Iterable[StoredFile], *, hashed: bool
+        self,
+        artifact_path: str,
+        stored: Iterable[StoredFile],
+        *,
+        hashed: bool,
+        anew: bool = False,
     ) -> str | None:
-        """Name the first file that is missing or changed; without `hashed`, look at sizes only."""
+        """Name the first file that is missing or changed.
+
+        Without `hashed`, look at sizes only; with `anew`, hash each file whatever its time says.
+        """
         folder = self.archive / artifact_path
         for file in stored:
             try:
                 seen = (folder / file.name).lstat()
                 good = seen.st_size == file.size
-                good = good and (not hashed or self._hash_holds(folder / file.name, file, seen))
+                if good and hashed:
+                    good = self._hash_holds(folder / file.name, file, seen, anew)
             except OSError:
                 good = False
             if not good:
                 return file.name
         return None
 
-    def _hash_holds(self, path: Path, file: StoredFile, seen: os.stat_result) -> bool:
+    def _hash_holds(self, path: Path, file: StoredFile, seen: os.stat_result, anew: bool) -> bool:
         """Compare hashes, reading a large file only if its time is not the one known as good.
 
         Who loads its bytes hashes those (ADR 0014); resolving a name must stay cheap.
         """
         mark = (seen.st_mtime_ns, seen.st_size, file.sha256)
         known = seen.st_mtime_ns == file.mtime_ns or self._verified.get(path) == mark
-        if known and seen.st_size > ALWAYS_READ:
+        if known and not anew and seen.st_size > ALWAYS_READ:
             return True
         if files.hash_file(path).sha256 != file.sha256:
             return False

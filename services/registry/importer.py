@@ -41,7 +41,8 @@ async def import_base_model(
     if not folder.is_mlx:
         raise FolderError(f"{source.name!r} is not in MLX's form; use `mlx-hub models import`")
     known = await bases.named(name, folder.digest)
-    if known and artifacts.damage(known.artifact_path, known.files, hashed=True) is None:
+    # This is how damage is repaired: no file's time is trusted.
+    if known and not artifacts.damage(known.artifact_path, known.files, hashed=True, anew=True):
         return known
     path, stored = _copy(source, folder, artifacts)
     return known or await bases.add(name, folder, path, stored, origin)

@@ -13,6 +13,7 @@ from services.registry.domain import Origin
 from services.registry.importer import main, run
 from services.registry.settings import RegistrySettings
 from services.runtime.folder import FolderError, inspect_model_folder
+from tests.fixtures.flips import flipped
 from tests.fixtures.registry import RunningRegistry
 
 
@@ -121,6 +122,18 @@ def test_the_command_prints_one_line(
     complaint = capsys.readouterr().err
     assert "database does not answer" in complaint
     assert "Traceback" not in complaint
+
+
+async def test_importing_again_repairs_a_bit_that_the_time_hides(
+    settings: RegistrySettings, source: Path
+) -> None:
+    base = await run(settings, source, "tiny")
+    folder = settings.storage_archive_path / base.artifact_path
+    for name in ("model.safetensors", "config.json"):
+        with flipped(folder / name, bit=12345 % (8 * (folder / name).stat().st_size)):
+            assert contents(folder) != contents(source)
+            assert (await run(settings, source, "tiny")).id == base.id
+            assert contents(folder) == contents(source)
 
 
 async def test_an_imported_base_survives_a_restart_of_the_registry(hub: RunningRegistry) -> None:
