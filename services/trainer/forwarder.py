@@ -36,27 +36,31 @@ class Forwarder:
         """Forward for ever."""
         while True:
             ticket = self._bell.ticket()
+            pause, sent = PACE_S, True
             try:
-                more = await self.forward()
+                sent = await self.forward()
             except Unavailable as error:
                 log.info("training facts wait: %s", error.message)
-                await asyncio.sleep(PAUSE_S)
-                continue
-            await asyncio.sleep(PACE_S)
-            if not more:
+                pause = PAUSE_S
+            except Exception:  # a fault here must not end what nothing else would notice
+                log.exception("training facts wait")
+                pause = PAUSE_S
+            await asyncio.sleep(pause)
+            if not sent:
                 await self._bell.wait(ticket)
 
     async def forward(self) -> bool:
-        """Send what is new of some jobs; tell whether there was any."""
-        behind = await self._forwards.behind()
-        for job_id, heard in behind:
+        """Send what is new of some jobs; tell whether any was taken."""
+        sent = False
+        for job_id, heard in await self._forwards.behind():
             try:
                 await self._forward(job_id, heard)
+                sent = True
             except Unavailable:
                 raise
             except HubError as error:  # of this job alone: the others go on
                 log.warning("the facts of job %d are not taken: %s", job_id, error.message)
-        return bool(behind)
+        return sent
 
     async def _forward(self, job_id: int, heard: int) -> None:
         events = await self._store.events(job_id, heard)

@@ -6,7 +6,8 @@ import signal
 from pathlib import Path
 
 import grpc
-from mlx_hub.registry.v1 import model_pb2, version_messages_pb2
+import pytest
+from mlx_hub.registry.v1 import model_pb2
 from mlx_hub.registry.v1 import registry_service_pb2 as pb
 from mlx_hub.registry.v1 import registry_service_pb2_grpc as pb_grpc
 from mlx_hub.trainer.v1 import trainer_service_pb2 as trainer_pb
@@ -39,11 +40,14 @@ async def mirrored(hub: RunningRegistry, stub: pb_grpc.RegistryServiceStub, mode
             await asyncio.sleep(0.2)
 
 
+@pytest.mark.timeout(600)  # many processes, one after another
 async def test_attempts_are_runs_whatever_is_killed(
     hub: RunningRegistry, start: Start, tmp_path: Path, mlflow: Seen
 ) -> None:
     name = f"bot-{free_port()}"
     model, dataset = await hub.model(name), await register(hub, "rows", ROWS)
+    recipe = {**FAST, "epochs": 60, "max_attempts": 2}
+    request = trainer_pb.CreateTrainingJobRequest(model_id=model.id, dataset_id=dataset, **recipe)
     registry_port, port = free_port(), free_port()
     database = hub.settings.database_url
     uri = {"MLFLOW_TRACKING_URI": mlflow.uri, "MLX_HUB_REGISTRY_PORT": str(registry_port)}
@@ -52,9 +56,6 @@ async def test_attempts_are_runs_whatever_is_killed(
         stub = trainer_grpc.TrainerServiceStub(channel)
         async with registry_process(tmp_path, database, **uri) as (registry, _):
             first = start(**environment)
-            request = trainer_pb.CreateTrainingJobRequest(
-                model_id=model.id, dataset_id=dataset, **{**FAST, "epochs": 60, "max_attempts": 2}
-            )
             job = await stub.CreateTrainingJob(request, wait_for_ready=True)
             await until_step(stub, job.id, 3)
             first.send_signal(signal.SIGTERM)
@@ -70,7 +71,13 @@ async def test_attempts_are_runs_whatever_is_killed(
             worker.wait(60)
             start(**environment)
             ended = [frame.job async for frame in watch(stub, job.id, after=None)][-1]
+            assert (ended.version, ended.attempt) == (1, 3)
             experiment = await mirrored(hub, registry_stub, model.id)
+    await check_runs(hub, mlflow, experiment, name)
+
+
+async def check_runs(hub: RunningRegistry, mlflow: Seen, experiment: str, name: str) -> None:
+    """Compare MLflow with the trainer's own log and the published version."""
     runs = mlflow.runs(experiment)
     assert [run.info.status for run in runs] == ["KILLED", "FAILED", "FINISHED"]
     tags = [run.data.tags for run in runs]
@@ -82,15 +89,10 @@ async def test_attempts_are_runs_whatever_is_killed(
         [data] = run.inputs.dataset_inputs
         digest = run.data.tags["mlx_hub.dataset_digest"]
         assert (data.dataset.name, data.dataset.digest) == ("rows", digest[:36])
-    checksum = await registry_checksum(hub, model.id)
+    [(checksum,)] = hub.sql("SELECT checksum FROM registry.versions")
     assert tags[-1]["mlx_hub.checksum"] == checksum
     files = {"adapter_config.json", "adapters.safetensors", "manifest.json"}
-    assert mlflow.artifacts(runs[-1]) == {f"adapter/{name}" for name in files}
+    assert mlflow.artifacts(runs[-1]) == {f"adapter/{file}" for file in files}
     [version] = mlflow.client.search_model_versions(f"name = 'mlx-hub.{name}'")
-    assert (version.run_id, version.tags["mlx_hub.checksum"]) == (runs[-1].info.run_id, checksum)
-    assert (int(version.version), ended.version) == (1, 1)
-
-
-async def registry_checksum(hub: RunningRegistry, model_id: int) -> str:
-    request = version_messages_pb2.GetModelVersionRequest(model_id=model_id, version="1")
-    return (await hub.stub.GetModelVersion(request)).checksum
+    assert (version.run_id, int(version.version)) == (runs[-1].info.run_id, 1)
+    assert version.tags["mlx_hub.checksum"] == checksum

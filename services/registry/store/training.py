@@ -2,10 +2,11 @@
 
 from sqlalchemy import case, func, insert, select, update
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry.store.session import Sessions
 from services.registry.tables import ModelRow, OutboxRow, TrainingFactRow
-from services.registry.training import Record, encode
+from services.registry.training import Fact, Record, encode
 
 
 class TrainingRecords:
@@ -22,38 +23,51 @@ class TrainingRecords:
         last = record.facts[-1].sequence
         if not self._mirrored:
             return last
-        alive = select(ModelRow.id).where(
-            ModelRow.id == record.model_id, ModelRow.deleted_at.is_(None)
-        )
-        entry = postgresql.insert(OutboxRow).values(
-            model_id=record.model_id, job_id=record.job_id, delivered_at=func.now()
-        )
-        # Setting what is there already locks the entry, so that its reach can be trusted.
-        entry = entry.on_conflict_do_update(
-            index_elements=[OutboxRow.job_id], set_={"job_id": record.job_id}
-        )
         async with self._sessions.begin() as session:
-            if await session.scalar(alive) is None:
+            reach = await _reach(session, record)
+            if reach is None:
                 return last
-            reach = await session.scalar(entry.returning(OutboxRow.reach)) or 0
-            news = [fact for fact in record.facts if fact.sequence > reach]
-            if not news:
-                return reach
-            rows = []
-            for fact in news:
-                kind, payload = encode(fact.happening)
-                identity = {"job_id": record.job_id, "sequence": fact.sequence}
-                when = {"attempt": fact.attempt, "occurred_at": fact.occurred_at}
-                rows.append({**identity, **when, "kind": kind, "payload": payload})
-            await session.execute(insert(TrainingFactRow), rows)
-            now, delivered = func.now(), OutboxRow.delivered_at.is_not(None)
-            # A pause after a failure holds for what comes in meanwhile, too.
-            opened = {
-                "reach": last,
-                "delivered_at": None,
-                "waiting_since": case((delivered, now), else_=OutboxRow.waiting_since),
-                "next_attempt_at": case((delivered, now), else_=OutboxRow.next_attempt_at),
-            }
-            of_job = OutboxRow.job_id == record.job_id
-            await session.execute(update(OutboxRow).where(of_job).values(opened))
-        return last
+            if news := [fact for fact in record.facts if fact.sequence > reach]:
+                rows = [_row(record.job_id, fact) for fact in news]
+                await session.execute(insert(TrainingFactRow), rows)
+                await _open(session, record.job_id, last)
+            return max(reach, last)
+
+
+async def _reach(session: AsyncSession, record: Record) -> int | None:
+    """Lock the job's entry and give the newest sequence it took; None if its model is deleted."""
+    of_model = (ModelRow.id == record.model_id, ModelRow.deleted_at.is_(None))
+    if await session.scalar(select(ModelRow.id).where(*of_model)) is None:
+        return None
+    entry = postgresql.insert(OutboxRow).values(
+        model_id=record.model_id, job_id=record.job_id, delivered_at=func.now()
+    )
+    # Setting what is there already locks the entry, so that its reach can be trusted.
+    entry = entry.on_conflict_do_update(
+        index_elements=[OutboxRow.job_id], set_={"job_id": record.job_id}
+    )
+    return await session.scalar(entry.returning(OutboxRow.reach))
+
+
+async def _open(session: AsyncSession, job_id: int, reach: int) -> None:
+    """Let the entry be delivered; a pause after a failure holds for what comes meanwhile, too."""
+    now, delivered = func.now(), OutboxRow.delivered_at.is_not(None)
+    opened = {
+        "reach": reach,
+        "delivered_at": None,
+        "waiting_since": case((delivered, now), else_=OutboxRow.waiting_since),
+        "next_attempt_at": case((delivered, now), else_=OutboxRow.next_attempt_at),
+    }
+    await session.execute(update(OutboxRow).where(OutboxRow.job_id == job_id).values(opened))
+
+
+def _row(job_id: int, fact: Fact) -> dict[str, object]:
+    kind, payload = encode(fact.happening)
+    return {
+        "job_id": job_id,
+        "sequence": fact.sequence,
+        "attempt": fact.attempt,
+        "occurred_at": fact.occurred_at,
+        "kind": kind,
+        "payload": payload,
+    }
