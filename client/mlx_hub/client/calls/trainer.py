@@ -34,26 +34,9 @@ def create_job(
     request_id: str | None = None,
 ) -> Call[TrainingJob]:
     """Queue a LoRA job; what is not given takes the hub's default."""
-    request = pb.CreateTrainingJobRequest(
-        model_id=model_id,
-        dataset_id=dataset_id,
-        lora_rank=lora_rank,
-        learning_rate=learning_rate,
-        epochs=epochs,
-        batch_size=batch_size,
-        seed=seed,
-        lora_scale=lora_scale,
-        lora_dropout=lora_dropout,
-        lora_layers=lora_layers,
-        max_seq_length=max_seq_length,
-        mask_prompt=mask_prompt,
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-        checkpoint_every_steps=checkpoint_every_steps,
-        max_attempts=max_attempts,
-        request_id=request_id or str(uuid4()),
-    )
-    return Call(_rpc("CreateTrainingJob"), request, TrainingJob)
+    # Every parameter has its field's name.
+    fields = locals() | {"request_id": request_id or str(uuid4())}
+    return Call(_rpc("CreateTrainingJob"), pb.CreateTrainingJobRequest(**fields), TrainingJob)
 
 
 def get_job(job_id: int) -> Call[TrainingJob]:
