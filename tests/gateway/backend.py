@@ -10,13 +10,14 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from mlx_hub.inference.v1 import inference_service_pb2_grpc as inference
 from mlx_hub.openai.v1 import openai_service_pb2_grpc as openai
+from mlx_hub.registry.v1 import dataset_service_pb2_grpc as datasets
 from mlx_hub.registry.v1 import registry_service_pb2_grpc as registry
 from mlx_hub.system.v1 import system_service_pb2_grpc as system
 from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as trainer
 
 from gateway.contract import services
 from services.chassis.interceptors.errors import Errors
-from tests.gateway.stubs import Recorder, Registry, System, Trainer
+from tests.gateway.stubs import Datasets, Recorder, Registry, System, Trainer
 from tests.gateway.stubs_inference import Inference, OpenAI
 
 NAMES = ("registry", "trainer", "inference")
@@ -29,6 +30,7 @@ class Backend:
         self.ports: dict[str, int] = {}
         self.recorders = {name: Recorder(name) for name in NAMES}
         self.systems = {name: System(name) for name in NAMES}
+        self.datasets = make(Datasets)
         self.inference = Inference()
         self._servers: dict[str, grpc.aio.Server] = {}
         self._loop = asyncio.new_event_loop()
@@ -62,6 +64,7 @@ class Backend:
         )
         if name == "registry":
             registry.add_RegistryServiceServicer_to_server(make(Registry), server)
+            datasets.add_DatasetServiceServicer_to_server(self.datasets, server)
         elif name == "trainer":
             trainer.add_TrainerServiceServicer_to_server(make(Trainer), server)
         else:

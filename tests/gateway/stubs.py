@@ -1,11 +1,19 @@
 """Services that answer by the book: the gateway's tests stand in front of them."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from google.api import httpbody_pb2
-from mlx_hub.registry.v1 import model_pb2, registry_service_pb2, registry_service_pb2_grpc
+from mlx_hub.registry.v1 import (
+    dataset_pb2,
+    dataset_service_pb2,
+    dataset_service_pb2_grpc,
+    model_pb2,
+    registry_service_pb2,
+    registry_service_pb2_grpc,
+)
 from mlx_hub.system.v1 import system_service_pb2, system_service_pb2_grpc
 from mlx_hub.trainer.v1 import trainer_service_pb2, trainer_service_pb2_grpc, training_event_pb2
 
@@ -31,10 +39,8 @@ class Recorder(AroundInterceptor):
         self.server = server
         self.calls: list[tuple[str, Any, dict[str, Any]]] = []
 
-    @asynccontextmanager
-    async def around(self, method: str, request: Any, context: Context) -> AsyncIterator[None]:
+    def accept(self, method: str, request: Any, context: Context) -> None:
         self.calls.append((method, request, dict(context.invocation_metadata() or ())))
-        yield
 
 
 class Registry(registry_service_pb2_grpc.RegistryServiceServicer):
@@ -52,6 +58,25 @@ class Registry(registry_service_pb2_grpc.RegistryServiceServicer):
             raise FAILURES[409]
         await created(context, "/models/7")
         return model_pb2.Model(id=7, name=request.name, base_model=request.base_model)
+
+
+class Datasets(dataset_service_pb2_grpc.DatasetServiceServicer):
+    """Counts what is uploaded, once it is let: until then it reads nothing but the first piece."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    async def UploadDataset(
+        self, requests: AsyncIterator[dataset_service_pb2.UploadDatasetRequest], context: Context
+    ) -> dataset_pb2.Dataset:
+        first = await anext(requests)
+        await asyncio.to_thread(self.go_on.wait, 60)
+        size = len(first.body.data)
+        async for request in requests:
+            size += len(request.body.data)
+        await created(context, "/datasets/7")
+        return dataset_pb2.Dataset(id=7, name=first.name, size_bytes=size)
 
 
 class Trainer(trainer_service_pb2_grpc.TrainerServiceServicer):

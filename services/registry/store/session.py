@@ -40,11 +40,7 @@ async def repeated(
     if found is None:
         return None
     if found.request_digest != digest:
-        raise AlreadyExists(
-            "REQUEST_ID_REUSED",
-            "the request id was used with another body; use a new one",
-            metadata={"request_id": request_id},
-        )
+        raise request_id_reused(request_id)
     return int(found.id)
 
 
@@ -71,6 +67,15 @@ def constraint_of(error: exc.IntegrityError) -> str | None:
     """Name the constraint that a statement broke."""
     name: str | None = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
     return name
+
+
+def request_id_reused(request_id: str) -> AlreadyExists:
+    """Build the error for a request id that came with another body before."""
+    return AlreadyExists(
+        "REQUEST_ID_REUSED",
+        "the request id was used with another body; use a new one",
+        metadata={"request_id": request_id},
+    )
 
 
 def name_taken(name: str) -> AlreadyExists:

@@ -45,7 +45,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DATASET_FILE_UNREADABLE: _ErrorReason.ValueType  # 10
     """INVALID_ARGUMENT. The dataset file can't be opened under the dataset root. Metadata: path."""
     ERROR_REASON_DATASET_ROW_INVALID: _ErrorReason.ValueType  # 11
-    """INVALID_ARGUMENT. A line is not a row of a supported schema. Metadata: line."""
+    """INVALID_ARGUMENT. Lines are not rows of one supported schema; BadRequest names up to 20. Metadata: line, the first."""
     ERROR_REASON_JOB_STATE: _ErrorReason.ValueType  # 12
     """FAILED_PRECONDITION. The job is not in a state that allows this. Metadata: job_id, status."""
     ERROR_REASON_VERSION_NOT_READY: _ErrorReason.ValueType  # 13
@@ -88,6 +88,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. An alias other than `latest` points at the version. Metadata: version, alias."""
     ERROR_REASON_NO_EARLIER_VERSION: _ErrorReason.ValueType  # 32
     """FAILED_PRECONDITION. The alias pointed nowhere before. Metadata: model_id, alias."""
+    ERROR_REASON_DATASET_IN_USE: _ErrorReason.ValueType  # 40
+    """FAILED_PRECONDITION. A job or a version refers to the dataset. Metadata: dataset_id."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the value of `ErrorInfo.reason` (domain `mlx-hub`) in
@@ -118,7 +120,7 @@ ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 9
 ERROR_REASON_DATASET_FILE_UNREADABLE: ErrorReason.ValueType  # 10
 """INVALID_ARGUMENT. The dataset file can't be opened under the dataset root. Metadata: path."""
 ERROR_REASON_DATASET_ROW_INVALID: ErrorReason.ValueType  # 11
-"""INVALID_ARGUMENT. A line is not a row of a supported schema. Metadata: line."""
+"""INVALID_ARGUMENT. Lines are not rows of one supported schema; BadRequest names up to 20. Metadata: line, the first."""
 ERROR_REASON_JOB_STATE: ErrorReason.ValueType  # 12
 """FAILED_PRECONDITION. The job is not in a state that allows this. Metadata: job_id, status."""
 ERROR_REASON_VERSION_NOT_READY: ErrorReason.ValueType  # 13
@@ -161,4 +163,6 @@ ERROR_REASON_VERSION_HAS_ALIAS: ErrorReason.ValueType  # 31
 """FAILED_PRECONDITION. An alias other than `latest` points at the version. Metadata: version, alias."""
 ERROR_REASON_NO_EARLIER_VERSION: ErrorReason.ValueType  # 32
 """FAILED_PRECONDITION. The alias pointed nowhere before. Metadata: model_id, alias."""
+ERROR_REASON_DATASET_IN_USE: ErrorReason.ValueType  # 40
+"""FAILED_PRECONDITION. A job or a version refers to the dataset. Metadata: dataset_id."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -24,10 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from mlx_hub.registry.v1 import dataset_pb2 as mlx__hub_dot_registry_dot_v1_dot_dataset__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)mlx_hub/registry/v1/dataset_service.proto\x12\x13mlx_hub.registry.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a!mlx_hub/registry/v1/dataset.proto\"\x7f\n\x14\x43reateDatasetRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,99}$\x12\x18\n\x04path\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x1b\n\nrequest_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"m\n\x13ListDatasetsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x1c\n\x0bname_prefix\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"_\n\x14ListDatasetsResponse\x12.\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1c.mlx_hub.registry.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x11GetDatasetRequest\x12\x1b\n\ndataset_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x32\xf5\x02\n\x0e\x44\x61tasetService\x12q\n\rCreateDataset\x12).mlx_hub.registry.v1.CreateDatasetRequest\x1a\x1c.mlx_hub.registry.v1.Dataset\"\x17\x90\x02\x02\x82\xd3\xe4\x93\x02\x0e\"\t/datasets:\x01*\x12y\n\x0cListDatasets\x12(.mlx_hub.registry.v1.ListDatasetsRequest\x1a).mlx_hub.registry.v1.ListDatasetsResponse\"\x14\x90\x02\x01\x82\xd3\xe4\x93\x02\x0b\x12\t/datasets\x12u\n\nGetDataset\x12&.mlx_hub.registry.v1.GetDatasetRequest\x1a\x1c.mlx_hub.registry.v1.Dataset\"!\x90\x02\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/datasets/{dataset_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)mlx_hub/registry/v1/dataset_service.proto\x12\x13mlx_hub.registry.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a!mlx_hub/registry/v1/dataset.proto\"\x7f\n\x14\x43reateDatasetRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,99}$\x12\x18\n\x04path\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x1b\n\nrequest_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"\x8c\x01\n\x14UploadDatasetRequest\x12\x33\n\x04name\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^([a-z0-9][a-z0-9._-]{0,99})?$\x12\x1b\n\nrequest_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\"\n\x04\x62ody\x18\x03 \x01(\x0b\x32\x14.google.api.HttpBody\"m\n\x13ListDatasetsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x1c\n\x0bname_prefix\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"_\n\x14ListDatasetsResponse\x12.\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1c.mlx_hub.registry.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x11GetDatasetRequest\x12\x1b\n\ndataset_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\"3\n\x14\x44\x65leteDatasetRequest\x12\x1b\n\ndataset_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x32\xe8\x04\n\x0e\x44\x61tasetService\x12q\n\rCreateDataset\x12).mlx_hub.registry.v1.CreateDatasetRequest\x1a\x1c.mlx_hub.registry.v1.Dataset\"\x17\x90\x02\x02\x82\xd3\xe4\x93\x02\x0e\"\t/datasets:\x01*\x12}\n\rUploadDataset\x12).mlx_hub.registry.v1.UploadDatasetRequest\x1a\x1c.mlx_hub.registry.v1.Dataset\"!\x90\x02\x02\x82\xd3\xe4\x93\x02\x18\"\x10/datasets:upload:\x04\x62ody(\x01\x12y\n\x0cListDatasets\x12(.mlx_hub.registry.v1.ListDatasetsRequest\x1a).mlx_hub.registry.v1.ListDatasetsResponse\"\x14\x90\x02\x01\x82\xd3\xe4\x93\x02\x0b\x12\t/datasets\x12u\n\nGetDataset\x12&.mlx_hub.registry.v1.GetDatasetRequest\x1a\x1c.mlx_hub.registry.v1.Dataset\"!\x90\x02\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/datasets/{dataset_id}\x12r\n\rDeleteDataset\x12).mlx_hub.registry.v1.DeleteDatasetRequest\x1a\x16.google.protobuf.Empty\"\x1e\x82\xd3\xe4\x93\x02\x18*\x16/datasets/{dataset_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +42,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEDATASETREQUEST'].fields_by_name['path']._serialized_options = b'\272H\007r\005\020\001\030\364\003'
   _globals['_CREATEDATASETREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATEDATASETREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_UPLOADDATASETREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_UPLOADDATASETREQUEST'].fields_by_name['name']._serialized_options = b'\272H\"r 2\036^([a-z0-9][a-z0-9._-]{0,99})?$'
+  _globals['_UPLOADDATASETREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_UPLOADDATASETREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\004r\002\030d'
   _globals['_LISTDATASETSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTDATASETSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTDATASETSREQUEST'].fields_by_name['page_token']._loaded_options = None
@@ -48,20 +54,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTDATASETSREQUEST'].fields_by_name['name_prefix']._serialized_options = b'\272H\004r\002\030d'
   _globals['_GETDATASETREQUEST'].fields_by_name['dataset_id']._loaded_options = None
   _globals['_GETDATASETREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\272H\004\032\002 \000'
+  _globals['_DELETEDATASETREQUEST'].fields_by_name['dataset_id']._loaded_options = None
+  _globals['_DELETEDATASETREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\272H\004\032\002 \000'
   _globals['_DATASETSERVICE'].methods_by_name['CreateDataset']._loaded_options = None
   _globals['_DATASETSERVICE'].methods_by_name['CreateDataset']._serialized_options = b'\220\002\002\202\323\344\223\002\016\"\t/datasets:\001*'
+  _globals['_DATASETSERVICE'].methods_by_name['UploadDataset']._loaded_options = None
+  _globals['_DATASETSERVICE'].methods_by_name['UploadDataset']._serialized_options = b'\220\002\002\202\323\344\223\002\030\"\020/datasets:upload:\004body'
   _globals['_DATASETSERVICE'].methods_by_name['ListDatasets']._loaded_options = None
   _globals['_DATASETSERVICE'].methods_by_name['ListDatasets']._serialized_options = b'\220\002\001\202\323\344\223\002\013\022\t/datasets'
   _globals['_DATASETSERVICE'].methods_by_name['GetDataset']._loaded_options = None
   _globals['_DATASETSERVICE'].methods_by_name['GetDataset']._serialized_options = b'\220\002\001\202\323\344\223\002\030\022\026/datasets/{dataset_id}'
-  _globals['_CREATEDATASETREQUEST']._serialized_start=160
-  _globals['_CREATEDATASETREQUEST']._serialized_end=287
-  _globals['_LISTDATASETSREQUEST']._serialized_start=289
-  _globals['_LISTDATASETSREQUEST']._serialized_end=398
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=400
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=495
-  _globals['_GETDATASETREQUEST']._serialized_start=497
-  _globals['_GETDATASETREQUEST']._serialized_end=545
-  _globals['_DATASETSERVICE']._serialized_start=548
-  _globals['_DATASETSERVICE']._serialized_end=921
+  _globals['_DATASETSERVICE'].methods_by_name['DeleteDataset']._loaded_options = None
+  _globals['_DATASETSERVICE'].methods_by_name['DeleteDataset']._serialized_options = b'\202\323\344\223\002\030*\026/datasets/{dataset_id}'
+  _globals['_CREATEDATASETREQUEST']._serialized_start=216
+  _globals['_CREATEDATASETREQUEST']._serialized_end=343
+  _globals['_UPLOADDATASETREQUEST']._serialized_start=346
+  _globals['_UPLOADDATASETREQUEST']._serialized_end=486
+  _globals['_LISTDATASETSREQUEST']._serialized_start=488
+  _globals['_LISTDATASETSREQUEST']._serialized_end=597
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=599
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=694
+  _globals['_GETDATASETREQUEST']._serialized_start=696
+  _globals['_GETDATASETREQUEST']._serialized_end=744
+  _globals['_DELETEDATASETREQUEST']._serialized_start=746
+  _globals['_DELETEDATASETREQUEST']._serialized_end=797
+  _globals['_DATASETSERVICE']._serialized_start=800
+  _globals['_DATASETSERVICE']._serialized_end=1416
 # @@protoc_insertion_point(module_scope)
