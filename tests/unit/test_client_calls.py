@@ -33,7 +33,9 @@ CALLS = [
     registry.restore_version(1, 2),
     registry.list_base_models().call,
     datasets.create_dataset("d", "d.jsonl"),
+    datasets.upload_dataset("d", "d.jsonl"),
     datasets.get_dataset(1),
+    datasets.delete_dataset(1),
     datasets.list_datasets().call,
     trainer.create_job(1, 2),
     trainer.get_job(1),
@@ -70,15 +72,21 @@ def test_every_public_rpc_has_a_call_with_the_contracts_own_types() -> None:
 
 def test_only_what_the_contract_calls_idempotent_is_repeatable() -> None:
     once = {call.method.name for call in CALLS if not call.repeatable}
-    assert once == {"Generate", "StreamGenerate", "DeleteModel", "DeleteAlias", "RollbackAlias"}
+    deletions = {"DeleteModel", "DeleteAlias", "DeleteDataset"}
+    assert once == {"Generate", "StreamGenerate", "RollbackAlias"} | deletions
 
 
 @pytest.mark.parametrize(
     "call",
-    [registry.create_model("m", "b"), datasets.create_dataset("d", "p"), trainer.create_job(1, 2)],
+    [
+        registry.create_model("m", "b"),
+        datasets.create_dataset("d", "p"),
+        datasets.upload_dataset("d", "p"),
+        trainer.create_job(1, 2),
+    ],
 )
 def test_creating_carries_a_request_id_so_that_a_repeat_is_safe(call: Call[Model]) -> None:
-    assert UUID(getattr(call.request, "request_id"))  # noqa: B009 - one field of three messages
+    assert UUID(getattr(call.request, "request_id"))  # noqa: B009 - one field of four messages
 
 
 def test_what_is_not_given_stays_unset_and_takes_the_hubs_default() -> None:
