@@ -1,6 +1,6 @@
 """Renders Envoy's configuration and the two files it refers to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ LONG_SECONDS = {
     "mlx_hub.registry.v1.ProvenanceService.VerifyVersion": 900,
     "mlx_hub.registry.v1.DatasetService.GetDatasetReport": 300,
 }
+# A body that comes in piece by piece may take hours, as long as it comes.
+UPLOAD_IDLE_SECONDS = 300
 SERVICES = ("registry", "trainer", "inference")
 # Packages that are served by another service than the one they are named after.
 _SERVED_BY = {"openai": "inference"}
@@ -45,13 +47,17 @@ _ENVOYS = "%LOCAL_REPLY_BODY%"
 
 @dataclass(frozen=True)
 class Route:
-    """One entry of Envoy's route table, matched on the gRPC path."""
+    """One entry of Envoy's route table, matched on the gRPC path.
+
+    An upload is matched on its REST path too, for the filters that stand before the transcoder.
+    """
 
     match: dict[str, str]
     cluster: str
     timeout: int = WRITE_SECONDS
     retries: bool = False
     streams: bool = False
+    uploads: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ LOCAL_REPLIES = (
     LocalReply(400, 3, _ENVOYS),
     LocalReply(403, 7, _FORBIDDEN),
     LocalReply(404, 5, "no such endpoint"),
+    LocalReply(408, 4, "nothing came for too long; send it again"),
     LocalReply(413, 3, _LIMIT_TEXT),
     LocalReply(429, 8, _ENVOYS),
     LocalReply(431, 3, "the headers are too large"),
@@ -89,10 +96,15 @@ LOCAL_REPLIES = (
 def routes() -> tuple[Route, ...]:
     """List the routes: one for each rpc, then reflection, then whatever is left."""
     own = tuple(_route(method) for method in contract.methods())
+    rest = tuple(
+        replace(_route(rule.rpc), match={"path": rule.path})
+        for rule in contract.rest_rules()
+        if rule.rpc.client_streaming
+    )
     reflection = Route({"prefix": "/grpc.reflection."}, "system", streams=True)
     # An unknown gRPC method gets UNIMPLEMENTED from a service. It can't be a direct
     # response: filters before the transcoder look REST paths up here, cors among them.
-    return (*own, reflection, Route({"prefix": "/"}, "system"))
+    return (*own, *rest, reflection, Route({"prefix": "/"}, "system"))
 
 
 def _route(method: MethodDescriptor) -> Route:
@@ -105,6 +117,7 @@ def _route(method: MethodDescriptor) -> Route:
         timeout=LONG_SECONDS.get(method.full_name, READ_SECONDS if read else WRITE_SECONDS),
         retries=read,
         streams=method.server_streaming,
+        uploads=method.client_streaming,
     )
 
 
@@ -146,6 +159,7 @@ def render(settings: GatewaySettings, folder: Path) -> Path:
         local_replies=LOCAL_REPLIES,
         internal_headers=_INTERNAL_HEADERS,
         body_limit=BODY_LIMIT,
+        upload_idle=UPLOAD_IDLE_SECONDS,
         descriptors=str(descriptors),
         guard=str(script),
     )

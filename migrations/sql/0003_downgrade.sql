@@ -1,2 +1,2 @@
 -- Takes back 0003.
-SELECT 1;
+REVOKE DELETE ON registry.datasets FROM mlx_hub_registry;

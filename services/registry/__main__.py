@@ -16,9 +16,11 @@ from services.chassis import database
 from services.chassis.server import HubServer, prepare, serve
 from services.chassis.settings import load
 from services.registry.artifacts import Artifacts
-from services.registry.datasets import DatasetFiles, Limits
+from services.registry.datasets import DatasetFiles
+from services.registry.intake import DatasetIntake
 from services.registry.mlflow_sync.mirror import Mirror
-from services.registry.publisher import DatasetIntake, Publisher
+from services.registry.publisher import Publisher
+from services.registry.reading import Limits
 from services.registry.reconciler import Reconciler
 from services.registry.reports import Reports
 from services.registry.resolution import Resolver

@@ -1,33 +1,22 @@
-"""Datasets come in here: read once, checked row by row, and copied under their own hash."""
+"""Datasets come in here: read once, checked row by row, and kept under their own hash."""
 
-import hashlib
-import os
+import threading
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from services.chassis.durable import sync_path
 from services.chassis.errors import Invalid
 from services.registry import files
 from services.registry.artifacts import Artifacts
-from services.registry.domain import DatasetFile, DatasetSchema
-from services.registry.rows import RowError, schema_of
+from services.registry.domain import DatasetFile
+from services.registry.reading import Limits, Reading
 
 SUFFIX = ".jsonl"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The largest dataset that is taken in."""
-
-    file_bytes: int
-    rows: int
-    line_bytes: int
+KIND = "datasets"
 
 
 class DatasetFiles:
-    """Takes in files of the dataset root. Everything here blocks: call it in a thread."""
+    """Takes datasets into the archive, whichever way they come."""
 
     def __init__(self, root: Path, artifacts: Artifacts, limits: Limits) -> None:
         """Know where files come from, where they go, and how large they may be."""
@@ -35,81 +24,79 @@ class DatasetFiles:
         self._artifacts = artifacts
         self._limits = limits
 
+    def arriving(self) -> "Arriving":
+        """Begin to take in bytes that come piece by piece."""
+        return Arriving(self._artifacts, self._limits)
+
     def take_in(self, path: str) -> DatasetFile:
-        """Copy a dataset into the archive.
+        """Copy a file of the dataset root into the archive. It blocks: call it in a thread.
 
         What was checked is what was hashed and copied: the file is read once.
         """
         if not path.endswith(SUFFIX):
             raise _unreadable(path, f"its name must end in {SUFFIX}")
-        archive = self._artifacts.archive / "datasets"
-        fresh = archive / f"{files.TEMPORARY}{uuid.uuid4().hex}"
+        arriving = self.arriving()
         try:
-            with files.full_disk_named(archive), files.file_beneath(self._root, path) as source:
-                reading = _Reading(source, self._limits)
-                files.write_synced(fresh, reading.lines())
-                fresh.rename(archive / f"{reading.checksum}{SUFFIX}")
-                sync_path(archive)
-                return reading.found()
+            with files.file_beneath(self._root, path) as source:
+                for piece in files.chunks_of(source):
+                    arriving.write(piece)
+            found = arriving.found()
+            arriving.keep(found)
+            return found
         except files.UnreadableError as error:
             raise _unreadable(path, "it must be a regular file below it, without links") from error
         finally:
-            files.remove(fresh)
+            arriving.discard()
 
 
-class _Reading:
-    """One pass over a file."""
+class Arriving:
+    """A dataset on its way in, a hidden file until it is whole.
 
-    def __init__(self, source: int, limits: Limits) -> None:
-        self._source = source
-        self._limits = limits
-        self._hash = hashlib.sha256()
-        self._schema: DatasetSchema | None = None
-        self._rows = 0
-        self._bytes = 0
+    Everything here blocks: call it in threads. A call that was given up on may still be running
+    while `discard` comes, so each waits for the one before.
+    """
 
-    def lines(self) -> Iterator[bytes]:
-        """Check every line and pass it on."""
-        with os.fdopen(os.dup(self._source), "rb") as file:
-            while line := file.readline(self._limits.line_bytes + 1):
-                self._count(line)
-                self._check(line)
-                self._hash.update(line)
-                yield line
-        if not self._rows:
-            raise _bad_row(1, "the file has no rows")
+    def __init__(self, artifacts: Artifacts, limits: Limits) -> None:
+        """Open nothing yet."""
+        self._artifacts = artifacts
+        self._folder = artifacts.archive / KIND
+        self._path = self._folder / f"{files.TEMPORARY}{uuid.uuid4().hex}"
+        self._reading = Reading(limits)
+        self._file: BinaryIO | None = None
+        self._over = False
+        self._turn = threading.Lock()
 
-    @property
-    def checksum(self) -> str:
-        """Give the hash of what was read."""
-        return self._hash.hexdigest()
+    def write(self, piece: bytes) -> None:
+        """Check and keep the next bytes."""
+        with self._turn, files.full_disk_named(self._folder):
+            self._reading.feed(piece)
+            self._opened().write(piece)
 
     def found(self) -> DatasetFile:
-        """Sum up a reading that came to its end."""
-        if self._schema is None:
-            raise _bad_row(1, "the file has no rows")
-        return DatasetFile(self.checksum, self._schema, self._rows, self._bytes)
+        """Sum up the whole file, or name the lines that are bad."""
+        with self._turn:
+            return self._reading.finish()
 
-    def _count(self, line: bytes) -> None:
-        self._rows += 1
-        self._bytes += len(line)
-        if len(line) > self._limits.line_bytes:
-            raise _bad_row(self._rows, f"longer than {self._limits.line_bytes} bytes")
-        if self._rows > self._limits.rows:
-            raise _bad_row(self._rows, f"a dataset may have {self._limits.rows} rows")
-        if self._bytes > self._limits.file_bytes:
-            raise _bad_row(self._rows, f"a dataset may have {self._limits.file_bytes} bytes")
+    def keep(self, found: DatasetFile) -> None:
+        """Put the whole file under its hash, durably."""
+        with self._turn, files.full_disk_named(self._folder):
+            files.seal(self._opened())
+            self._artifacts.place_file(self._path, f"{KIND}/{found.checksum}{SUFFIX}")
 
-    def _check(self, line: bytes) -> None:
-        try:
-            schema = schema_of(line)
-        except RowError as error:
-            raise _bad_row(self._rows, str(error)) from error
-        if schema is not (self._schema or schema):
-            raise _bad_row(
-                self._rows, f"a {schema} row among {self._schema} rows; keep to one shape"
-            )
-        self._schema = schema
+    def discard(self) -> None:
+        """Leave nothing of what was not kept; call it in any case."""
+        with self._turn:
+            self._over = True
+            if self._file:
+                self._file.close()
+                files.remove(self._path)
+
+    def _opened(self) -> BinaryIO:
+        if self._over:
+            raise ValueError("the dataset was discarded")
+        if self._file is None:
+            self._file = self._path.open("xb")
+        return self._file
 
 
 def _unreadable(path: str, why: str) -> Invalid:
@@ -118,10 +105,4 @@ def _unreadable(path: str, why: str) -> Invalid:
         f"the dataset root has no file {path!r} that can be read: {why}",
         metadata={"path": path},
         field="path",
-    )
-
-
-def _bad_row(line: int, why: str) -> Invalid:
-    return Invalid(
-        "DATASET_ROW_INVALID", f"line {line}: {why}", metadata={"line": str(line)}, field="path"
     )

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from services.chassis.durable import sync
 from services.chassis.errors import Exhausted
@@ -85,9 +86,14 @@ def write_synced(target: Path, chunks: Iterator[bytes]) -> None:
     with target.open("xb") as file:
         for chunk in chunks:
             file.write(chunk)
-        file.flush()
-        os.fchmod(file.fileno(), 0o444)
-        sync(file.fileno())
+        seal(file)
+
+
+def seal(file: BinaryIO) -> None:
+    """Make a written file read-only and wait until it is on the medium."""
+    file.flush()
+    os.fchmod(file.fileno(), 0o444)
+    sync(file.fileno())
 
 
 def chunks_of(descriptor: int) -> Iterator[bytes]:

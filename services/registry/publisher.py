@@ -5,8 +5,7 @@ from dataclasses import replace
 
 from services.registry import lineage as lineages
 from services.registry.artifacts import Artifacts, checksum_of
-from services.registry.datasets import DatasetFiles
-from services.registry.domain import Dataset, NewDataset, Version
+from services.registry.domain import Version
 from services.registry.lineage import Publication
 from services.registry.papers import digests, papers_of
 from services.registry.signing import Keys
@@ -53,19 +52,3 @@ class Publisher:
         )
         lineage = replace(lineage, papers=digests(papers))
         return await self._versions.add(publication, lineage, path)
-
-
-class DatasetIntake:
-    """Registers datasets."""
-
-    def __init__(self, datasets: DatasetStore, files: DatasetFiles) -> None:
-        """Know the store and the files."""
-        self._datasets = datasets
-        self._files = files
-
-    async def create(self, new: NewDataset) -> Dataset:
-        """Take a file in and register it, once for each request id."""
-        if (known := await self._datasets.known(new)) is not None:
-            return known
-        file = await asyncio.to_thread(self._files.take_in, new.path)
-        return await self._datasets.create(new, file)

@@ -11,6 +11,8 @@ _KEYS = {
     DatasetSchema.TEXT: frozenset({"text"}),
 }
 _ALL_KEYS = frozenset().union(*_KEYS.values())
+MAX_DEPTH = 100
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -36,15 +38,58 @@ def schema_of(line: bytes) -> DatasetSchema:
 
 
 def _parse(line: bytes) -> dict[str, Any]:
+    if not line.strip():
+        raise RowError("a blank line; remove it")
+    if line.startswith(_BYTE_ORDER_MARK):
+        raise RowError("begins with a byte order mark; save the file as UTF-8 without one")
     try:
-        row = json.loads(line.decode("utf-8"))
+        row = _DECODER.decode(line.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise RowError("not UTF-8") from error
-    except (ValueError, RecursionError) as error:
-        raise RowError("not valid JSON") from error
+        raise RowError(f"not UTF-8 at byte {error.start + 1}") from error
+    except json.JSONDecodeError as error:
+        raise RowError(f"not valid JSON: {error.msg} at column {error.colno}") from error
+    except RecursionError as error:
+        raise RowError(_TOO_DEEP) from error
     if not isinstance(row, dict):
         raise RowError("not a JSON object")
+    _check_depth(row, 1)
     return row
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object; of two equal keys a reader would drop one in silence."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise RowError(f"the key {key[:40]!r} is given twice")
+        found[key] = value
+    return found
+
+
+def _refuse_constant(name: str) -> None:
+    raise RowError(f"{name} is no number of JSON")
+
+
+def _integer(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError as error:
+        raise RowError(f"a number has {len(digits)} digits, too many to be read") from error
+
+
+def _check_depth(value: dict[str, Any] | list[Any], depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise RowError(_TOO_DEEP)
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, dict | list):
+            _check_depth(inner, depth + 1)
+
+
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH}"
+# Stricter than the trainer's reader of the same file: what passes here reads the same there.
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_integer
+)
 
 
 def _check_messages(messages: Any) -> None:

@@ -84,7 +84,7 @@ class JobStore:
                 await save(connection, job, [job])
                 return job
         except IntegrityError as error:
-            raise (_deleted(error, order.model_id) or error) from error
+            raise (_deleted(error, order) or error) from error
 
     async def find_request(self, request_id: str, digest: str) -> TrainingJob | None:
         """Give the job that this request made, if it was made before."""
@@ -224,13 +224,14 @@ def clock() -> Any:
 LISTEN = text(f"LISTEN {CHANNEL}")
 
 
-def _deleted(error: IntegrityError, model_id: int) -> NotFound | None:
-    """Name a model that was deleted after the registry had said that it exists."""
-    diagnosis = getattr(error.orig, "diag", None)
-    if getattr(diagnosis, "constraint_name", None) != "fk_jobs_model_id":
-        return None
-    return NotFound(
-        "MODEL_NOT_FOUND",
-        f"model {model_id} does not exist",
-        metadata={"model_id": str(model_id)},
-    )
+def _deleted(error: IntegrityError, order: Order) -> NotFound | None:
+    """Name what was deleted after the registry had said that it exists."""
+    constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
+    for kind, identifier in (("model", order.model_id), ("dataset", order.dataset_id)):
+        if constraint == f"fk_jobs_{kind}_id":
+            return NotFound(
+                f"{kind.upper()}_NOT_FOUND",
+                f"{kind} {identifier} does not exist",
+                metadata={f"{kind}_id": str(identifier)},
+            )
+    return None

@@ -32,6 +32,7 @@ class Backend:
         self.ports: dict[str, int] = {}
         self.recorders = {name: Recorder(name) for name in NAMES}
         self.systems = {name: System(name) for name in NAMES}
+        self.datasets = make(Datasets)
         self.inference = Inference()
         self._servers: dict[str, grpc.aio.Server] = {}
         self._loop = asyncio.new_event_loop()
@@ -65,7 +66,7 @@ class Backend:
         )
         if name == "registry":
             registry.add_RegistryServiceServicer_to_server(make(Registry), server)
-            dataset.add_DatasetServiceServicer_to_server(make(Datasets), server)
+            dataset.add_DatasetServiceServicer_to_server(self.datasets, server)
             quality.add_QualityServiceServicer_to_server(
                 make(quality.QualityServiceServicer), server
             )

@@ -1,11 +1,14 @@
 """Services that answer by the book: the gateway's tests stand in front of them."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from google.api import httpbody_pb2
 from mlx_hub.registry.v1 import (
+    dataset_pb2,
+    dataset_service_pb2,
     dataset_service_pb2_grpc,
     model_pb2,
     provenance_service_pb2,
@@ -38,10 +41,8 @@ class Recorder(AroundInterceptor):
         self.server = server
         self.calls: list[tuple[str, Any, dict[str, Any]]] = []
 
-    @asynccontextmanager
-    async def around(self, method: str, request: Any, context: Context) -> AsyncIterator[None]:
+    def accept(self, method: str, request: Any, context: Context) -> None:
         self.calls.append((method, request, dict(context.invocation_metadata() or ())))
-        yield
 
 
 class Registry(registry_service_pb2_grpc.RegistryServiceServicer):
@@ -69,7 +70,22 @@ class Provenance(provenance_service_pb2_grpc.ProvenanceServiceServicer):
 
 
 class Datasets(dataset_service_pb2_grpc.DatasetServiceServicer):
-    """Leaves every rpc out."""
+    """Counts what is uploaded, once it is let: until then it reads nothing but the first piece."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    async def UploadDataset(
+        self, requests: AsyncIterator[dataset_service_pb2.UploadDatasetRequest], context: Context
+    ) -> dataset_pb2.Dataset:
+        first = await anext(requests)
+        await asyncio.to_thread(self.go_on.wait, 60)
+        size = len(first.body.data)
+        async for request in requests:
+            size += len(request.body.data)
+        await created(context, "/datasets/7")
+        return dataset_pb2.Dataset(id=7, name=first.name, size_bytes=size)
 
 
 class Trainer(trainer_service_pb2_grpc.TrainerServiceServicer):

@@ -4,12 +4,17 @@ import asyncio
 import errno
 import gc
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
+from google.api.httpbody_pb2 import HttpBody
 from google.rpc import error_details_pb2, status_pb2
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.inference.v1 import inference_service_pb2_grpc as pb_grpc
+from mlx_hub.registry.v1 import dataset_pb2
+from mlx_hub.registry.v1 import dataset_service_pb2 as datasets_pb
+from mlx_hub.registry.v1 import dataset_service_pb2_grpc as datasets_grpc
 from mlx_hub.system.v1 import system_service_pb2, system_service_pb2_grpc
 
 from services.chassis.channels import connect
@@ -19,6 +24,7 @@ from services.chassis.requests import Context
 from services.chassis.server import HubServer
 from services.chassis.settings import HubSettings
 from services.chassis.status import from_rpc_error
+from tests.gateway.backend import make
 
 
 class Scripted(pb_grpc.InferenceServiceServicer):
@@ -26,6 +32,7 @@ class Scripted(pb_grpc.InferenceServiceServicer):
 
     def __init__(self) -> None:
         self.cleaned = asyncio.Event()
+        self.counted: Any = make(Counted)
 
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.Completion:
         if request.prompt == "missing":
@@ -51,11 +58,30 @@ class Scripted(pb_grpc.InferenceServiceServicer):
             self.cleaned.set()
 
 
+class Counted(datasets_grpc.DatasetServiceServicer):
+    """Adds up what is uploaded; fails as the name says."""
+
+    def __init__(self) -> None:
+        self.whole: list[int] = []
+
+    async def UploadDataset(
+        self, requests: AsyncIterator[datasets_pb.UploadDatasetRequest], context: Context
+    ) -> dataset_pb2.Dataset:
+        size = 0
+        async for request in requests:
+            size += len(request.body.data)
+            if request.name == "missing":
+                raise NotFound("MODEL_NOT_FOUND", "no", metadata={"model_id": "7"})
+        self.whole.append(size)
+        return dataset_pb2.Dataset(size_bytes=size)
+
+
 @pytest.fixture
 async def served() -> AsyncIterator["Served"]:
     server = HubServer("inference", HubSettings(drain_seconds=0))
     servicer = Scripted()
     pb_grpc.add_InferenceServiceServicer_to_server(servicer, server.grpc)
+    datasets_grpc.add_DatasetServiceServicer_to_server(servicer.counted, server.grpc)
     port = await server.start(0)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield server, servicer, channel, port
@@ -133,6 +159,46 @@ async def test_a_client_that_leaves_ends_the_generator(
     await asyncio.sleep(0.1)
     ours = [r for r in caplog.records if not r.name.startswith("grpc.")]
     assert [r.getMessage() for r in ours if r.levelname == "ERROR"] == []
+
+
+def piece(size: int, name: str = "") -> datasets_pb.UploadDatasetRequest:
+    return datasets_pb.UploadDatasetRequest(name=name, body=HttpBody(data=b"x" * size))
+
+
+async def test_a_stream_of_requests_is_one_call(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="mlx_hub.access")
+    stub = datasets_grpc.DatasetServiceStub(served[2])
+    assert (await stub.UploadDataset(piece(100_000) for _ in range(50))).size_bytes == 5_000_000
+    lines = [r for r in caplog.records if r.name == "mlx_hub.access"]
+    assert [getattr(line, "code", "") for line in lines] == ["OK"]
+
+
+async def test_each_request_of_a_stream_is_checked_as_it_is_read(served: Served) -> None:
+    stub = datasets_grpc.DatasetServiceStub(served[2])
+    error = await failure(stub.UploadDataset(iter([piece(9), piece(9, "Not A Name"), piece(9)])))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert [v.field for v in from_rpc_error(error, "registry").violations] == ["name"]
+    error = await failure(stub.UploadDataset(iter([piece(9), piece(9, "missing"), piece(9)])))
+    assert from_rpc_error(error, "registry").reason == "MODEL_NOT_FOUND"
+    assert served[1].counted.whole == []
+
+
+async def test_a_caller_who_leaves_never_seems_to_have_finished(served: Served) -> None:
+    """To grpc's own iterator the two ends look the same, more often than not."""
+    stub = datasets_grpc.DatasetServiceStub(served[2])
+
+    async def unfinished() -> AsyncIterator[datasets_pb.UploadDatasetRequest]:
+        yield piece(1000)
+        await asyncio.Event().wait()
+
+    for turn in range(60):
+        call = stub.UploadDataset(unfinished())
+        await asyncio.sleep(0.002 * (turn % 8))
+        call.cancel()
+    assert (await stub.UploadDataset(iter([piece(1)]))).size_bytes == 1
+    assert served[1].counted.whole == [1]
 
 
 async def test_the_request_id_goes_on_to_the_next_service(served: Served) -> None:

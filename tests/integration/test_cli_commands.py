@@ -50,6 +50,7 @@ def run(hub: ScriptedHub, *args: str, stdin: str | None = None) -> Result:
     return CliRunner().invoke(app, ["--address", hub.address, *args], input=stdin)
 
 
+TRIAGE = Path(__file__).resolve().parents[2] / "examples" / "ticket-triage.jsonl"
 VERBS = {
     "models list": ["id", "name"],
     "models create m --base-model base --tag a=b": ["id", "tags"],
@@ -81,6 +82,8 @@ VERBS = {
     "datasets create d d.jsonl": ["path"],
     "datasets show d": ["rows"],
     "datasets report d --model m --batch-size 2": ["rows", "warnings"],
+    f"datasets upload d {TRIAGE}": ["rows", "checksum"],
+    "datasets delete d": [],
     "jobs submit m d --epochs 2 --no-mask-prompt": ["status"],
     "jobs list --model m --status running": ["status"],
     "jobs show 3": ["status", "version"],
@@ -175,6 +178,7 @@ def test_errors_are_one_line_with_the_exit_code_of_their_kind(
         (["models", "create", "m", "--base-model", "b", "--tag", "x"], 2, "KEY=VALUE"),
         (["models", "update", "m", "--tag", "a=b", "--no-tags"], 2, "not both"),
         (["versions", "promote", "m"], 2, "say which version"),
+        (["datasets", "upload", "d", "missing.jsonl"], 2, "does not exist"),
         (["generate", "m", "x", "--raw", "--system", "y"], 2, "--raw"),
         (["models", "show", "nobody"], 3, "there is no model named 'nobody'"),
         (["--address", "127.0.0.1:1", "status"], 5, "no hub answers at 127.0.0.1:1"),

@@ -188,6 +188,7 @@ def test_a_role_keeps_to_its_own_tables(seeded: Database) -> None:
         ("mlx_hub_registry", "SELECT FROM trainer.jobs"),
         ("mlx_hub_registry", "DELETE FROM registry.models"),
         ("mlx_hub_registry", "DELETE FROM registry.versions"),
+        ("mlx_hub_trainer", "DELETE FROM registry.datasets"),
         ("mlx_hub_registry", "UPDATE registry.model_events SET version = 0"),
         ("mlx_hub_registry", "DELETE FROM registry.model_events"),
         ("mlx_hub_registry", "UPDATE registry.evaluations SET value = 0"),
@@ -242,6 +243,14 @@ def test_what_can_be_compared_is_a_number_of_something_that_exists(seeded: Datab
     assert isinstance(seeded.refusal(GATE.format("0"), GATE.format("0")), errors.UniqueViolation)
     for tolerance in ("-0.1", "'NaN'", "'Infinity'"):
         assert isinstance(seeded.refusal(GATE.format(tolerance)), errors.CheckViolation)
+
+
+def test_a_dataset_stays_while_something_refers_to_it(seeded: Database) -> None:
+    """The one who deletes sees only half of what may refer to it."""
+    become, remove = "SET ROLE mlx_hub_registry", "DELETE FROM registry.datasets"
+    assert isinstance(seeded.refusal(become, remove), errors.ForeignKeyViolation)
+    unused = copy("registry.datasets", name="unused")
+    assert seeded.refusal(unused, become, f"{remove} WHERE name = 'unused'") is None
 
 
 DELETE = model("deleted_at = now()")

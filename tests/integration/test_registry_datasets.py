@@ -90,7 +90,7 @@ async def test_nothing_outside_the_root_is_read(hub: RunningRegistry, path: str)
     ("second", "why"),
     [
         ("{", "JSON"),
-        ("", "JSON"),
+        ("", "blank"),
         ("[1]", "object"),
         ('{"prompt": "x"}', "needs"),
         ('{"text": ""}', "empty"),

@@ -241,3 +241,11 @@ async def test_a_model_deleted_after_it_was_looked_up_takes_no_job(jobs: Jobs) -
         await jobs.create()
     metadata = {"model_id": str(jobs.model_id)}
     assert (caught.value.reason, caught.value.metadata) == ("MODEL_NOT_FOUND", metadata)
+
+
+async def test_a_dataset_deleted_after_it_was_looked_up_takes_no_job(jobs: Jobs) -> None:
+    await jobs.as_admin("DELETE FROM registry.datasets")
+    with pytest.raises(NotFound) as caught:
+        await jobs.create()
+    metadata = {"dataset_id": str(jobs.dataset_id)}
+    assert (caught.value.reason, caught.value.metadata) == ("DATASET_NOT_FOUND", metadata)

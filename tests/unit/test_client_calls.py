@@ -47,8 +47,10 @@ CALLS = [
     quality.get_promotion_gate(1),
     quality.delete_promotion_gate(1),
     datasets.create_dataset("d", "d.jsonl"),
+    datasets.upload_dataset("d", "d.jsonl"),
     datasets.get_dataset(1),
     datasets.report_dataset(1, 2),
+    datasets.delete_dataset(1),
     datasets.list_datasets().call,
     trainer.create_job(1, 2),
     trainer.get_job(1),
@@ -93,6 +95,7 @@ def test_only_what_the_contract_calls_idempotent_is_repeatable() -> None:
         "DeleteModel",
         "DeleteAlias",
         "DeletePromotionGate",
+        "DeleteDataset",
         "RollbackAlias",
     }
 
@@ -103,6 +106,7 @@ def test_only_what_the_contract_calls_idempotent_is_repeatable() -> None:
         registry.create_model("m", "b"),
         quality.record_evaluation(1, "base", "bleu", 3.5, dataset_id=1, split="all"),
         datasets.create_dataset("d", "p"),
+        datasets.upload_dataset("d", "p"),
         trainer.create_job(1, 2),
     ],
 )

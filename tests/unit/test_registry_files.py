@@ -44,10 +44,17 @@ def test_links_and_odd_files_are_refused(tmp_path: Path) -> None:
     (root / "out").symlink_to("../secret")
     (root / "up").symlink_to("..")
     (root / "folder" / "loop").symlink_to("loop")
+    (root / "folder" / "f").write_text("x")
+    (root / "inside").symlink_to("folder")  # even one that leads nowhere else
     os.mkfifo(root / "pipe")
-    for path in ("out", "up/secret", "folder/loop", "folder", "pipe", "missing", "pipe/x"):
+    for path in (
+        *("out", "up/secret", "folder/loop", "folder", "pipe", "missing", "pipe/x"),
+        *("inside/f", "folder/../folder/f", "f\0", f"{root}/folder/f"),
+    ):
         with pytest.raises(UnreadableError):
             read(root, path)
+    with pytest.raises(UnreadableError):
+        read(Path("/dev"), "zero")
     with pytest.raises(UnreadableError):
         read(tmp_path / "no-root", "f")
 

@@ -1,5 +1,6 @@
 """`mlx-hub datasets …`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from mlx_hub.cli.output import (
     moment,
     plain,
     short,
+    show_done,
     show_list,
     show_one,
     size,
@@ -17,6 +19,9 @@ from mlx_hub.cli.output import (
 from mlx_hub.cli.report import print_report
 from mlx_hub.cli.session import find_dataset, find_model, hub, passed_on
 from mlx_hub.registry.v1.dataset_pb2 import DatasetSchema
+from rich.progress import open as open_with_progress
+
+DatasetArgument = Annotated[str, typer.Argument(help="Name or id.")]
 
 datasets_app = typer.Typer(no_args_is_help=True, help="Training data.")
 
@@ -57,9 +62,34 @@ def create(
 
 
 @datasets_app.command()
+def upload(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="A new name.")],
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="A JSONL file of this machine.")
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Register a JSONL file of this machine, wherever it lies."""
+    ui = console(stderr=True)
+    with open_with_progress(file, "rb", console=ui, disable=not ui.is_terminal) as source:
+        dataset = hub(ctx).datasets.upload(name, source)
+    show_one(dataset, json)
+
+
+@datasets_app.command()
+def delete(ctx: typer.Context, dataset: DatasetArgument, json: JsonOption = False) -> None:
+    """Delete a dataset that no job and no version refers to; there is no way back."""
+    here = hub(ctx)
+    found = find_dataset(here, dataset)
+    here.datasets.delete(found.id)
+    show_done(f"deleted dataset {found.id} ({found.name})", json)
+
+
+@datasets_app.command()
 def show(
     ctx: typer.Context,
-    dataset: Annotated[str, typer.Argument(help="Name or id.")],
+    dataset: DatasetArgument,
     json: JsonOption = False,
 ) -> None:
     """Show one dataset."""

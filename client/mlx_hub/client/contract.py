@@ -29,8 +29,7 @@ class Call[R: Message]:
     @property
     def repeatable(self) -> bool:
         """Whether the contract promises that doing it twice is doing it once."""
-        level = self.method.GetOptions().idempotency_level
-        return level != MethodOptions.IDEMPOTENCY_UNKNOWN
+        return repeatable(self.method)
 
     def amended(self, **fields: int | str) -> Self:
         """The same call with some fields of its request changed."""
@@ -87,6 +86,12 @@ class Find[P: Message, I]:
     pages: Pages[P, I]
     matches: Callable[[I], bool]
     missing: HubError
+
+
+def repeatable(method: MethodDescriptor) -> bool:
+    """Whether the contract promises that doing it twice is doing it once."""
+    level: int = method.GetOptions().idempotency_level
+    return level != MethodOptions.IDEMPOTENCY_UNKNOWN
 
 
 def method(file: FileDescriptor, service: str, name: str) -> MethodDescriptor:

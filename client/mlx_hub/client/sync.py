@@ -14,6 +14,7 @@ from mlx_hub.client.contract import Call, Find, Generation, Pages, build, docume
 from mlx_hub.client.errors import HubError, from_rpc
 from mlx_hub.client.retry import Budget, policy
 from mlx_hub.client.stream import Incoming, TokenStream
+from mlx_hub.client.upload import Sending, Upload
 from mlx_hub.client.watch import WatchCursor
 from mlx_hub.inference.v1.generation_pb2 import Completion
 from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
@@ -43,6 +44,21 @@ class _Transport:
                 raise from_rpc(error, self.address) from error
 
         return Retrying(**policy(call.repeatable, deadline))(attempt)
+
+    def upload[R: Message](self, call: Upload[R]) -> R:
+        budget = Budget(call.timeout)
+        rpc = self.channel.stream_unary(
+            call.path, type(call.request).SerializeToString, call.reply.FromString
+        )
+
+        def attempt() -> R:
+            sending = Sending(call.messages())
+            try:
+                return rpc(iter(sending), timeout=budget.left())
+            except grpc.RpcError as error:
+                raise (sending.broken or from_rpc(error, self.address)) from error
+
+        return Retrying(**policy(call.repeatable, call.timeout))(attempt)
 
     def pages[P: Message, I](self, pages: Pages[P, I]) -> Iterator[I]:
         rest: Pages[P, I] | None = pages
@@ -94,6 +110,16 @@ def _unary[**A, R: Message](
     @documented(make)
     def verb(self: _Group, /, *args: A.args, **kwargs: A.kwargs) -> R:
         return self._transport.unary(build(make, *args, **kwargs))
+
+    return verb
+
+
+def _upload[**A, R: Message](
+    make: Callable[A, Upload[R]],
+) -> Callable[Concatenate[_Group, A], R]:
+    @documented(make)
+    def verb(self: _Group, /, *args: A.args, **kwargs: A.kwargs) -> R:
+        return self._transport.upload(build(make, *args, **kwargs))
 
     return verb
 
@@ -181,6 +207,8 @@ class Datasets(_Group):
     create = _unary(datasets.create_dataset)
     get = _unary(datasets.get_dataset)
     report = _unary(datasets.report_dataset)
+    upload = _upload(datasets.upload_dataset)
+    delete = _unary(datasets.delete_dataset)
     find = _find(datasets.find_dataset)
     list = _pages(datasets.list_datasets)
 

@@ -7,11 +7,11 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import grpc
 
-from services.chassis.interceptors.around import AroundInterceptor, code_of
+from services.chassis.interceptors.around import AroundInterceptor
+from services.chassis.interceptors.calls import code_of
 from services.chassis.logs import REQUEST_ID
 from services.chassis.requests import Context, metadata_of
 
@@ -24,7 +24,7 @@ class AccessLog(AroundInterceptor):
     """Takes the caller's `x-request-id` if it is harmless, else makes one."""
 
     @asynccontextmanager
-    async def around(self, method: str, request: Any, context: Context) -> AsyncIterator[None]:
+    async def around(self, method: str, context: Context) -> AsyncIterator[None]:
         """Log method, code and duration when the call ends, however it ends."""
         given = metadata_of(context, "x-request-id")
         REQUEST_ID.set(given if _SAFE_ID.fullmatch(given) else uuid.uuid4().hex)

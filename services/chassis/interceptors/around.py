@@ -1,8 +1,8 @@
 """The frame all interceptors share: one context manager around the whole life of a call."""
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any
 
 import grpc
@@ -17,11 +17,12 @@ OURS = "/mlx_hub."
 class AroundInterceptor(grpc.aio.ServerInterceptor):
     """Wraps unary replies and the *iteration* of streams; health and reflection pass by."""
 
-    def around(
-        self, method: str, request: Any, context: Context
-    ) -> AbstractAsyncContextManager[None]:
+    def around(self, method: str, context: Context) -> AbstractAsyncContextManager[None]:
         """Give the context manager that a call runs in."""
-        raise TypeError(f"{type(self).__name__} defines no around()")
+        return nullcontext()
+
+    def accept(self, method: str, request: Any, context: Context) -> None:
+        """Look at a request, or at each one of a stream as it is read; raise to refuse it."""
 
     async def intercept_service(
         self, continuation: Continuation, details: grpc.HandlerCallDetails
@@ -38,36 +39,43 @@ class AroundInterceptor(grpc.aio.ServerInterceptor):
         if handler.unary_stream and inspect.isasyncgenfunction(handler.unary_stream):
             stream = self._stream(method, handler.unary_stream)
             return grpc.unary_stream_rpc_method_handler(stream, *codec)
-        raise TypeError(f"{method}: only unary requests with unary or streamed replies are wrapped")
+        if handler.stream_unary:
+            upload = self._upload(method, handler.stream_unary)
+            return grpc.stream_unary_rpc_method_handler(upload, *codec)
+        raise TypeError(f"{method}: streams both ways, or replies without a generator")
 
     def _unary(self, method: str, behaviour: Any) -> Any:
         async def call(request: Any, context: Context) -> Any:
-            async with self.around(method, request, context):
+            async with self.around(method, context):
+                self.accept(method, request, context)
                 return await behaviour(request, context)
+
+        return call
+
+    def _upload(self, method: str, behaviour: Any) -> Any:
+        async def accepted(requests: AsyncIterator[Any], context: Context) -> AsyncGenerator[Any]:
+            async for request in requests:
+                self.accept(method, request, context)
+                yield request
+            # To grpc a caller who left ends the stream like one who finished; the cancellation
+            # comes a moment later, but before the answer to another read.
+            await context.read()
+
+        async def call(requests: AsyncIterator[Any], context: Context) -> Any:
+            async with (
+                self.around(method, context),
+                aclosing(accepted(requests, context)) as incoming,
+            ):
+                return await behaviour(incoming, context)
 
         return call
 
     def _stream(self, method: str, behaviour: Any) -> Any:
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
-            async with (
-                self.around(method, request, context),
-                aclosing(behaviour(request, context)) as replies,
-            ):
-                async for reply in replies:
-                    yield reply
+            async with self.around(method, context):
+                self.accept(method, request, context)
+                async with aclosing(behaviour(request, context)) as replies:
+                    async for reply in replies:
+                        yield reply
 
         return call
-
-
-def code_of(context: Context) -> grpc.StatusCode:
-    """Give the status a call ended with, as far as it was set."""
-    code = context.code()
-    if isinstance(code, grpc.StatusCode):
-        return code
-    return next((c for c in grpc.StatusCode if c.value[0] == code), grpc.StatusCode.OK)
-
-
-def split(method: str) -> tuple[str, str]:
-    """Split `/package.Service/Method`."""
-    service, _, name = method.lstrip("/").partition("/")
-    return service, name

@@ -5,7 +5,6 @@ import logging
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import grpc
 
@@ -28,7 +27,7 @@ class Errors(AroundInterceptor):
         self._translators = translators
 
     @asynccontextmanager
-    async def around(self, method: str, request: Any, context: Context) -> AsyncIterator[None]:
+    async def around(self, method: str, context: Context) -> AsyncIterator[None]:
         """Abort with the error's status."""
         try:
             yield

@@ -4,12 +4,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import grpc
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.chassis.interceptors.around import AroundInterceptor, code_of, split
+from services.chassis.interceptors.around import AroundInterceptor
+from services.chassis.interceptors.calls import code_of, split
 from services.chassis.requests import Context
 
 HANDLED = Counter(
@@ -30,7 +30,7 @@ class Metrics(AroundInterceptor):
     """Counts calls; labels come from the contract, never from a caller."""
 
     @asynccontextmanager
-    async def around(self, method: str, request: Any, context: Context) -> AsyncIterator[None]:
+    async def around(self, method: str, context: Context) -> AsyncIterator[None]:
         """Observe one call."""
         labels = split(method)
         start = time.perf_counter()

@@ -2,14 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import grpc
 from opentelemetry import propagate, trace
 from opentelemetry.context import attach
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from services.chassis.interceptors.around import AroundInterceptor, code_of, split
+from services.chassis.interceptors.around import AroundInterceptor
+from services.chassis.interceptors.calls import code_of, split
 from services.chassis.requests import Context
 
 _OUR_FAULT = {
@@ -28,7 +28,7 @@ class Tracing(AroundInterceptor):
         self._tracer = trace.get_tracer("mlx_hub")
 
     @asynccontextmanager
-    async def around(self, method: str, request: Any, context: Context) -> AsyncIterator[None]:
+    async def around(self, method: str, context: Context) -> AsyncIterator[None]:
         """Run the call in a server span whose status is the call's."""
         carrier = {k: v for k, v in context.invocation_metadata() or () if isinstance(v, str)}
         service, name = split(method)

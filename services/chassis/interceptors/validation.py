@@ -1,7 +1,5 @@
 """The constraints that stand on the contract's fields, enforced before any of our code runs."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import protovalidate
@@ -15,11 +13,9 @@ from services.chassis.requests import Context
 class Validation(AroundInterceptor):
     """Refuses a message that breaks a constraint and names every field that does."""
 
-    @asynccontextmanager
-    async def around(self, method: str, request: Any, context: Context) -> AsyncIterator[None]:
+    def accept(self, method: str, request: Any, context: Context) -> None:
         """Raise Invalid before the servicer sees the request."""
         validate(request)
-        yield
 
 
 def validate(message: Message) -> None:

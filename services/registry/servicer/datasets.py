@@ -1,5 +1,8 @@
 """DatasetService."""
 
+from collections.abc import AsyncIterator
+
+from google.protobuf.empty_pb2 import Empty
 from mlx_hub.registry.v1 import dataset_pb2 as dataset_pb
 from mlx_hub.registry.v1 import dataset_report_pb2 as report_pb
 from mlx_hub.registry.v1 import dataset_service_pb2 as pb
@@ -8,9 +11,10 @@ from mlx_hub.registry.v1 import dataset_service_pb2_grpc as pb_grpc
 from services.chassis import requests
 from services.chassis.paging import page_size
 from services.chassis.requests import Context
+from services.registry.intake import DatasetIntake
+from services.registry.messages import uploads
 from services.registry.messages.datasets import new_dataset, to_dataset
 from services.registry.messages.reports import report_parameters
-from services.registry.publisher import DatasetIntake
 from services.registry.reports import Reports
 from services.registry.servicer.pages import cursor, next_token
 from services.registry.store.datasets import DatasetStore
@@ -32,6 +36,18 @@ class DatasetServicer(pb_grpc.DatasetServiceServicer):
         identifier = requests.request_id(request, context)
         new = new_dataset(request, identifier, requests.body_digest(request))
         dataset = await self._intake.create(new)
+        await requests.created(context, f"/datasets/{dataset.id}")
+        return to_dataset(dataset)
+
+    async def UploadDataset(
+        self, incoming: AsyncIterator[pb.UploadDatasetRequest], context: Context
+    ) -> dataset_pb.Dataset:
+        """Register the bytes that are sent."""
+        first = await anext(incoming, pb.UploadDatasetRequest())
+        uploads.check_start(first, requests.metadata_of(context, "content-encoding"))
+        identifier = requests.request_id(first, context)
+        pieces = uploads.pieces(first, incoming)
+        dataset = await self._intake.upload(first.name, identifier, pieces)
         await requests.created(context, f"/datasets/{dataset.id}")
         return to_dataset(dataset)
 
@@ -60,3 +76,8 @@ class DatasetServicer(pb_grpc.DatasetServiceServicer):
         dataset = await self._datasets.get(request.dataset_id)
         parameters = report_parameters(request, dataset)
         return await self._reports.report(dataset, request.model_id, parameters)
+
+    async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> Empty:
+        """Delete a dataset that nothing refers to."""
+        await self._datasets.delete(request.dataset_id)
+        return Empty()

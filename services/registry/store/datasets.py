@@ -2,10 +2,11 @@
 
 import re
 
-from sqlalchemy import select
+from sqlalchemy import delete, exc, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.chassis.errors import FailedPrecondition
 from services.registry.domain import (
     Dataset,
     DatasetFile,
@@ -14,7 +15,13 @@ from services.registry.domain import (
     Page,
     dataset_not_found,
 )
-from services.registry.store.session import Sessions, name_taken, page_of, repeated
+from services.registry.store.session import (
+    Sessions,
+    name_taken,
+    page_of,
+    repeated,
+    request_id_reused,
+)
 from services.registry.tables import DatasetRow
 
 
@@ -37,6 +44,20 @@ class DatasetStore:
             if taken:
                 raise name_taken(new.name)
         return None
+
+    async def refuse_taken(self, name: str, request_id: str) -> None:
+        """Refuse an upload that can't succeed, before a byte of it is read.
+
+        A row with this name and this request id may be the very same upload, sent again.
+        """
+        same = or_(DatasetRow.name == name, DatasetRow.request_id == request_id)
+        query = select(DatasetRow.name, DatasetRow.request_id).where(same)
+        async with self._sessions() as session:
+            for row in await session.execute(query):
+                if row.name != name:
+                    raise request_id_reused(request_id)
+                if not request_id or row.request_id != request_id:
+                    raise name_taken(name)
 
     async def create(self, new: NewDataset, file: DatasetFile) -> Dataset:
         """Register a dataset, or give the one that the same request made before."""
@@ -73,6 +94,21 @@ class DatasetStore:
         async with self._sessions() as session:
             page = await page_of(session, query, size)
         return Page(tuple(_dataset(*row) for row in page.items), page.more)
+
+    async def delete(self, dataset_id: int) -> None:
+        """Delete a row that no other refers to, whichever schema that one is in."""
+        query = delete(DatasetRow).where(DatasetRow.id == dataset_id).returning(DatasetRow.id)
+        try:
+            async with self._sessions.begin() as session:
+                found = await session.scalar(query)
+        except exc.IntegrityError as error:
+            raise FailedPrecondition(
+                "DATASET_IN_USE",
+                f"a job or a version refers to dataset {dataset_id}; it stays for their lineage",
+                metadata={"dataset_id": str(dataset_id)},
+            ) from error
+        if found is None:
+            raise dataset_not_found(dataset_id)
 
     async def checksums(self) -> set[str]:
         """List the files that rows know."""

@@ -89,19 +89,19 @@ def constraint_of(error: exc.IntegrityError) -> str | None:
     return name
 
 
-def name_taken(name: str) -> AlreadyExists:
-    """Build the error for a name that somebody has."""
-    return AlreadyExists(
-        "NAME_TAKEN", f"the name {name!r} is taken; choose another", metadata={"name": name}
-    )
-
-
 def request_id_reused(request_id: str) -> AlreadyExists:
-    """Build the error for a request id that another request has."""
+    """Build the error for a request id that came with another body before."""
     return AlreadyExists(
         "REQUEST_ID_REUSED",
         "the request id was used with another body; use a new one",
         metadata={"request_id": request_id},
+    )
+
+
+def name_taken(name: str) -> AlreadyExists:
+    """Build the error for a name that somebody has."""
+    return AlreadyExists(
+        "NAME_TAKEN", f"the name {name!r} is taken; choose another", metadata={"name": name}
     )
 
 

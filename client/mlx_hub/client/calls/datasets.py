@@ -2,9 +2,12 @@
 
 from uuid import uuid4
 
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.empty_pb2 import Empty
 from mlx_hub.client.contract import Call, Find, Pages, Slow, method
 from mlx_hub.client.errors import NotFound
+from mlx_hub.client.upload import Source, Upload, start_of
 from mlx_hub.registry.v1 import dataset_service_pb2 as pb
 from mlx_hub.registry.v1.dataset_pb2 import Dataset
 from mlx_hub.registry.v1.dataset_report_pb2 import DatasetReport
@@ -21,6 +24,31 @@ def create_dataset(name: str, path: str, *, request_id: str | None = None) -> Ca
     """Register a JSONL file by its path relative to the dataset root."""
     request = pb.CreateDatasetRequest(name=name, path=path, request_id=request_id or str(uuid4()))
     return Call(_rpc("CreateDataset"), request, Dataset)
+
+
+def upload_dataset(
+    name: str, file: Source, *, request_id: str | None = None, timeout: float | None = None
+) -> Upload[Dataset]:
+    """Register a JSONL file of this machine, by its path or open in binary mode.
+
+    A repeat with the same request id and the same bytes is safe. It takes as long as it takes,
+    unless `timeout` says otherwise.
+    """
+    request = pb.UploadDatasetRequest(name=name, request_id=request_id or str(uuid4()))
+    return Upload(
+        _rpc("UploadDataset"),
+        request,
+        Dataset,
+        source=file,
+        piece=lambda data: pb.UploadDatasetRequest(body=HttpBody(data=data)),
+        start=start_of(file),
+        timeout=timeout,
+    )
+
+
+def delete_dataset(dataset_id: int) -> Call[Empty]:
+    """Delete a dataset that no job and no version refers to."""
+    return Call(_rpc("DeleteDataset"), pb.DeleteDatasetRequest(dataset_id=dataset_id), Empty)
 
 
 def get_dataset(dataset_id: int) -> Call[Dataset]:

@@ -45,7 +45,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DATASET_FILE_UNREADABLE: _ErrorReason.ValueType  # 10
     """INVALID_ARGUMENT. The dataset file can't be opened under the dataset root. Metadata: path."""
     ERROR_REASON_DATASET_ROW_INVALID: _ErrorReason.ValueType  # 11
-    """INVALID_ARGUMENT. A line is not a row of a supported schema. Metadata: line."""
+    """INVALID_ARGUMENT. Lines are not rows of one supported schema; BadRequest names up to 20. Metadata: line, the first."""
     ERROR_REASON_JOB_STATE: _ErrorReason.ValueType  # 12
     """FAILED_PRECONDITION. The job is not in a state that allows this. Metadata: job_id, status."""
     ERROR_REASON_VERSION_NOT_READY: _ErrorReason.ValueType  # 13
@@ -99,6 +99,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. Metadata: model_id, evaluation_id."""
     ERROR_REASON_STATEMENT_NOT_FOUND: _ErrorReason.ValueType  # 36
     """NOT_FOUND. The version was published before statements were written. Metadata: model_id, version."""
+    ERROR_REASON_DATASET_IN_USE: _ErrorReason.ValueType  # 37
+    """FAILED_PRECONDITION. A job or a version refers to the dataset. Metadata: dataset_id."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the value of `ErrorInfo.reason` (domain `mlx-hub`) in
@@ -129,7 +131,7 @@ ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 9
 ERROR_REASON_DATASET_FILE_UNREADABLE: ErrorReason.ValueType  # 10
 """INVALID_ARGUMENT. The dataset file can't be opened under the dataset root. Metadata: path."""
 ERROR_REASON_DATASET_ROW_INVALID: ErrorReason.ValueType  # 11
-"""INVALID_ARGUMENT. A line is not a row of a supported schema. Metadata: line."""
+"""INVALID_ARGUMENT. Lines are not rows of one supported schema; BadRequest names up to 20. Metadata: line, the first."""
 ERROR_REASON_JOB_STATE: ErrorReason.ValueType  # 12
 """FAILED_PRECONDITION. The job is not in a state that allows this. Metadata: job_id, status."""
 ERROR_REASON_VERSION_NOT_READY: ErrorReason.ValueType  # 13
@@ -183,4 +185,6 @@ ERROR_REASON_EVALUATION_NOT_FOUND: ErrorReason.ValueType  # 35
 """NOT_FOUND. Metadata: model_id, evaluation_id."""
 ERROR_REASON_STATEMENT_NOT_FOUND: ErrorReason.ValueType  # 36
 """NOT_FOUND. The version was published before statements were written. Metadata: model_id, version."""
+ERROR_REASON_DATASET_IN_USE: ErrorReason.ValueType  # 37
+"""FAILED_PRECONDITION. A job or a version refers to the dataset. Metadata: dataset_id."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

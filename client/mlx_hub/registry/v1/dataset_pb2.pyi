@@ -63,7 +63,7 @@ class Dataset(_message.Message):
     name: _builtins.str
     """Unique; same alphabet as a model's name."""
     path: _builtins.str
-    """Where it was read from, relative to the dataset root."""
+    """Where it was read from, relative to the dataset root. Empty when it was uploaded."""
     checksum: _builtins.str
     """sha256 (hex) of the file."""
     schema: Global___DatasetSchema.ValueType

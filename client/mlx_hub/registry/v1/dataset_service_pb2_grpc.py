@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from mlx_hub.registry.v1 import dataset_pb2 as mlx__hub_dot_registry_dot_v1_dot_dataset__pb2
 from mlx_hub.registry.v1 import dataset_report_pb2 as mlx__hub_dot_registry_dot_v1_dot_dataset__report__pb2
 from mlx_hub.registry.v1 import dataset_service_pb2 as mlx__hub_dot_registry_dot_v1_dot_dataset__service__pb2
@@ -29,6 +30,12 @@ if _version_not_supported:
 
 class DatasetServiceStub:
     """Keeps training data, each file as it was when it came in.
+
+    A file is JSONL in UTF-8: one JSON object a line, lines ended by LF or CRLF, the last one perhaps
+    by nothing. Every line is checked before anything is registered, and up to 20 bad ones are
+    reported at once, each as a violation of the field `line N`. Refused are blank lines, a byte
+    order mark, NaN and Infinity, a key given twice, nesting deeper than 100, rows of another shape
+    than the rows before.
     """
 
     def __init__(self, channel):
@@ -40,6 +47,11 @@ class DatasetServiceStub:
         self.CreateDataset = channel.unary_unary(
                 '/mlx_hub.registry.v1.DatasetService/CreateDataset',
                 request_serializer=mlx__hub_dot_registry_dot_v1_dot_dataset__service__pb2.CreateDatasetRequest.SerializeToString,
+                response_deserializer=mlx__hub_dot_registry_dot_v1_dot_dataset__pb2.Dataset.FromString,
+                _registered_method=True)
+        self.UploadDataset = channel.stream_unary(
+                '/mlx_hub.registry.v1.DatasetService/UploadDataset',
+                request_serializer=mlx__hub_dot_registry_dot_v1_dot_dataset__service__pb2.UploadDatasetRequest.SerializeToString,
                 response_deserializer=mlx__hub_dot_registry_dot_v1_dot_dataset__pb2.Dataset.FromString,
                 _registered_method=True)
         self.ListDatasets = channel.unary_unary(
@@ -57,16 +69,37 @@ class DatasetServiceStub:
                 request_serializer=mlx__hub_dot_registry_dot_v1_dot_dataset__service__pb2.GetDatasetReportRequest.SerializeToString,
                 response_deserializer=mlx__hub_dot_registry_dot_v1_dot_dataset__report__pb2.DatasetReport.FromString,
                 _registered_method=True)
+        self.DeleteDataset = channel.unary_unary(
+                '/mlx_hub.registry.v1.DatasetService/DeleteDataset',
+                request_serializer=mlx__hub_dot_registry_dot_v1_dot_dataset__service__pb2.DeleteDatasetRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
 
 
 class DatasetServiceServicer:
     """Keeps training data, each file as it was when it came in.
+
+    A file is JSONL in UTF-8: one JSON object a line, lines ended by LF or CRLF, the last one perhaps
+    by nothing. Every line is checked before anything is registered, and up to 20 bad ones are
+    reported at once, each as a violation of the field `line N`. Refused are blank lines, a byte
+    order mark, NaN and Infinity, a key given twice, nesting deeper than 100, rows of another shape
+    than the rows before.
     """
 
     def CreateDataset(self, request, context):
         """Registers a JSONL file under the dataset root.
         Fails with NAME_TAKEN, DATASET_FILE_UNREADABLE, DATASET_ROW_INVALID, REQUEST_ID_REUSED,
         DISK_FULL, INVALID_FIELD.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UploadDataset(self, request_iterator, context):
+        """Registers the bytes that are sent. Over REST they are the body as it is, `name` and `request_id`
+        are query parameters, and the size is bounded by the registry's settings only.
+        What was sent is kept once the last byte is in; an upload that breaks off leaves nothing.
+        Fails with NAME_TAKEN, DATASET_ROW_INVALID, REQUEST_ID_REUSED, DISK_FULL, INVALID_FIELD.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,12 +129,27 @@ class DatasetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteDataset(self, request, context):
+        """Deletes a dataset that no job and no version refers to, and frees its name. The file goes with
+        the next sweep, unless another dataset has the same bytes. The dataset's request id is
+        forgotten: with it the same data can be registered anew.
+        Fails with DATASET_NOT_FOUND, DATASET_IN_USE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DatasetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'CreateDataset': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateDataset,
                     request_deserializer=mlx__hub_dot_registry_dot_v1_dot_dataset__service__pb2.CreateDatasetRequest.FromString,
+                    response_serializer=mlx__hub_dot_registry_dot_v1_dot_dataset__pb2.Dataset.SerializeToString,
+            ),
+            'UploadDataset': grpc.stream_unary_rpc_method_handler(
+                    servicer.UploadDataset,
+                    request_deserializer=mlx__hub_dot_registry_dot_v1_dot_dataset__service__pb2.UploadDatasetRequest.FromString,
                     response_serializer=mlx__hub_dot_registry_dot_v1_dot_dataset__pb2.Dataset.SerializeToString,
             ),
             'ListDatasets': grpc.unary_unary_rpc_method_handler(
@@ -119,6 +167,11 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     request_deserializer=mlx__hub_dot_registry_dot_v1_dot_dataset__service__pb2.GetDatasetReportRequest.FromString,
                     response_serializer=mlx__hub_dot_registry_dot_v1_dot_dataset__report__pb2.DatasetReport.SerializeToString,
             ),
+            'DeleteDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteDataset,
+                    request_deserializer=mlx__hub_dot_registry_dot_v1_dot_dataset__service__pb2.DeleteDatasetRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'mlx_hub.registry.v1.DatasetService', rpc_method_handlers)
@@ -129,6 +182,12 @@ def add_DatasetServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class DatasetService:
     """Keeps training data, each file as it was when it came in.
+
+    A file is JSONL in UTF-8: one JSON object a line, lines ended by LF or CRLF, the last one perhaps
+    by nothing. Every line is checked before anything is registered, and up to 20 bad ones are
+    reported at once, each as a violation of the field `line N`. Refused are blank lines, a byte
+    order mark, NaN and Infinity, a key given twice, nesting deeper than 100, rows of another shape
+    than the rows before.
     """
 
     @staticmethod
@@ -147,6 +206,33 @@ class DatasetService:
             target,
             '/mlx_hub.registry.v1.DatasetService/CreateDataset',
             mlx__hub_dot_registry_dot_v1_dot_dataset__service__pb2.CreateDatasetRequest.SerializeToString,
+            mlx__hub_dot_registry_dot_v1_dot_dataset__pb2.Dataset.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadDataset(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/mlx_hub.registry.v1.DatasetService/UploadDataset',
+            mlx__hub_dot_registry_dot_v1_dot_dataset__service__pb2.UploadDatasetRequest.SerializeToString,
             mlx__hub_dot_registry_dot_v1_dot_dataset__pb2.Dataset.FromString,
             options,
             channel_credentials,
@@ -229,6 +315,33 @@ class DatasetService:
             '/mlx_hub.registry.v1.DatasetService/GetDatasetReport',
             mlx__hub_dot_registry_dot_v1_dot_dataset__service__pb2.GetDatasetReportRequest.SerializeToString,
             mlx__hub_dot_registry_dot_v1_dot_dataset__report__pb2.DatasetReport.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlx_hub.registry.v1.DatasetService/DeleteDataset',
+            mlx__hub_dot_registry_dot_v1_dot_dataset__service__pb2.DeleteDatasetRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 from mlx_hub.registry.v1 import dataset_pb2 as _dataset_pb2
 from mlx_hub.registry.v1 import dataset_report_pb2 as _dataset_report_pb2
@@ -15,13 +16,26 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DatasetServiceStub:
-    """Keeps training data, each file as it was when it came in."""
+    """Keeps training data, each file as it was when it came in.
+
+    A file is JSONL in UTF-8: one JSON object a line, lines ended by LF or CRLF, the last one perhaps
+    by nothing. Every line is checked before anything is registered, and up to 20 bad ones are
+    reported at once, each as a violation of the field `line N`. Refused are blank lines, a byte
+    order mark, NaN and Infinity, a key given twice, nesting deeper than 100, rows of another shape
+    than the rows before.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.CreateDatasetRequest, _dataset_pb2.Dataset]
     """Registers a JSONL file under the dataset root.
     Fails with NAME_TAKEN, DATASET_FILE_UNREADABLE, DATASET_ROW_INVALID, REQUEST_ID_REUSED,
     DISK_FULL, INVALID_FIELD.
+    """
+    UploadDataset: _aio.StreamUnaryMultiCallable[_dataset_service_pb2.UploadDatasetRequest, _dataset_pb2.Dataset]
+    """Registers the bytes that are sent. Over REST they are the body as it is, `name` and `request_id`
+    are query parameters, and the size is bounded by the registry's settings only.
+    What was sent is kept once the last byte is in; an upload that breaks off leaves nothing.
+    Fails with NAME_TAKEN, DATASET_ROW_INVALID, REQUEST_ID_REUSED, DISK_FULL, INVALID_FIELD.
     """
     ListDatasets: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.ListDatasetsRequest, _dataset_service_pb2.ListDatasetsResponse]
     """Lists datasets by rising id. Fails with INVALID_PAGE_TOKEN, INVALID_FIELD."""
@@ -33,9 +47,22 @@ class DatasetServiceStub:
     Fails with DATASET_NOT_FOUND, MODEL_NOT_FOUND, INVALID_FIELD, UNTRAINABLE, ARTIFACT_CORRUPT,
     QUEUE_FULL, SHUTTING_DOWN, INTERNAL.
     """
+    DeleteDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.DeleteDatasetRequest, _empty_pb2.Empty]
+    """Deletes a dataset that no job and no version refers to, and frees its name. The file goes with
+    the next sweep, unless another dataset has the same bytes. The dataset's request id is
+    forgotten: with it the same data can be registered anew.
+    Fails with DATASET_NOT_FOUND, DATASET_IN_USE.
+    """
 
 class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Keeps training data, each file as it was when it came in."""
+    """Keeps training data, each file as it was when it came in.
+
+    A file is JSONL in UTF-8: one JSON object a line, lines ended by LF or CRLF, the last one perhaps
+    by nothing. Every line is checked before anything is registered, and up to 20 bad ones are
+    reported at once, each as a violation of the field `line N`. Refused are blank lines, a byte
+    order mark, NaN and Infinity, a key given twice, nesting deeper than 100, rows of another shape
+    than the rows before.
+    """
 
     @_abc_1.abstractmethod
     def CreateDataset(
@@ -46,6 +73,18 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         """Registers a JSONL file under the dataset root.
         Fails with NAME_TAKEN, DATASET_FILE_UNREADABLE, DATASET_ROW_INVALID, REQUEST_ID_REUSED,
         DISK_FULL, INVALID_FIELD.
+        """
+
+    @_abc_1.abstractmethod
+    def UploadDataset(
+        self,
+        request_iterator: _abc.AsyncIterator[_dataset_service_pb2.UploadDatasetRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_dataset_service_pb2.UploadDatasetRequest], _abc.Awaitable[_dataset_pb2.Dataset]],
+    ) -> _abc.Awaitable[_dataset_pb2.Dataset]:
+        """Registers the bytes that are sent. Over REST they are the body as it is, `name` and `request_id`
+        are query parameters, and the size is bounded by the registry's settings only.
+        What was sent is kept once the last byte is in; an upload that breaks off leaves nothing.
+        Fails with NAME_TAKEN, DATASET_ROW_INVALID, REQUEST_ID_REUSED, DISK_FULL, INVALID_FIELD.
         """
 
     @_abc_1.abstractmethod
@@ -74,6 +113,18 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         which may take minutes; the same again is answered at once.
         Fails with DATASET_NOT_FOUND, MODEL_NOT_FOUND, INVALID_FIELD, UNTRAINABLE, ARTIFACT_CORRUPT,
         QUEUE_FULL, SHUTTING_DOWN, INTERNAL.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteDataset(
+        self,
+        request: _dataset_service_pb2.DeleteDatasetRequest,
+        context: _aio.ServicerContext[_dataset_service_pb2.DeleteDatasetRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
+        """Deletes a dataset that no job and no version refers to, and frees its name. The file goes with
+        the next sweep, unless another dataset has the same bytes. The dataset's request id is
+        forgotten: with it the same data can be registered anew.
+        Fails with DATASET_NOT_FOUND, DATASET_IN_USE.
         """
 
 def add_DatasetServiceServicer_to_server(servicer: DatasetServiceServicer, server: _aio.Server) -> None: ...
