@@ -72,7 +72,9 @@ def upload(
 ) -> None:
     """Register a JSONL file of this machine, wherever it lies."""
     ui = console(stderr=True)
-    with open_with_progress(file, "rb", console=ui, disable=not ui.is_terminal) as source:
+    with open_with_progress(
+        file, "rb", description="Uploading", console=ui, disable=not ui.is_terminal
+    ) as source:
         dataset = hub(ctx).datasets.upload(name, source)
     show_one(dataset, json)
 
