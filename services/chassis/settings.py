@@ -92,7 +92,8 @@ def load[S: HubSettings](kind: type[S]) -> S:
         return kind()
     except ValidationError as error:
         for problem in error.errors(include_url=False, include_input=False):
-            print(f"setting {_key(kind, problem['loc'])}: {problem['msg']}", file=sys.stderr)
+            why = problem["msg"].removeprefix("Value error, ")
+            print(f"setting {_key(kind, problem['loc'])}: {why}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
