@@ -93,6 +93,8 @@ def test_a_dataset_is_reported_on_before_it_is_trained_on(
     data = call(f"{stack.url}/models/{ids['model_id']}/versions/1/lineage").json["dataset"]
     assert (report["train_rows"], report["valid_rows"]) == (data["train_rows"], data["valid_rows"])
     assert report["tokens"]["total"] > report["tokens"]["trained"] > 0
+    short = call(f"{url}&max_seq_length=8").json
+    assert [warning["code"] for warning in short["warnings"]] == ["MASKED_ROWS", "TRUNCATION"]
     refused = call(f"{stack.url}/training/jobs", {**ids, "max_seq_length": 8})
     [info, *_] = refused.json["details"]
     assert (refused.status, info["reason"]) == (400, "UNTRAINABLE")

@@ -148,6 +148,7 @@ async def test_a_running_job_is_cancelled(trainer: RunningTrainer) -> None:
 async def test_what_cannot_train_is_refused_and_fails_where_nobody_looked(
     trainer: RunningTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("services.trainer.registry.REPORT_SECONDS", 200)
     rows = [*ROWS[:5], chat("a" * 600, "b"), *ROWS[5:]]
     long = await register(trainer.hub, "long", rows)
     error = await failure(trainer.create(dataset_id=long))
