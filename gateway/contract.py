@@ -16,13 +16,14 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet, MethodOptions
 from google.rpc import error_details_pb2
 from mlx_hub.inference.v1 import inference_service_pb2
 from mlx_hub.openai.v1 import openai_service_pb2
-from mlx_hub.registry.v1 import dataset_service_pb2, registry_service_pb2
+from mlx_hub.registry.v1 import dataset_service_pb2, registry_service_pb2, storage_service_pb2
 from mlx_hub.system.v1 import system_service_pb2
 from mlx_hub.trainer.v1 import trainer_service_pb2
 
 PUBLIC: tuple[FileDescriptor, ...] = (
     registry_service_pb2.DESCRIPTOR,
     dataset_service_pb2.DESCRIPTOR,
+    storage_service_pb2.DESCRIPTOR,
     trainer_service_pb2.DESCRIPTOR,
     inference_service_pb2.DESCRIPTOR,
     openai_service_pb2.DESCRIPTOR,

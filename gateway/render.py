@@ -13,10 +13,13 @@ from gateway.settings import GatewaySettings
 BODY_LIMIT = 4 * 1024 * 1024
 READ_SECONDS = 15
 WRITE_SECONDS = 60
-# What may take longer than a write: a whole answer, and hashing a large file.
+# What may take longer than a write: a whole answer, hashing a large file, and moving one.
 LONG_SECONDS = {
     "mlx_hub.inference.v1.InferenceService.Generate": 900,
     "mlx_hub.registry.v1.DatasetService.CreateDataset": 300,
+    "mlx_hub.registry.v1.RegistryService.ArchiveVersion": 300,
+    "mlx_hub.registry.v1.RegistryService.RestoreVersion": 300,
+    "mlx_hub.registry.v1.StorageService.ReconcileStorage": 300,
 }
 SERVICES = ("registry", "trainer", "inference")
 # Packages that are served by another service than the one they are named after.

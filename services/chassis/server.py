@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 REFLECTED = (
     "mlx_hub.registry.v1.RegistryService",
     "mlx_hub.registry.v1.DatasetService",
+    "mlx_hub.registry.v1.StorageService",
     "mlx_hub.trainer.v1.TrainerService",
     "mlx_hub.inference.v1.InferenceService",
     "mlx_hub.openai.v1.OpenAIService",

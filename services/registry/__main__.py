@@ -3,7 +3,11 @@
 import asyncio
 import sys
 
-from mlx_hub.registry.v1 import dataset_service_pb2_grpc, registry_service_pb2_grpc
+from mlx_hub.registry.v1 import (
+    dataset_service_pb2_grpc,
+    registry_service_pb2_grpc,
+    storage_service_pb2_grpc,
+)
 
 from migrations import HEAD
 from services.chassis import database
@@ -12,11 +16,15 @@ from services.chassis.settings import load
 from services.registry.artifacts import Artifacts
 from services.registry.datasets import DatasetFiles, Limits
 from services.registry.mlflow_sync import Mirror
+from services.registry.mover import Mover
 from services.registry.publisher import DatasetIntake, Publisher
 from services.registry.reconciler import Reconciler
+from services.registry.reporter import Reporter
 from services.registry.resolution import Resolver
+from services.registry.scrubber import Scrubber
 from services.registry.servicer.datasets import DatasetServicer
 from services.registry.servicer.models import RegistryServicer
+from services.registry.servicer.storage import StorageServicer
 from services.registry.settings import RegistrySettings
 from services.registry.store import session
 from services.registry.store.aliases import AliasStore
@@ -24,9 +32,46 @@ from services.registry.store.base_models import BaseModelStore
 from services.registry.store.datasets import DatasetStore
 from services.registry.store.models import ModelStore
 from services.registry.store.outbox import Outbox
+from services.registry.store.storage import StorageStore
 from services.registry.store.versions import VersionStore
+from services.registry.tiers import Tiers
 
 ROLE = "mlx_hub_registry"
+
+
+class Storage:
+    """What keeps files and rows together, after a crash and over the years."""
+
+    def __init__(
+        self,
+        settings: RegistrySettings,
+        rows: session.Sessions,
+        artifacts: Artifacts,
+        outbox: Outbox,
+    ) -> None:
+        """Build it; nothing runs yet."""
+        versions, checks = VersionStore(rows), StorageStore(rows)
+        tiers = Tiers(artifacts, settings.storage_cold_path)
+        self.mover = Mover(versions, tiers)
+        pace = (settings.scrub_bytes_per_second, settings.scrub_interval_seconds)
+        self.scrubber = Scrubber(checks, tiers, self.mover, *pace)
+        self.reconciler = Reconciler(
+            bases=BaseModelStore(rows),
+            datasets=DatasetStore(rows),
+            versions=versions,
+            checks=checks,
+            tiers=tiers,
+            mover=self.mover,
+            grace_s=settings.orphan_grace_seconds,
+        )
+        self.reporter = Reporter(
+            checks=checks,
+            outbox=outbox,
+            tiers=tiers,
+            reconciler=self.reconciler,
+            reader=self.scrubber.reader,
+            mirrored=bool(settings.mlflow_tracking_uri),
+        )
 
 
 class Registry:
@@ -40,14 +85,15 @@ class Registry:
         bases, datasets, versions = BaseModelStore(rows), DatasetStore(rows), VersionStore(rows)
         artifacts = Artifacts(settings.storage_active_path, settings.storage_archive_path)
         files = DatasetFiles(settings.dataset_root, artifacts, _limits(settings))
-        grace_s = settings.orphan_grace_seconds
-        self.reconciler = Reconciler(bases, datasets, versions, artifacts, grace_s)
-        self.mirror = Mirror(Outbox(rows, models)) if settings.mlflow_tracking_uri else None
+        outbox = Outbox(rows, models)
+        self.mirror = Mirror(outbox) if settings.mlflow_tracking_uri else None
+        self.storage = Storage(settings, rows, artifacts, outbox)
         self.server = HubServer("registry", settings, database.translate, session.translate)
         servicer = RegistryServicer(
             models=models,
             bases=bases,
             versions=versions,
+            mover=self.storage.mover,
             aliases=AliasStore(rows),
             publisher=Publisher(models, bases, datasets, versions, artifacts),
             resolver=Resolver(models, bases, versions, artifacts),
@@ -56,16 +102,21 @@ class Registry:
         dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(
             DatasetServicer(datasets, DatasetIntake(datasets, files)), self.server.grpc
         )
+        storage_service_pb2_grpc.add_StorageServiceServicer_to_server(
+            StorageServicer(self.storage.reporter), self.server.grpc
+        )
 
     async def start(self) -> None:
         """Refuse a wrong revision, settle what a crash left, begin to mirror."""
         await database.check_revision(self.engine, HEAD)
-        await self.reconciler.run()
+        await self.storage.reconciler.run()
+        await self.storage.scrubber.start()
         if self.mirror:
             await self.mirror.start()
 
     async def close(self) -> None:
         """Leave no process and no connection behind; a second time does nothing."""
+        await self.storage.scrubber.stop()
         if self.mirror:
             await self.mirror.stop()
         await self.engine.dispose()

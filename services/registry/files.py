@@ -104,6 +104,17 @@ def hash_file(path: Path) -> StoredFile:
     return StoredFile(path.name, seen.st_size, digest, seen.st_mtime_ns)
 
 
+def measure(path: Path) -> tuple[int, float]:
+    """Give the bytes of a file or of all in a folder, and when any of it last changed."""
+    try:
+        seen = path.lstat()
+        inner = [measure(entry) for entry in path.iterdir()] if stat.S_ISDIR(seen.st_mode) else []
+    except FileNotFoundError:  # gone in this moment
+        return 0, 0.0
+    own = 0 if stat.S_ISDIR(seen.st_mode) else seen.st_size
+    return own + sum(size for size, _ in inner), max([seen.st_mtime, *(at for _, at in inner)])
+
+
 def remove(path: Path) -> None:
     """Remove a file or a folder with all in it; one that is gone already is fine."""
     if path.is_dir() and not path.is_symlink():

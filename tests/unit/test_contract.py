@@ -10,7 +10,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 from mlx_hub.error.v1 import error_reason_pb2
 from mlx_hub.inference.v1 import inference_service_pb2
 from mlx_hub.openai.v1 import openai_service_pb2
-from mlx_hub.registry.v1 import dataset_service_pb2, registry_service_pb2
+from mlx_hub.registry.v1 import dataset_service_pb2, registry_service_pb2, storage_service_pb2
 from mlx_hub.system.v1 import system_service_pb2
 from mlx_hub.trainer.v1 import trainer_service_pb2
 
@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = (
     registry_service_pb2,
     dataset_service_pb2,
+    storage_service_pb2,
     trainer_service_pb2,
     inference_service_pb2,
     system_service_pb2,
@@ -49,6 +50,8 @@ REST = {
     "POST /datasets": "CreateDataset",
     "GET /datasets": "ListDatasets",
     "GET /datasets/{dataset_id}": "GetDataset",
+    "GET /storage": "GetStorageReport",
+    "POST /storage:reconcile": "ReconcileStorage",
     "POST /training/jobs": "CreateTrainingJob",
     "GET /training/jobs": "ListTrainingJobs",
     "GET /training/jobs/{job_id}": "GetTrainingJob",

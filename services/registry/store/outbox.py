@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import ColumnElement, Select, func, select, update
 
 from services.registry import lineage as lineages
 from services.registry.domain import Model, Version
 from services.registry.lineage import Lineage
+from services.registry.storage import Waiting
 from services.registry.store.models import ModelStore
 from services.registry.store.session import Sessions
 from services.registry.store.versions import ALIASES, version_from
@@ -41,6 +42,16 @@ class Outbox:
         """Tell whether something waits to be delivered now."""
         async with self._sessions() as session:
             return await session.scalar(select(_due().exists())) or False
+
+    async def waiting(self) -> Waiting:
+        """Tell how much is not delivered, since when, and why the last try failed."""
+        age = func.extract("epoch", func.now() - func.min(OutboxRow.created_at))
+        count = select(func.count(), age).where(*_undelivered())
+        failed = select(OutboxRow.last_error).where(*_undelivered(), OutboxRow.last_error != "")
+        async with self._sessions() as session:
+            pending, oldest = (await session.execute(count)).one()
+            error = await session.scalar(failed.order_by(OutboxRow.next_attempt_at.desc()).limit(1))
+        return Waiting(pending, float(oldest or 0), error or "")
 
     async def claim(self, lease: timedelta) -> Delivery | None:
         """Take the oldest due entry; it is due again when the lease ends."""
@@ -86,9 +97,9 @@ class Outbox:
 
 
 def _due() -> Select[int]:
+    return select(OutboxRow.id).where(*_undelivered(), OutboxRow.next_attempt_at <= func.now())
+
+
+def _undelivered() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     deleted = select(ModelRow.id).where(ModelRow.deleted_at.is_not(None))
-    return select(OutboxRow.id).where(
-        OutboxRow.delivered_at.is_(None),
-        OutboxRow.next_attempt_at <= func.now(),
-        OutboxRow.model_id.not_in(deleted),
-    )
+    return OutboxRow.delivered_at.is_(None), OutboxRow.model_id.not_in(deleted)

@@ -1,0 +1,42 @@
+"""Whether files are what was recorded, by reading every byte; no time of a file is believed."""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from services.registry import files
+from services.registry.artifacts import MANIFEST, checksum_of
+from services.registry.domain import StoredFile
+
+type Read = Callable[[Path], StoredFile]
+
+
+def damaged(
+    folder: Path, stored: Collection[StoredFile], read: Read = files.hash_file
+) -> str | None:
+    """Name the first file that is missing or changed."""
+    for file in stored:
+        if not _same(_found(folder / file.name, read), file):
+            return file.name
+    return None
+
+
+def damaged_version(
+    folder: Path, digest: str, stored: Collection[StoredFile], read: Read = files.hash_file
+) -> str | None:
+    """Do so for a version's folder, whose digest covers its manifest too."""
+    if lost := damaged(folder, stored, read):
+        return lost
+    manifest = _found(folder / MANIFEST, read)
+    whole = manifest is not None and checksum_of((*stored, manifest)) == digest
+    return None if whole else MANIFEST
+
+
+def _found(path: Path, read: Read) -> StoredFile | None:
+    try:
+        return read(path)
+    except OSError:
+        return None
+
+
+def _same(found: StoredFile | None, file: StoredFile) -> bool:
+    return found is not None and (found.size, found.sha256) == (file.size, file.sha256)

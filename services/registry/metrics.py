@@ -1,0 +1,19 @@
+"""What Prometheus sees of the stored files; every label's values are known beforehand."""
+
+from prometheus_client import Counter, Gauge
+
+from services.registry.storage import ArtifactKind
+
+SCRUBBED = Counter("mlx_hub_storage_scrubbed_bytes", "Stored bytes that were read again.")
+DAMAGED = Gauge("mlx_hub_storage_damaged", "Artifacts that are missing or changed.", ["kind"])
+UNCHECKED = Gauge("mlx_hub_storage_unchecked", "Artifacts that were never checked.")
+OLDEST_CHECK = Gauge(
+    "mlx_hub_storage_oldest_check_timestamp_seconds",
+    "Since when every checked artifact was checked; 0 before the first check.",
+)
+RECONCILED = Gauge(
+    "mlx_hub_storage_reconciled_timestamp_seconds", "When files and rows were last compared."
+)
+
+for _kind in ArtifactKind:
+    DAMAGED.labels(str(_kind))
