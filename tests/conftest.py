@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.fixtures.jobs",
+    "tests.fixtures.kills",
     "tests.fixtures.postgres",
     "tests.fixtures.registry",
     "tests.fixtures.scripted_registry",

@@ -100,5 +100,5 @@ def test_the_command_prints_one_line(
 
 async def test_an_imported_base_survives_a_restart_of_the_registry(hub: RunningRegistry) -> None:
     """Its folder is known by its row, however old it is."""
-    await hub.registry.reconciler.run()
+    await hub.registry.storage.reconciler.run()
     assert (hub.archive / "base" / hub.base_digest / "config.json").is_file()
