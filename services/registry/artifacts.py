@@ -101,6 +101,12 @@ class Artifacts:
             sync_path(target.parent)
         return name
 
+    def put(self, file: Path, kind: str, name: str) -> None:
+        """Rename a finished file to its final name, whatever is there."""
+        with self._sweeping:
+            file.rename(self.archive / kind / name)
+        sync_path(self.archive / kind)
+
     def verify_version(self, artifact_path: str, stored: Collection[StoredFile]) -> None:
         """Refuse a version whose files or manifest are not what was recorded."""
         self.verify(artifact_path, stored)

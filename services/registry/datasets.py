@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.chassis.durable import sync_path
 from services.chassis.errors import Invalid
 from services.registry import files
 from services.registry.artifacts import Artifacts
@@ -48,8 +47,7 @@ class DatasetFiles:
             with files.full_disk_named(archive), files.file_beneath(self._root, path) as source:
                 reading = _Reading(source, self._limits)
                 files.write_synced(fresh, reading.lines())
-                fresh.rename(archive / f"{reading.checksum}{SUFFIX}")
-                sync_path(archive)
+                self._artifacts.put(fresh, "datasets", f"{reading.checksum}{SUFFIX}")
                 return reading.found()
         except files.UnreadableError as error:
             raise _unreadable(path, "it must be a regular file below it, without links") from error

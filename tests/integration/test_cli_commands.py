@@ -77,6 +77,8 @@ VERBS = {
     "generate m hello": ["text", "tokens"],
     "status": ["services", "status"],
     "metrics": ["calls_total"],
+    "doctor": ["verdict", "findings", "storage"],
+    "doctor --reconcile": ["verdict", "findings", "storage"],
 }
 
 

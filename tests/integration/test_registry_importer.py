@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -60,9 +61,15 @@ async def test_a_name_keeps_its_files(settings: RegistrySettings, source: Path) 
 async def test_importing_again_repairs(settings: RegistrySettings, source: Path) -> None:
     base = await run(settings, source, "tiny")
     weights = settings.storage_archive_path / base.artifact_path / "model.safetensors"
+    whole, seen = (source / "model.safetensors").read_bytes(), weights.stat()
     weights.unlink()
     assert (await run(settings, source, "tiny")).id == base.id
-    assert weights.read_bytes() == (source / "model.safetensors").read_bytes()
+    assert weights.read_bytes() == whole
+    weights.chmod(0o644)
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    os.utime(weights, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    await run(settings, source, "tiny")
+    assert weights.read_bytes() == whole, "its time is not believed"
 
 
 @pytest.mark.parametrize("name", ["", "Upper", "-x", "a" * 101, "a/b"])

@@ -3,11 +3,11 @@ from uuid import UUID
 
 import pytest
 from mlx_hub.client import AsyncHub, Hub, Invalid, aio, sync
-from mlx_hub.client.calls import datasets, inference, registry, system, trainer
+from mlx_hub.client.calls import datasets, inference, registry, storage, system, trainer
 from mlx_hub.client.contract import Call, Pages, build
 from mlx_hub.inference.v1 import inference_service_pb2
 from mlx_hub.inference.v1.generation_pb2 import ChatMessage, GenerateRequest
-from mlx_hub.registry.v1 import dataset_service_pb2, registry_service_pb2
+from mlx_hub.registry.v1 import dataset_service_pb2, registry_service_pb2, storage_service_pb2
 from mlx_hub.registry.v1.model_pb2 import Model
 from mlx_hub.registry.v1.registry_service_pb2 import ListModelsRequest, ListModelsResponse
 from mlx_hub.system.v1 import system_service_pb2
@@ -35,6 +35,8 @@ CALLS = [
     datasets.create_dataset("d", "d.jsonl"),
     datasets.get_dataset(1),
     datasets.list_datasets().call,
+    storage.get_report(),
+    storage.reconcile(),
     trainer.create_job(1, 2),
     trainer.get_job(1),
     trainer.list_jobs().call,
@@ -51,6 +53,7 @@ def test_every_public_rpc_has_a_call_with_the_contracts_own_types() -> None:
     files = (
         registry_service_pb2,
         dataset_service_pb2,
+        storage_service_pb2,
         trainer_service_pb2,
         inference_service_pb2,
         system_service_pb2,
@@ -136,6 +139,7 @@ def test_values_that_cannot_be_sent_are_invalid() -> None:
     [
         (sync.Models, aio.AsyncModels),
         (sync.Datasets, aio.AsyncDatasets),
+        (sync.Storage, aio.AsyncStorage),
         (sync.Jobs, aio.AsyncJobs),
         (Hub, AsyncHub),
     ],

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from grpc import aio
 from mlx_hub.client import channel as settings
 from mlx_hub.client.address import find_address
-from mlx_hub.client.calls import datasets, inference, registry, system, trainer
+from mlx_hub.client.calls import datasets, inference, registry, storage, system, trainer
 from mlx_hub.client.contract import Call, Find, Generation, Pages, build, documented
 from mlx_hub.client.errors import HubError, from_rpc
 from mlx_hub.client.retry import Budget, policy
@@ -174,6 +174,13 @@ class AsyncDatasets(_Group):
     list = _pages(datasets.list_datasets)
 
 
+class AsyncStorage(_Group):
+    """How the stored files are."""
+
+    report = _unary(storage.get_report)
+    reconcile = _unary(storage.reconcile)
+
+
 class AsyncJobs(_Group):
     """Training jobs."""
 
@@ -200,6 +207,7 @@ class AsyncHub(_Group):
         super().__init__(_Transport(self.address, timeout))
         self.models = AsyncModels(self._transport)
         self.datasets = AsyncDatasets(self._transport)
+        self.storage = AsyncStorage(self._transport)
         self.jobs = AsyncJobs(self._transport)
 
     generate = _unary(inference.generate)
