@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from importlib import import_module
 from typing import Any
 
 import grpc
@@ -62,6 +63,7 @@ class Backend:
         )
         if name == "registry":
             registry.add_RegistryServiceServicer_to_server(make(Registry), server)
+            add_unscripted("mlx_hub.registry.v1", "RegistryService", server)
         elif name == "trainer":
             trainer.add_TrainerServiceServicer_to_server(make(Trainer), server)
         else:
@@ -77,6 +79,17 @@ class Backend:
         self.ports[name] = server.add_insecure_port(f"127.0.0.1:{port}")
         await server.start()
         self._servers[name] = server
+
+
+def add_unscripted(package: str, scripted: str, server: grpc.aio.Server) -> None:
+    """Add a package's other services; all their rpcs answer UNIMPLEMENTED."""
+    for service in services():
+        if service.file.package == package and service.name != scripted:
+            stubs = import_module(
+                service.file.name.replace(".proto", "_pb2_grpc").replace("/", ".")
+            )
+            servicer = getattr(stubs, f"{service.name}Servicer")()
+            getattr(stubs, f"add_{service.name}Servicer_to_server")(servicer, server)
 
 
 def make(servicer: Any) -> Any:
