@@ -142,9 +142,9 @@ def _mlflow(report: StorageReport) -> Finding:
     mirror = report.mlflow
     if not mirror.enabled:
         return Finding(Level.OK, "mlflow", "no mirror is configured")
-    text = f"{mirror.pending} entries wait"
+    text = "nothing waits"
     if mirror.pending:
-        text += f", the oldest for {mirror.oldest_seconds:.0f} s"
+        text = f"{mirror.pending} waiting, the oldest for {mirror.oldest_seconds:.0f} s"
     if not mirror.last_error and mirror.oldest_seconds < LATE_S:
         return Finding(Level.OK, "mlflow", text)
     error = f"; last error: {mirror.last_error}" if mirror.last_error else ""
