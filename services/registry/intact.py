@@ -1,4 +1,7 @@
-"""Whether files are what was recorded, by reading every byte; no time of a file is believed."""
+"""Whether files are what was recorded, by reading every byte; no time of a file is believed.
+
+A file that is there and can't be read raises OSError: that may pass, and is no proof of a loss.
+"""
 
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -31,11 +34,18 @@ def damaged_version(
     return None if whole else MANIFEST
 
 
+def unreadable(error: OSError) -> str:
+    """Name the file that could not be read."""
+    return Path(str(error.filename or "a file")).name
+
+
 def _found(path: Path, read: Read) -> StoredFile | None:
     try:
         return read(path)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
+    except OSError as error:  # an error while reading names no file by itself
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _same(found: StoredFile | None, file: StoredFile) -> bool:

@@ -3,6 +3,9 @@
 from prometheus_client import Counter, Gauge
 
 from services.registry.storage import ArtifactKind
+from services.registry.store.storage import StorageStore
+
+COUNTED = 1000
 
 SCRUBBED = Counter("mlx_hub_storage_scrubbed_bytes", "Stored bytes that were read again.")
 DAMAGED = Gauge("mlx_hub_storage_damaged", "Artifacts that are missing or changed.", ["kind"])
@@ -17,3 +20,14 @@ RECONCILED = Gauge(
 
 for _kind in ArtifactKind:
     DAMAGED.labels(str(_kind))
+
+
+async def show(checks: StorageStore) -> None:
+    """Show what the last checks found."""
+    checked = await checks.checked()
+    UNCHECKED.set(checked.unchecked)
+    OLDEST_CHECK.set(checked.oldest_at.timestamp() if checked.oldest_at else 0)
+    _, quarantined = await checks.quarantined(1)
+    for kind in ArtifactKind:
+        lost = len(await checks.damaged(kind, COUNTED))
+        DAMAGED.labels(str(kind)).set(lost + quarantined if kind is ArtifactKind.VERSION else lost)

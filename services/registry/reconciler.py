@@ -10,7 +10,7 @@ from services.chassis.errors import HubError
 from services.registry import intact, metrics
 from services.registry.datasets import SUFFIX
 from services.registry.mover import Mover
-from services.registry.storage import Reconciliation, Stored
+from services.registry.storage import ArtifactKind, Reconciliation, Stored
 from services.registry.store.base_models import BaseModelStore
 from services.registry.store.datasets import DatasetStore
 from services.registry.store.storage import StorageStore
@@ -78,18 +78,33 @@ class Reconciler:
             self._tiers.require(self._tiers.hot)
         await asyncio.to_thread(self._tiers.prepare, [version for version, _ in live])
         strays = await asyncio.to_thread(self._strays, live)
-        lost = [await self._mover.settle(version_id) for version_id in strays]
+        settled = [await self._settle_one(version_id) for version_id in strays]
         await self._look_at_permanent()
+        await self._look_again()
         swept = await asyncio.to_thread(self._tiers.sweep, await self.known(), self.grace_s)
         for orphan in swept:
             log.warning("removed %s, which no row knows", orphan.name)
+        await metrics.show(self._checks)
+        problems = [outcome for outcome in settled if isinstance(outcome, str)]
         return replace(
             found,
+            error=problems[0] if problems else "",
             versions=len(live),
-            settled=lost.count(None),
-            quarantined=len(lost) - lost.count(None),
+            settled=settled.count(True),
+            quarantined=settled.count(False),
             removed=tuple(swept),
         )
+
+    async def _settle_one(self, version_id: int, *, hashed: bool = False) -> bool | str:
+        """Tell whether a version was settled or quarantined, or why neither could be."""
+        try:
+            return await self._mover.settle(version_id, hashed=hashed) is None
+        except HubError as error:
+            why = error.message
+        except OSError as error:
+            why = f"{intact.unreadable(error)} can't be read or written: {error.strerror}"
+        log.error("version id %d could not be settled: %s", version_id, why)
+        return why
 
     def _strays(self, live: list[Found]) -> list[int]:
         return [v.id for v, lineage in live if self._tiers.stray(v, lineage.files)]
@@ -103,8 +118,20 @@ class Reconciler:
             if lost or stored.damaged:
                 await self._checks.record(stored.path, lost)
 
+    async def _look_again(self) -> None:
+        """Forget of versions that could not be read, once they can."""
+        for stored in await self._checks.damaged(ArtifactKind.VERSION, metrics.COUNTED):
+            if await self._settle_one(stored.id, hashed=True) is True:
+                await self._checks.record(stored.path, None)
+
     def _lost(self, stored: Stored) -> str | None:
         """Look at presence and sizes only, unless the last check found damage."""
         if stored.damaged:
-            return intact.damaged(self._tiers.folder_of(stored), stored.files)
+            return self._read(stored)
         return self._tiers.hot.damage(stored.folder, stored.files, hashed=False)
+
+    def _read(self, stored: Stored) -> str | None:
+        try:
+            return intact.damaged(self._tiers.folder_of(stored), stored.files)
+        except OSError as error:
+            return intact.unreadable(error)

@@ -41,14 +41,13 @@ class Reporter:
     async def report(self) -> Report:
         """Tell how it is now."""
         quarantined, count = await self._checks.quarantined(LISTED)
-        bases = await self._checks.damaged(ArtifactKind.BASE_MODEL, LISTED)
-        datasets = await self._checks.damaged(ArtifactKind.DATASET, LISTED)
+        damaged = [found for k in ArtifactKind for found in await self._checks.damaged(k, LISTED)]
         known = await self._reconciler.known()
         return Report(
             last_reconcile=self._reconciler.last,
             quarantined=quarantined,
             quarantined_count=count,
-            damaged=(*bases, *datasets),
+            damaged=tuple(damaged),
             orphans=tuple(await asyncio.to_thread(self._tiers.orphans, known)),
             grace_s=self._reconciler.grace_s,
             areas=await asyncio.to_thread(self._tiers.areas),

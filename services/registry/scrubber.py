@@ -96,12 +96,14 @@ class Scrubber:
 
     async def scrub(self) -> int:
         """Check some of what is due, oldest first; give how many there were."""
+        if not self._tiers.available(self._tiers.hot):
+            return 0
         before = datetime.now(UTC) - self._interval
         cold = self._tiers.available(self._tiers.cold)
         due = await self._checks.due(before, BATCH, cold=cold)
         for stored in due:
-            await self._checks.record(stored.path, await self._damage(stored))
-        await self._show()
+            await self._checks.record(stored.path, await self._found(stored))
+        await metrics.show(self._checks)
         return len(due)
 
     async def _run(self) -> None:
@@ -115,6 +117,13 @@ class Scrubber:
                 done = 0
             if not done:
                 await asyncio.sleep(IDLE_S)
+
+    async def _found(self, stored: Stored) -> str | None:
+        try:
+            return await self._damage(stored)
+        except OSError as error:  # it may pass: reported, and looked at again
+            log.error("%s %s can't be read: %s", stored.kind, stored.name, error)
+            return intact.unreadable(error)
 
     async def _damage(self, stored: Stored) -> str | None:
         """Read an artifact slowly; what seems damaged is looked at again, by who may decide."""
@@ -135,12 +144,3 @@ class Scrubber:
         if stored.kind is ArtifactKind.VERSION:
             return intact.damaged_version(folder, folder.name, stored.files, read)
         return intact.damaged(folder, stored.files, read)
-
-    async def _show(self) -> None:
-        checked = await self._checks.checked()
-        metrics.UNCHECKED.set(checked.unchecked)
-        metrics.OLDEST_CHECK.set(checked.oldest_at.timestamp() if checked.oldest_at else 0)
-        for kind in (ArtifactKind.BASE_MODEL, ArtifactKind.DATASET):
-            metrics.DAMAGED.labels(str(kind)).set(len(await self._checks.damaged(kind, 1000)))
-        _, quarantined = await self._checks.quarantined(1)
-        metrics.DAMAGED.labels(str(ArtifactKind.VERSION)).set(quarantined)

@@ -26,7 +26,7 @@ class AreaKind(StrEnum):
 
 @dataclass(frozen=True)
 class Stored:
-    """An artifact that a row knows; `id` is the row's, and `name` that of a version's model.
+    """An artifact that a row knows; `id` is the row's; a version's name is `model:number`.
 
     `folder` holds the files: relative to the cold tier when `cold`, else to the archive.
     """

@@ -69,21 +69,21 @@ class Tiers:
     ) -> str | None:
         """Make the files lie where the status says, from either copy; name what is lost for good.
 
-        Without `hashed`, only sizes tell whether the copy that is in its place is whole.
+        Without `hashed`, only sizes tell whether the copy that is in its place is whole. Raises
+        OSError for a file that can't be read.
         """
         home = self.of(version.status)
         other = self._other(home)
         if not (self.available(home) and self.available(other)):
             return None  # what lies on a volume that is not there is not lost
-        lost = self._lost(version, stored, hashed=hashed)
-        if lost is None:
+        if self._lost(version, stored, hashed=hashed) is None:
             self.drop(version, stored, other)
             return None
         if self._damaged(other.archive / version.artifact_path, version, stored) is None:
             self.carry(version, stored, home)
             self.drop(version, stored, other)
             return None
-        return lost
+        return self._damaged(home.archive / version.artifact_path, version, stored)
 
     def carry(self, version: Version, stored: Collection[StoredFile], goal: Artifacts) -> None:
         """Make a whole, synced copy in a tier, in place of whatever is there."""

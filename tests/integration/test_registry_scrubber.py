@@ -75,6 +75,26 @@ async def test_every_byte_is_read_whatever_its_time_says(hub: RunningRegistry) -
     assert [d.name for d in (await report(hub)).damaged] == ["data"]
 
 
+async def test_what_can_not_be_read_is_reported_and_fails_no_version(hub: RunningRegistry) -> None:
+    model = await hub.model()
+    version = await published(hub, model.id, await hub.dataset())
+    weights = hub.archive / version.artifact_path / "adapters.safetensors"
+    kept = weights.rename(hub.archive / "kept")
+    weights.symlink_to(weights.name)  # reading it is an error other than that it is missing
+    async with scrubbing(hub) as scrub:
+        await scrub.scrub()
+    for _ in range(2):
+        found = await hub.storage.ReconcileStorage(pb.ReconcileStorageRequest())
+        assert "adapters.safetensors can't be read" in found.last_reconcile.error
+        assert [(d.kind, d.name, d.file) for d in found.damaged] == [
+            (report_pb.ARTIFACT_KIND_VERSION, "bot:1", "adapters.safetensors")
+        ]
+    assert await status(hub, model.id) == version_pb2.VERSION_STATUS_READY
+    kept.rename(weights)
+    found = await hub.storage.ReconcileStorage(pb.ReconcileStorageRequest())
+    assert (found.last_reconcile.error, list(found.damaged)) == ("", [])
+
+
 async def test_checks_go_on_where_they_were(
     hub: RunningRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -229,6 +229,24 @@ async def test_a_cold_tier_that_is_away_loses_no_version(one: Versions) -> None:
     assert (await one.restore()).status == READY
 
 
+async def test_a_start_goes_on_when_the_cold_tier_is_full(
+    one: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    one.hub.sql("UPDATE registry.versions SET status = 'archived'")
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_synced", full)
+        report = await one.hub.storage.ReconcileStorage(storage_pb.ReconcileStorageRequest())
+        assert "full" in report.last_reconcile.error
+        await start_again(one.hub)
+    assert await one.status() == ARCHIVED
+    assert one.hot.is_dir()
+    await start_again(one.hub)
+    assert one.settled()
+
+
 async def test_versions_archived_before_there_were_tiers_are_moved(one: Versions) -> None:
     one.hub.sql("UPDATE registry.versions SET status = 'archived'")
     await start_again(one.hub)

@@ -69,6 +69,12 @@ CASES: dict[str, tuple[pb.StorageReport, Level, str, str]] = {
         "dataset",
         "create it again",
     ),
+    "an unreadable version": (
+        pb.StorageReport(damaged=[pb.DamagedArtifact(kind=pb.ARTIFACT_KIND_VERSION)]),
+        Level.BROKEN,
+        "version",
+        "disk",
+    ),
     "a cold tier that is away": (
         pb.StorageReport(areas=[pb.StorageArea(kind=pb.STORAGE_AREA_KIND_COLD)]),
         Level.ATTENTION,

@@ -91,8 +91,11 @@ def _damaged(lost: DamagedArtifact) -> Finding:
     if lost.kind == ArtifactKind.ARTIFACT_KIND_BASE_MODEL:
         advice = f"import the same folder again under the name {lost.name}, then reconcile"
         return Finding(Level.BROKEN, "base model", text, advice)
-    advice = "create it again from the same file under another name, then reconcile"
-    return Finding(Level.BROKEN, "dataset", text, advice)
+    if lost.kind == ArtifactKind.ARTIFACT_KIND_DATASET:
+        advice = "create it again from the same file under another name, then reconcile"
+        return Finding(Level.BROKEN, "dataset", text, advice)
+    advice = "look at the disk and at the rights of the folder, then reconcile"
+    return Finding(Level.BROKEN, "version", f"{lost.name}: {lost.file} can't be read", advice)
 
 
 def _areas(report: StorageReport) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from services.registry.storage import (
 )
 
 KIND = {
+    ArtifactKind.VERSION: pb.ARTIFACT_KIND_VERSION,
     ArtifactKind.BASE_MODEL: pb.ARTIFACT_KIND_BASE_MODEL,
     ArtifactKind.DATASET: pb.ARTIFACT_KIND_DATASET,
 }

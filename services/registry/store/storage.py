@@ -3,7 +3,19 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Subquery, and_, func, literal, or_, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Subquery,
+    Text,
+    and_,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+)
 from sqlalchemy.dialects.postgresql import JSONB, distinct_on, insert
 
 from services.registry.datasets import SUFFIX
@@ -130,9 +142,8 @@ def _columns(
 def _versions() -> Select[Any]:
     path, files = VersionRow.artifact_path, VersionRow.lineage["files"]
     cold = VersionRow.status == VersionStatus.ARCHIVED.value
-    columns = _columns(
-        ArtifactKind.VERSION, VersionRow.id, ModelRow.name, path, path, files, cold=cold
-    )
+    name = ModelRow.name + ":" + cast(VersionRow.version, Text)
+    columns = _columns(ArtifactKind.VERSION, VersionRow.id, name, path, path, files, cold=cold)
     whole = VersionRow.status.in_([VersionStatus.READY.value, VersionStatus.ARCHIVED.value])
     query = select(*columns).join(ModelRow, ModelRow.id == VersionRow.model_id)
     return query.where(whole, ModelRow.deleted_at.is_(None))

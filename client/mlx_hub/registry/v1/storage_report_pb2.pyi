@@ -29,12 +29,14 @@ class _ArtifactKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Artifact
     ARTIFACT_KIND_UNSPECIFIED: _ArtifactKind.ValueType  # 0
     ARTIFACT_KIND_BASE_MODEL: _ArtifactKind.ValueType  # 1
     ARTIFACT_KIND_DATASET: _ArtifactKind.ValueType  # 2
+    ARTIFACT_KIND_VERSION: _ArtifactKind.ValueType  # 3
 
 class ArtifactKind(_ArtifactKind, metaclass=_ArtifactKindEnumTypeWrapper): ...
 
 ARTIFACT_KIND_UNSPECIFIED: ArtifactKind.ValueType  # 0
 ARTIFACT_KIND_BASE_MODEL: ArtifactKind.ValueType  # 1
 ARTIFACT_KIND_DATASET: ArtifactKind.ValueType  # 2
+ARTIFACT_KIND_VERSION: ArtifactKind.ValueType  # 3
 Global___ArtifactKind: _TypeAlias = ArtifactKind  # noqa: Y015
 
 class _StorageAreaKind:
@@ -89,8 +91,8 @@ class StorageReport(_message.Message):
 
     @_builtins.property
     def damaged(self) -> _containers.RepeatedCompositeFieldContainer[Global___DamagedArtifact]:
-        """Base models and datasets whose files are missing or changed, at most 100 of each; loading
-        them is ARTIFACT_CORRUPT.
+        """Base models and datasets whose files are missing or changed, and versions whose files are
+        there but can't be read; at most 100 of each. Loading them is ARTIFACT_CORRUPT.
         """
 
     @_builtins.property
@@ -146,7 +148,7 @@ class Reconciliation(_message.Message):
     REMOVED_BYTES_FIELD_NUMBER: _builtins.int
     seconds: _builtins.float
     error: _builtins.str
-    """Why it ended early; empty when it came to its end."""
+    """Why it ended early, or why a version could not be settled; empty when all is settled."""
     versions: _builtins.int
     """Versions that were looked at."""
     settled: _builtins.int
@@ -221,7 +223,7 @@ Global___QuarantinedVersion: _TypeAlias = QuarantinedVersion  # noqa: Y015
 
 @_typing.final
 class DamagedArtifact(_message.Message):
-    """A base model or dataset whose files are missing or changed."""
+    """Something whose files are missing, changed or unreadable; gone from the report once they are back."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -232,10 +234,11 @@ class DamagedArtifact(_message.Message):
     FOUND_AT_FIELD_NUMBER: _builtins.int
     kind: Global___ArtifactKind.ValueType
     id: _builtins.int
-    """The base model's or dataset's id."""
+    """The id of the base model, dataset or version."""
     name: _builtins.str
+    """Its name; a version's is `model:number`."""
     file: _builtins.str
-    """The first file that was missing or changed."""
+    """The first file that was missing, changed or unreadable."""
     @_builtins.property
     def found_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
