@@ -8,6 +8,7 @@ pytest_plugins = [
     "tests.fixtures.scripted_registry",
     "tests.fixtures.stack",
     "tests.fixtures.starter",
+    "tests.fixtures.tiers",
     "tests.fixtures.tiny_adapters",
     "tests.fixtures.tiny_model",
     "tests.fixtures.worker",

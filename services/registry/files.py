@@ -104,15 +104,17 @@ def hash_file(path: Path) -> StoredFile:
     return StoredFile(path.name, seen.st_size, digest, seen.st_mtime_ns)
 
 
-def measure(path: Path) -> tuple[int, float]:
+def measure(path: Path | os.DirEntry[str]) -> tuple[int, float]:
     """Give the bytes of a file or of all in a folder, and when any of it last changed."""
     try:
-        seen = path.lstat()
-        inner = [measure(entry) for entry in path.iterdir()] if stat.S_ISDIR(seen.st_mode) else []
+        seen = os.lstat(path)
+        if not stat.S_ISDIR(seen.st_mode):
+            return seen.st_size, seen.st_mtime
+        with os.scandir(path) as entries:
+            inner = [measure(entry) for entry in entries]
     except FileNotFoundError:  # gone in this moment
         return 0, 0.0
-    own = 0 if stat.S_ISDIR(seen.st_mode) else seen.st_size
-    return own + sum(size for size, _ in inner), max([seen.st_mtime, *(at for _, at in inner)])
+    return sum(size for size, _ in inner), max([seen.st_mtime, *(at for _, at in inner)])
 
 
 def remove(path: Path) -> None:

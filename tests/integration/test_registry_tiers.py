@@ -3,91 +3,30 @@
 import asyncio
 import errno
 import itertools
-from collections.abc import Awaitable
-from dataclasses import dataclass
+import time
 from pathlib import Path
 
 import grpc
+import psycopg
 import pytest
-from mlx_hub.registry.v1 import publication_pb2, version_pb2
 from mlx_hub.registry.v1 import storage_service_pb2 as storage_pb
 from mlx_hub.registry.v1 import version_messages_pb2 as pb
+from mlx_hub.registry.v1 import version_pb2
 
 from services.chassis.errors import DataLoss, Exhausted, Unavailable
 from services.registry import files
-from services.registry.__main__ import Registry
 from services.registry.artifacts import Artifacts
 from services.registry.store.session import sessions
 from services.registry.store.versions import VersionStore
 from services.registry.tiers import Tiers
 from tests.fixtures.kills import Steps
-from tests.fixtures.publications import published
-from tests.fixtures.registry import RunningRegistry, failure
+from tests.fixtures.registry import failure
+from tests.fixtures.registry_process import registry_process
+from tests.fixtures.tiers import Versions, start_again
 
 ARCHIVED = version_pb2.VERSION_STATUS_ARCHIVED
 READY = version_pb2.VERSION_STATUS_READY
 FAILED = version_pb2.VERSION_STATUS_FAILED
-FILES = {"adapter_config.json", "adapters.safetensors", "manifest.json"}
-
-type Reply = Awaitable[version_pb2.ModelVersion]
-
-
-@dataclass
-class Versions:
-    """A model with one version, and short names for what is done to it."""
-
-    hub: RunningRegistry
-    model_id: int
-    path: str
-
-    @property
-    def hot(self) -> Path:
-        return self.hub.archive / self.path
-
-    @property
-    def cold(self) -> Path:
-        return self.hub.cold / self.path
-
-    def archive(self) -> Reply:
-        request = pb.ArchiveVersionRequest(model_id=self.model_id, version="1")
-        return self.hub.stub.ArchiveVersion(request)
-
-    def restore(self) -> Reply:
-        request = pb.RestoreVersionRequest(model_id=self.model_id, version="1")
-        return self.hub.stub.RestoreVersion(request)
-
-    async def resolve(self) -> None:
-        request = publication_pb2.ResolveModelRequest(model_id=self.model_id, version="1")
-        await self.hub.stub.ResolveModel(request)
-
-    async def status(self) -> int:
-        request = pb.GetModelVersionRequest(model_id=self.model_id, version="1")
-        return (await self.hub.stub.GetModelVersion(request)).status
-
-    def settled(self) -> bool:
-        """Tell whether whole files lie in the one place that the row names, and nothing else."""
-        [(status,)] = self.hub.sql("SELECT status FROM registry.versions")
-        here, there = (self.cold, self.hot) if status == "archived" else (self.hot, self.cold)
-        if [*here.parent.iterdir(), *there.parent.iterdir()] != [here]:
-            return False
-        whole = {p.name for p in here.iterdir()} == FILES
-        return whole and (here / "adapters.safetensors").read_text() == "weights"
-
-
-@pytest.fixture
-async def one(hub: RunningRegistry) -> Versions:
-    model = await hub.model()
-    version = await published(hub, model.id, await hub.dataset())
-    return Versions(hub, model.id, version.artifact_path)
-
-
-async def start_again(hub: RunningRegistry) -> None:
-    """Start another registry on the same data, as after a crash."""
-    again = Registry(hub.settings.model_copy(update={"orphan_grace_seconds": 0}))
-    try:
-        await again.start()
-    finally:
-        await again.close()
 
 
 async def test_files_follow_the_status(one: Versions) -> None:
@@ -123,6 +62,35 @@ async def test_wherever_a_move_dies_a_start_settles_it(
             break
     assert last > 15, "the steps were counted"
     assert ends == {ARCHIVED, READY}, "some deaths came before the COMMIT and some after it"
+
+
+def await_folder(folder: Path) -> None:
+    """Wait up to half a minute."""
+    for _ in range(3000):
+        if folder.is_dir():
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"{folder} did not come")
+
+
+async def test_a_kill_before_the_commit_leaves_the_version_in_service(
+    one: Versions, tmp_path: Path
+) -> None:
+    hub, url = one.hub, one.hub.settings.database_url
+    async with registry_process(tmp_path, url) as (process, stub):
+        # Holding the model's row lets the files be copied and keeps the status from its COMMIT.
+        with psycopg.connect(url.replace("+psycopg", "")) as blocker:
+            blocker.execute("SELECT FROM registry.models FOR UPDATE")
+            request = pb.ArchiveVersionRequest(model_id=one.model_id, version="1")
+            call = asyncio.ensure_future(stub.ArchiveVersion(request))
+            await asyncio.to_thread(await_folder, one.cold)
+            process.kill()
+            assert (await failure(call)).reason == "DEPENDENCY_UNAVAILABLE"
+    assert not one.settled(), "both tiers hold it"
+    async with registry_process(tmp_path, url):
+        assert one.settled()
+    assert await one.status() == READY
+    assert [*hub.cold.rglob("*.safetensors")] == []
 
 
 async def test_a_damaged_copy_is_refused_and_the_status_stays(one: Versions) -> None:
