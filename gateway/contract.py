@@ -21,6 +21,7 @@ from mlx_hub.registry.v1 import (
     provenance_service_pb2,
     quality_service_pb2,
     registry_service_pb2,
+    storage_service_pb2,
     training_record_service_pb2,
 )
 from mlx_hub.system.v1 import system_service_pb2
@@ -32,6 +33,7 @@ PUBLIC: tuple[FileDescriptor, ...] = (
     quality_service_pb2.DESCRIPTOR,
     training_record_service_pb2.DESCRIPTOR,
     provenance_service_pb2.DESCRIPTOR,
+    storage_service_pb2.DESCRIPTOR,
     trainer_service_pb2.DESCRIPTOR,
     inference_service_pb2.DESCRIPTOR,
     openai_service_pb2.DESCRIPTOR,

@@ -13,12 +13,15 @@ from gateway.settings import GatewaySettings
 BODY_LIMIT = 4 * 1024 * 1024
 READ_SECONDS = 15
 WRITE_SECONDS = 60
-# What may take longer than a write: a whole answer, and hashing a large file.
+# What may take longer than a write: a whole answer, hashing a large file, and moving one.
 LONG_SECONDS = {
     "mlx_hub.inference.v1.InferenceService.Generate": 900,
     "mlx_hub.registry.v1.DatasetService.CreateDataset": 300,
     "mlx_hub.registry.v1.ProvenanceService.VerifyVersion": 900,
     "mlx_hub.registry.v1.DatasetService.GetDatasetReport": 300,
+    "mlx_hub.registry.v1.RegistryService.ArchiveVersion": 300,
+    "mlx_hub.registry.v1.RegistryService.RestoreVersion": 300,
+    "mlx_hub.registry.v1.StorageService.ReconcileStorage": 300,
 }
 # A body that comes in piece by piece may take hours, as long as it comes.
 UPLOAD_IDLE_SECONDS = 300

@@ -1,17 +1,25 @@
 """Fixtures that every tier may use; they live in tests/fixtures, by what they provide."""
 
+from hypothesis import HealthCheck, settings
+
 pytest_plugins = [
     "tests.fixtures.jobs",
     "tests.fixtures.mlflow_seen",
     "tests.fixtures.mlflow_server",
+    "tests.fixtures.kills",
     "tests.fixtures.postgres",
     "tests.fixtures.registry",
     "tests.fixtures.scripted_registry",
     "tests.fixtures.stack",
     "tests.fixtures.starter",
+    "tests.fixtures.tiers",
     "tests.fixtures.tiny_adapters",
     "tests.fixtures.tiny_model",
     "tests.fixtures.worker",
     "tests.fixtures.trainer",
     "tests.fixtures.trainer_process",
 ]
+
+# How long an example takes says something of the machine, not of the code.
+settings.register_profile("hub", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("hub")

@@ -1,4 +1,4 @@
-"""What the reconciler and the verifier found."""
+"""The background check of stored files remembers what it found."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ SQL = Path(__file__).resolve().parents[1] / "sql"
 
 
 def upgrade() -> None:
-    """Add what this needs."""
+    """Add the table of checks."""
     _execute("0007_upgrade.sql")
 
 

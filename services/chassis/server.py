@@ -34,6 +34,7 @@ REFLECTED = (
     "mlx_hub.registry.v1.QualityService",
     "mlx_hub.registry.v1.TrainingRecordService",
     "mlx_hub.registry.v1.ProvenanceService",
+    "mlx_hub.registry.v1.StorageService",
     "mlx_hub.trainer.v1.TrainerService",
     "mlx_hub.inference.v1.InferenceService",
     "mlx_hub.openai.v1.OpenAIService",

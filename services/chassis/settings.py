@@ -3,9 +3,9 @@
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, computed_field
+from pydantic import AfterValidator, Field, ValidationError, computed_field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -28,6 +28,7 @@ class HubSettings(BaseSettings):
     artifact_root_setting: Folder | None = Field(default=None, validation_alias="ARTIFACT_ROOT")
     active_setting: Folder | None = Field(default=None, validation_alias="STORAGE_ACTIVE_PATH")
     archive_setting: Folder | None = Field(default=None, validation_alias="STORAGE_ARCHIVE_PATH")
+    cold_setting: Folder | None = Field(default=None, validation_alias="MLX_HUB_STORAGE_COLD_PATH")
     dataset_root_setting: Folder | None = Field(
         default=None, validation_alias="MLX_HUB_DATASET_ROOT"
     )
@@ -69,9 +70,27 @@ class HubSettings(BaseSettings):
 
     @computed_field  # type: ignore[prop-decorator]
     @property
+    def storage_cold_path(self) -> Path:
+        """MLX_HUB_STORAGE_COLD_PATH: archived versions; default `$STORAGE_ARCHIVE_PATH/cold`."""
+        return self.cold_setting or self.storage_archive_path / "cold"
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
     def dataset_root(self) -> Path:
         """MLX_HUB_DATASET_ROOT: where datasets may be registered from; default `$home/datasets`."""
         return self.dataset_root_setting or self.home / "datasets"
+
+    @model_validator(mode="after")
+    def _tiers_are_apart(self) -> Self:
+        """Refuse one folder for both tiers: what leaves the one would leave the other too."""
+        hot, cold = self.storage_archive_path.resolve(), self.storage_cold_path.resolve()
+        kinds = (hot / kind for kind in ("base", "versions", "datasets"))
+        if cold == hot or any(cold.is_relative_to(kind) for kind in kinds):
+            raise ValueError(
+                "MLX_HUB_STORAGE_COLD_PATH must be a folder of its own, neither "
+                "STORAGE_ARCHIVE_PATH nor one of its base, versions and datasets"
+            )
+        return self
 
     def masked(self) -> dict[str, str]:
         """Give every setting as text, passwords in URLs replaced by `***`."""
@@ -93,7 +112,8 @@ def load[S: HubSettings](kind: type[S]) -> S:
     except ValidationError as error:
         for problem in error.errors(include_url=False, include_input=False):
             why = problem["msg"].removeprefix("Value error, ")
-            print(f"setting {_key(kind, problem['loc'])}: {why}", file=sys.stderr)
+            named = f"setting {_key(kind, problem['loc'])}: " if problem["loc"] else ""
+            print(f"{named}{why}", file=sys.stderr)
         raise SystemExit(2) from None
 
 

@@ -8,6 +8,7 @@ from mlx_hub.registry.v1 import (
     provenance_service_pb2_grpc,
     quality_service_pb2_grpc,
     registry_service_pb2_grpc,
+    storage_service_pb2_grpc,
     training_record_service_pb2_grpc,
 )
 
@@ -19,17 +20,21 @@ from services.registry.artifacts import Artifacts
 from services.registry.datasets import DatasetFiles
 from services.registry.intake import DatasetIntake
 from services.registry.mlflow_sync.mirror import Mirror
+from services.registry.mover import Mover
 from services.registry.publisher import Publisher
 from services.registry.reading import Limits
 from services.registry.reconciler import Reconciler
 from services.registry.reports import Reports
 from services.registry.resolution import Resolver
+from services.registry.scrubber import Scrubber
 from services.registry.servicer.datasets import DatasetServicer
 from services.registry.servicer.models import RegistryServicer
 from services.registry.servicer.provenance import ProvenanceServicer
 from services.registry.servicer.quality import QualityServicer
+from services.registry.servicer.storage import StorageServicer
 from services.registry.servicer.training import TrainingRecordServicer
 from services.registry.settings import RegistrySettings
+from services.registry.storage_reporter import StorageReporter
 from services.registry.store import session
 from services.registry.store.aliases import AliasStore
 from services.registry.store.base_models import BaseModelStore
@@ -38,11 +43,57 @@ from services.registry.store.models import ModelStore
 from services.registry.store.outbox import Outbox
 from services.registry.store.quality import QualityStore
 from services.registry.store.reports import ReportStore
+from services.registry.store.storage import StorageStore
 from services.registry.store.training import TrainingRecords
 from services.registry.store.versions import VersionStore
+from services.registry.tiers import Tiers
 from services.registry.verification import Verifier
 
 ROLE = "mlx_hub_registry"
+
+
+class Stores:
+    """What reads and writes the registry's tables."""
+
+    def __init__(self, rows: session.Sessions, *, mirrored: bool) -> None:
+        """Build them; nothing is read yet."""
+        self.models = ModelStore(rows, mirrored=mirrored)
+        self.bases = BaseModelStore(rows)
+        self.datasets = DatasetStore(rows)
+        self.versions = VersionStore(rows)
+        self.aliases = AliasStore(rows)
+        self.quality = QualityStore(rows)
+        self.reports = ReportStore(rows)
+        self.training = TrainingRecords(rows, mirrored=mirrored)
+        self.checks = StorageStore(rows)
+        self.outbox = Outbox(rows, self.models)
+
+
+class Storage:
+    """What keeps files and rows together, after a crash and over the years."""
+
+    def __init__(self, settings: RegistrySettings, stores: Stores, artifacts: Artifacts) -> None:
+        """Build it; nothing runs yet."""
+        self.tiers = tiers = Tiers(artifacts, settings.storage_cold_path)
+        self.mover = Mover(stores.versions, tiers)
+        pace = (settings.scrub_bytes_per_second, settings.scrub_interval_seconds)
+        self.scrubber = Scrubber(stores.checks, tiers, self.mover, *pace)
+        self.reconciler = Reconciler(
+            bases=stores.bases,
+            datasets=stores.datasets,
+            versions=stores.versions,
+            checks=stores.checks,
+            tiers=tiers,
+            mover=self.mover,
+            grace_s=settings.orphan_grace_seconds,
+        )
+        self.reporter = StorageReporter(
+            checks=stores.checks,
+            outbox=stores.outbox,
+            tiers=tiers,
+            reconciler=self.reconciler,
+            reader=self.scrubber.reader,
+        )
 
 
 class Registry:
@@ -51,50 +102,64 @@ class Registry:
     def __init__(self, settings: RegistrySettings) -> None:
         """Build all; nothing is opened yet."""
         self.engine = database.create_engine(settings.database_url, ROLE)
-        rows = session.sessions(self.engine)
         mirrored = bool(settings.mlflow_tracking_uri)
-        models = ModelStore(rows, mirrored=mirrored)
-        bases, datasets, versions = BaseModelStore(rows), DatasetStore(rows), VersionStore(rows)
-        artifacts = Artifacts(settings.storage_active_path, settings.storage_archive_path)
-        files = DatasetFiles(settings.dataset_root, artifacts, _limits(settings))
-        keys = settings.keys()
-        grace_s = settings.orphan_grace_seconds
-        self.reconciler = Reconciler(bases, datasets, versions, artifacts, grace_s)
-        self.reports = Reports(bases, ReportStore(rows), artifacts)
-        self.mirror = Mirror(Outbox(rows, models)) if mirrored else None
+        self.stores = Stores(session.sessions(self.engine), mirrored=mirrored)
+        self.artifacts = Artifacts(settings.storage_active_path, settings.storage_archive_path)
+        self.storage = Storage(settings, self.stores, self.artifacts)
+        self.reports = Reports(self.stores.bases, self.stores.reports, self.artifacts)
+        self.mirror = Mirror(self.stores.outbox) if mirrored else None
         self.server = HubServer("registry", settings, database.translate, session.translate)
+        self._add_registry(settings)
+        self._add_datasets(settings)
+        self._add_others(settings)
+
+    def _add_registry(self, settings: RegistrySettings) -> None:
+        stores = self.stores
+        kept = (stores.models, stores.bases, stores.datasets, stores.versions)
         servicer = RegistryServicer(
-            models=models,
-            bases=bases,
-            versions=versions,
-            aliases=AliasStore(rows),
-            publisher=Publisher(models, bases, datasets, versions, artifacts, keys),
-            resolver=Resolver(models, bases, versions, artifacts),
+            models=stores.models,
+            bases=stores.bases,
+            versions=stores.versions,
+            mover=self.storage.mover,
+            aliases=stores.aliases,
+            publisher=Publisher(*kept, self.artifacts, settings.keys()),
+            resolver=Resolver(stores.models, stores.bases, stores.versions, self.artifacts),
         )
         registry_service_pb2_grpc.add_RegistryServiceServicer_to_server(servicer, self.server.grpc)
-        dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(
-            DatasetServicer(datasets, DatasetIntake(datasets, files), self.reports),
-            self.server.grpc,
-        )
+
+    def _add_datasets(self, settings: RegistrySettings) -> None:
+        files = DatasetFiles(settings.dataset_root, self.artifacts, _limits(settings))
+        intake = DatasetIntake(self.stores.datasets, files)
+        servicer = DatasetServicer(self.stores.datasets, intake, self.reports)
+        dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(servicer, self.server.grpc)
+
+    def _add_others(self, settings: RegistrySettings) -> None:
+        stores, tiers = self.stores, self.storage.tiers
+        verifier = Verifier(stores.bases, stores.versions, tiers, settings.keys())
         quality_service_pb2_grpc.add_QualityServiceServicer_to_server(
-            QualityServicer(QualityStore(rows)), self.server.grpc
+            QualityServicer(stores.quality), self.server.grpc
         )
         training_record_service_pb2_grpc.add_TrainingRecordServiceServicer_to_server(
-            TrainingRecordServicer(TrainingRecords(rows, mirrored=mirrored)), self.server.grpc
+            TrainingRecordServicer(stores.training), self.server.grpc
         )
         provenance_service_pb2_grpc.add_ProvenanceServiceServicer_to_server(
-            ProvenanceServicer(Verifier(bases, versions, artifacts, keys)), self.server.grpc
+            ProvenanceServicer(verifier), self.server.grpc
+        )
+        storage_service_pb2_grpc.add_StorageServiceServicer_to_server(
+            StorageServicer(self.storage.reporter), self.server.grpc
         )
 
     async def start(self) -> None:
         """Refuse a wrong revision, settle what a crash left, begin to mirror."""
         await database.check_revision(self.engine, HEAD)
-        await self.reconciler.run()
+        await self.storage.reconciler.run()
+        await self.storage.scrubber.start()
         if self.mirror:
             await self.mirror.start()
 
     async def close(self) -> None:
         """Leave no process and no connection behind; a second time does nothing."""
+        await self.storage.scrubber.stop()
         await self.reports.close()
         if self.mirror:
             await self.mirror.stop()

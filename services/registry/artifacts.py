@@ -1,5 +1,6 @@
 """Published folders: put in place in one step, verified on every load, swept after a crash."""
 
+import contextlib
 import errno
 import logging
 import os
@@ -15,6 +16,7 @@ from services.chassis.errors import DataLoss, Invalid
 from services.registry import files
 from services.registry.domain import StoredFile
 from services.registry.papers import MANIFEST
+from services.registry.storage import Orphan
 from services.runtime.folder import FileDigest, digest_of
 
 log = logging.getLogger(__name__)
@@ -32,17 +34,18 @@ def checksum_of(stored: Iterable[StoredFile]) -> str:
 class Artifacts:
     """The files of STORAGE_ARCHIVE_PATH. Everything here blocks: call it in a thread."""
 
-    def __init__(self, active: Path, archive: Path) -> None:
+    def __init__(self, active: Path, archive: Path, kinds: Collection[str] = KINDS) -> None:
         """Know the two roots; `prepare` makes their folders."""
         self.active = active
         self.archive = archive
+        self._kinds = kinds
         self._verified: dict[Path, tuple[int, int, str]] = {}
         # What is being put in place must not be swept in the same moment.
         self._sweeping = threading.Lock()
 
     def prepare(self) -> None:
         """Make the archive's folders."""
-        for kind in KINDS:
+        for kind in self._kinds:
             (self.archive / kind).mkdir(parents=True, exist_ok=True)
         self.active.mkdir(parents=True, exist_ok=True)
 
@@ -166,17 +169,26 @@ class Artifacts:
         self._verified[path] = mark
         return True
 
-    def sweep(self, known: Collection[str], grace_s: float) -> list[str]:
+    def orphans(self, known: Collection[str]) -> list[Orphan]:
+        """List what no row knows."""
+        found = []
+        for kind in self._kinds:
+            for entry in sorted((self.archive / kind).iterdir()):
+                if (name := f"{kind}/{entry.name}") not in known:
+                    with contextlib.suppress(FileNotFoundError):  # gone in this moment
+                        found.append(Orphan(name, files.measure(entry)[0], _changed(entry)))
+        return found
+
+    def sweep(self, known: Collection[str], grace_s: float) -> list[Orphan]:
         """Remove what no row knows, once it is older than the grace period."""
         oldest = time.time() - grace_s
         removed = []
-        for kind in KINDS:
-            for entry in sorted((self.archive / kind).iterdir()):
-                name = f"{kind}/{entry.name}"
-                with self._sweeping:
-                    if name not in known and entry.lstat().st_mtime < oldest:
-                        files.remove(entry)
-                        removed.append(name)
+        for orphan in self.orphans(known):
+            entry = self.archive / orphan.name
+            with self._sweeping, contextlib.suppress(FileNotFoundError):
+                if _changed(entry) < oldest:  # looked at again: it may be taken over
+                    files.remove(entry)
+                    removed.append(orphan)
         return removed
 
     def _copy_staged(self, staged: str, stored: Collection[StoredFile], target: Path) -> None:
@@ -202,6 +214,12 @@ class Artifacts:
                     f"the staged file {file.name} is not the one that was hashed; publish again",
                     metadata={"file": file.name},
                 )
+
+
+def _changed(entry: Path) -> float:
+    """Tell when an entry was put in its place or, if it still lacks one, last written to."""
+    own = entry.lstat().st_mtime
+    return files.measure(entry)[1] if entry.name.startswith(files.TEMPORARY) else own
 
 
 def corrupt(name: str) -> DataLoss:

@@ -110,6 +110,19 @@ def hash_file(path: Path) -> StoredFile:
     return StoredFile(path.name, seen.st_size, digest, seen.st_mtime_ns)
 
 
+def measure(path: Path | os.DirEntry[str]) -> tuple[int, float]:
+    """Give the bytes of a file or of all in a folder, and when any of it last changed."""
+    try:
+        seen = os.lstat(path)
+        if not stat.S_ISDIR(seen.st_mode):
+            return seen.st_size, seen.st_mtime
+        with os.scandir(path) as entries:
+            inner = [measure(entry) for entry in entries]
+    except FileNotFoundError:  # gone in this moment
+        return 0, 0.0
+    return sum(size for size, _ in inner), max([seen.st_mtime, *(at for _, at in inner)])
+
+
 def remove(path: Path) -> None:
     """Remove a file or a folder with all in it; one that is gone already is fine."""
     if path.is_dir() and not path.is_symlink():

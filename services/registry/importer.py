@@ -16,7 +16,7 @@ from services.chassis.durable import sync_path
 from services.chassis.errors import HubError, Invalid
 from services.chassis.settings import load
 from services.chassis.tables import NAME_PATTERN
-from services.registry import files
+from services.registry import files, intact
 from services.registry.artifacts import Artifacts, checksum_of
 from services.registry.domain import BaseModel, Origin, StoredFile
 from services.registry.settings import RegistrySettings
@@ -41,8 +41,7 @@ async def import_base_model(
     if not folder.is_mlx:
         raise FolderError(f"{source.name!r} is not in MLX's form; use `mlx-hub models import`")
     known = await bases.named(name, folder.digest)
-    # This is how damage is repaired: no file's time is trusted.
-    if known and not artifacts.damage(known.artifact_path, known.files, hashed=True, anew=True):
+    if known and intact.damaged(artifacts.archive / known.artifact_path, known.files) is None:
         return known
     path, stored = _copy(source, folder, artifacts)
     return known or await bases.add(name, folder, path, stored, origin)

@@ -104,6 +104,11 @@ class Lineage:
     validation_fraction: float = 0.0
     test_fraction: float = 0.0
 
+    @property
+    def stored(self) -> tuple[StoredFile, ...]:
+        """Give everything in the version's folder that the row names."""
+        return (*self.files, *self.papers)
+
 
 def trace(
     publication: Publication, model: Model, base: BaseModel, dataset: Dataset, digest: str

@@ -1,30 +1,33 @@
-"""What Prometheus sees of the MLflow mirror; every label's values are known beforehand."""
-
-from collections.abc import Iterable
+"""What Prometheus sees of the stored files; every label's values are known beforehand."""
 
 from prometheus_client import Counter, Gauge
 
-from services.registry.store.outbox import KINDS, Tally
+from services.registry.storage import ArtifactKind
+from services.registry.store.storage import StorageStore
 
-PENDING = Gauge("mlx_hub_mlflow_pending", "Outbox entries that MLflow has not heard.", ["kind"])
-LAG = Gauge("mlx_hub_mlflow_lag_seconds", "Age of the oldest of them.")
-DELIVERIES = Counter("mlx_hub_mlflow_deliveries", "Entries that MLflow took.", ["kind"])
-FAILURES = Counter("mlx_hub_mlflow_failures", "Deliveries that failed.", ["kind"])
+COUNTED = 1000
 
-for _kind in KINDS:
-    PENDING.labels(_kind), DELIVERIES.labels(_kind), FAILURES.labels(_kind)
+SCRUBBED = Counter("mlx_hub_storage_scrubbed_bytes", "Stored bytes that were read again.")
+DAMAGED = Gauge("mlx_hub_storage_damaged", "Artifacts that are missing or changed.", ["kind"])
+UNCHECKED = Gauge("mlx_hub_storage_unchecked", "Artifacts that were never checked.")
+OLDEST_CHECK = Gauge(
+    "mlx_hub_storage_oldest_check_timestamp_seconds",
+    "Since when every checked artifact was checked; 0 before the first check.",
+)
+RECONCILED = Gauge(
+    "mlx_hub_storage_reconciled_timestamp_seconds", "When files and rows were last compared."
+)
+
+for _kind in ArtifactKind:
+    DAMAGED.labels(str(_kind))
 
 
-def mirrored(now: Iterable[Tally], before: Iterable[Tally] | None) -> None:
-    """Show how the outbox stands, and count what happened since it was looked at before."""
-    tallies = {tally.kind: tally for tally in now}
-    LAG.set(max((tally.oldest_seconds for tally in tallies.values()), default=0.0))
-    for kind, tally in tallies.items():
-        PENDING.labels(kind).set(tally.pending)
-    if before is None:
-        return
-    earlier = {tally.kind: tally for tally in before}
-    for kind, tally in tallies.items():
-        known = earlier.get(kind)
-        DELIVERIES.labels(kind).inc(tally.deliveries - (known.deliveries if known else 0))
-        FAILURES.labels(kind).inc(tally.failures - (known.failures if known else 0))
+async def show(checks: StorageStore) -> None:
+    """Show what the last checks found."""
+    checked = await checks.checked()
+    UNCHECKED.set(checked.unchecked)
+    OLDEST_CHECK.set(checked.oldest_at.timestamp() if checked.oldest_at else 0)
+    _, quarantined = await checks.quarantined(1)
+    for kind in ArtifactKind:
+        lost = len(await checks.damaged(kind, COUNTED))
+        DAMAGED.labels(str(kind)).set(lost + quarantined if kind is ArtifactKind.VERSION else lost)

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
+from services.chassis.errors import DataLoss
 from services.registry.artifacts import Artifacts
 from services.registry.domain import BASE, BaseModel, Model, Version, require_ready
 from services.registry.lineage import Lineage, of_version
@@ -48,9 +49,17 @@ class Resolver:
         version, lineage = found
         require_ready(version)
         await asyncio.to_thread(self._artifacts.verify, base.artifact_path, base.files)
-        await asyncio.to_thread(
-            self._artifacts.verify_version, version.artifact_path, lineage.files, lineage.papers
-        )
+        try:
+            await asyncio.to_thread(
+                self._artifacts.verify_version,
+                version.artifact_path,
+                lineage.files,
+                lineage.papers,
+            )
+        except DataLoss:
+            # Archived in between: its files are not damaged but elsewhere.
+            require_ready((await self._versions.find(model_id, str(version.version)))[0])
+            raise
         return Resolved(model, base, version, of_version(lineage, version))
 
     async def _find(self, model_id: int, reference: str) -> Found | None:

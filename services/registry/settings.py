@@ -23,7 +23,11 @@ class RegistrySettings(HubSettings):
     dataset_max_line_bytes: int = Field(default=4 * 2**20, ge=2, le=2**30)
     """MLX_HUB_DATASET_MAX_LINE_BYTES: of one row."""
     orphan_grace_seconds: float = Field(default=3600, ge=0, le=30 * 86400)
-    """MLX_HUB_ORPHAN_GRACE_SECONDS: how long a file may wait for its row before a start sweeps."""
+    """MLX_HUB_ORPHAN_GRACE_SECONDS: how long a file may wait for its row before it is swept."""
+    scrub_bytes_per_second: int = Field(default=20_000_000, ge=0, le=10**12)
+    """MLX_HUB_SCRUB_BYTES_PER_SECOND: how fast stored files are read again; 0 turns it off."""
+    scrub_interval_seconds: float = Field(default=86400, ge=1, le=365 * 86400)
+    """MLX_HUB_SCRUB_INTERVAL_SECONDS: how old a file's check may become."""
     mlflow_idle_seconds: float = Field(default=60, ge=1, le=86400)
     """MLX_HUB_MLFLOW_IDLE_SECONDS: how long the mirror's process stays without work."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from services.chassis.errors import NotFound
 from services.registry import files, papers
-from services.registry.artifacts import Artifacts, checksum_of, corrupt
+from services.registry.artifacts import checksum_of, corrupt
 from services.registry.datasets import SUFFIX
 from services.registry.domain import BaseModel, StoredFile, Version
 from services.registry.lineage import Lineage, of_version
@@ -19,6 +19,7 @@ from services.registry.signing import ENVELOPE_TYPE, PAYLOAD_TYPE, Keys, Signatu
 from services.registry.statement import contradictions
 from services.registry.store.base_models import BaseModelStore
 from services.registry.store.versions import VersionStore
+from services.registry.tiers import Tiers
 
 # More would take the threads that requests need.
 FILES_AT_ONCE = 4
@@ -61,12 +62,13 @@ class Verifier:
     """Reads what is stored, a few files at once, whoever asks."""
 
     def __init__(
-        self, bases: BaseModelStore, versions: VersionStore, artifacts: Artifacts, keys: Keys
+        self, bases: BaseModelStore, versions: VersionStore, tiers: Tiers, keys: Keys
     ) -> None:
         """Know the record, the files, and which keys count."""
         self._bases = bases
         self._versions = versions
-        self._archive = artifacts.archive
+        self._tiers = tiers
+        self._archive = tiers.hot.archive
         self._keys = keys
         self._room = asyncio.Semaphore(FILES_AT_ONCE)
 
@@ -74,7 +76,7 @@ class Verifier:
         """Compare a version, its base model and its dataset with the record."""
         version, lineage = await self._versions.find(model_id, reference)
         base = await self._bases.of_model(model_id)
-        folder = self._archive / version.artifact_path
+        folder = self._folder(version)
         stored = self._archive / "datasets" / f"{lineage.dataset_digest}{SUFFIX}"
         own, under, data = await asyncio.gather(
             self._hashes(folder),
@@ -105,11 +107,14 @@ class Verifier:
                 f"version {version.version} is from before statements were written",
                 metadata={"model_id": str(model_id), "version": reference},
             )
-        read = await asyncio.to_thread(papers.read, self._archive / version.artifact_path)
+        read = await asyncio.to_thread(papers.read, self._folder(version))
         content = read.get(name, b"")
         if papers.digests({name: content}) != (recorded[name],):
             raise corrupt(name)
         return (ENVELOPE_TYPE if name == ENVELOPE else PAYLOAD_TYPE), content
+
+    def _folder(self, version: Version) -> Path:
+        return self._tiers.of(version.status).archive / version.artifact_path
 
     async def _hashes(self, folder: Path) -> Hashes:
         paths = await asyncio.to_thread(_listed, folder)

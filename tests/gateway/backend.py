@@ -2,6 +2,8 @@
 
 import asyncio
 import threading
+from collections.abc import Container
+from importlib import import_module
 from typing import Any
 
 import grpc
@@ -12,7 +14,6 @@ from mlx_hub.inference.v1 import inference_service_pb2_grpc as inference
 from mlx_hub.openai.v1 import openai_service_pb2_grpc as openai
 from mlx_hub.registry.v1 import dataset_service_pb2_grpc as dataset
 from mlx_hub.registry.v1 import provenance_service_pb2_grpc as provenance
-from mlx_hub.registry.v1 import quality_service_pb2_grpc as quality
 from mlx_hub.registry.v1 import registry_service_pb2_grpc as registry
 from mlx_hub.system.v1 import system_service_pb2_grpc as system
 from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as trainer
@@ -67,10 +68,9 @@ class Backend:
         if name == "registry":
             registry.add_RegistryServiceServicer_to_server(make(Registry), server)
             dataset.add_DatasetServiceServicer_to_server(self.datasets, server)
-            quality.add_QualityServiceServicer_to_server(
-                make(quality.QualityServiceServicer), server
-            )
             provenance.add_ProvenanceServiceServicer_to_server(make(Provenance), server)
+            scripted = ("RegistryService", "DatasetService", "ProvenanceService")
+            add_unscripted("mlx_hub.registry.v1", scripted, server)
         elif name == "trainer":
             trainer.add_TrainerServiceServicer_to_server(make(Trainer), server)
         else:
@@ -86,6 +86,17 @@ class Backend:
         self.ports[name] = server.add_insecure_port(f"127.0.0.1:{port}")
         await server.start()
         self._servers[name] = server
+
+
+def add_unscripted(package: str, scripted: Container[str], server: grpc.aio.Server) -> None:
+    """Add a package's other services; all their rpcs answer UNIMPLEMENTED."""
+    for service in services():
+        if service.file.package == package and service.name not in scripted:
+            stubs = import_module(
+                service.file.name.replace(".proto", "_pb2_grpc").replace("/", ".")
+            )
+            servicer = getattr(stubs, f"{service.name}Servicer")()
+            getattr(stubs, f"add_{service.name}Servicer_to_server")(servicer, server)
 
 
 def make(servicer: Any) -> Any:

@@ -91,6 +91,8 @@ VERBS = {
     "generate m hello": ["text", "tokens"],
     "status": ["services", "status"],
     "metrics": ["calls_total"],
+    "doctor": ["verdict", "findings", "storage"],
+    "doctor --reconcile": ["verdict", "findings", "storage"],
 }
 
 

@@ -37,7 +37,7 @@ def model() -> Model:
 
 @pytest.fixture
 def client(mlflow: Seen, tmp_path: Path) -> Client:
-    return Client(mlflow.uri, tmp_path)
+    return Client(mlflow.uri, tmp_path, tmp_path / "cold")
 
 
 def delivery(model: Model, aliases: Mapping[str, int] | None = None, **news: Any) -> Delivery:

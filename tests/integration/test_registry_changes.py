@@ -200,7 +200,7 @@ async def test_the_next_start_removes_the_files_of_deleted_models(hub: RunningRe
     assert folders[0].is_dir(), "until then they stay"
     for folder in folders:
         os.utime(folder, (0, 0))
-    await hub.registry.reconciler.run()
+    await hub.registry.storage.reconciler.run()
     assert [folder.is_dir() for folder in folders] == [False, True]
     status = hub.sql("SELECT DISTINCT status FROM registry.versions")
     assert status == [("ready",)], "files of a deleted model are no damage"

@@ -55,10 +55,10 @@ async def test_its_file_goes_with_the_sweep_unless_shared(hub: RunningRegistry) 
     alone = await upload(hub, messages(ROWS + ROWS, name="c"))
     await remove(hub, shared[0].id)
     await remove(hub, alone.id)
-    await hub.registry.reconciler.run()
+    await hub.registry.storage.reconciler.run()
     assert len(kept(hub)) == 2, "young files wait for rows that may be on their way"
     grown_old(hub)
-    await hub.registry.reconciler.run()
+    await hub.registry.storage.reconciler.run()
     assert kept(hub) == [f"{shared[1].checksum}.jsonl"]
 
 
@@ -67,7 +67,7 @@ async def test_a_sweep_spares_bytes_that_come_again(hub: RunningRegistry) -> Non
     await remove(hub, first.id)
     grown_old(hub)
     again = await upload(hub, messages(ROWS))
-    hub.registry.reconciler._artifacts.sweep(set(), 60)
+    hub.registry.artifacts.sweep(set(), 60)
     path = hub.archive / "datasets" / f"{again.checksum}.jsonl"
     assert path.read_bytes() == ROWS, "an older sweep's list doesn't know the new row"
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -63,9 +64,15 @@ async def test_a_name_keeps_its_files(settings: RegistrySettings, source: Path) 
 async def test_importing_again_repairs(settings: RegistrySettings, source: Path) -> None:
     base = await run(settings, source, "tiny")
     weights = settings.storage_archive_path / base.artifact_path / "model.safetensors"
+    whole, seen = (source / "model.safetensors").read_bytes(), weights.stat()
     weights.unlink()
     assert (await run(settings, source, "tiny")).id == base.id
-    assert weights.read_bytes() == (source / "model.safetensors").read_bytes()
+    assert weights.read_bytes() == whole
+    weights.chmod(0o644)
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    os.utime(weights, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    await run(settings, source, "tiny")
+    assert weights.read_bytes() == whole, "its time is not believed"
 
 
 async def test_the_row_says_where_it_came_from_at_first(
@@ -138,5 +145,5 @@ async def test_importing_again_repairs_a_bit_that_the_time_hides(
 
 async def test_an_imported_base_survives_a_restart_of_the_registry(hub: RunningRegistry) -> None:
     """Its folder is known by its row, however old it is."""
-    await hub.registry.reconciler.run()
+    await hub.registry.storage.reconciler.run()
     assert (hub.archive / "base" / hub.base_digest / "config.json").is_file()

@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 from mlx_hub.registry.v1 import model_pb2
 
+from services.registry.storage import MirrorStatus
 from services.registry.store.models import ModelStore
-from services.registry.store.outbox import Outbox, Status
+from services.registry.store.outbox import Outbox
 from services.registry.store.session import sessions
 from tests.fixtures.publications import published
 from tests.fixtures.registry import RunningRegistry
@@ -85,8 +86,10 @@ async def test_it_tells_how_far_mlflow_is_behind_and_why(
     hub: RunningRegistry, outbox: Outbox
 ) -> None:
     rows = sessions(hub.registry.engine)
-    assert await Outbox(rows, ModelStore(rows, mirrored=False)).status() == Status(enabled=False)
-    assert await outbox.status() == Status(enabled=True)
+    assert await Outbox(rows, ModelStore(rows, mirrored=False)).status() == MirrorStatus(
+        enabled=False
+    )
+    assert await outbox.status() == MirrorStatus(enabled=True)
     await hub.model()
     hub.sql("UPDATE registry.outbox SET waiting_since = now() - interval '1 hour'")
     delivery = await outbox.claim(LEASE)
@@ -97,7 +100,7 @@ async def test_it_tells_how_far_mlflow_is_behind_and_why(
     assert 3600 <= status.oldest_seconds < 7200
     assert status.failing_since is not None
     await outbox.confirm(delivery, "7")
-    assert await outbox.status() == Status(enabled=True)
+    assert await outbox.status() == MirrorStatus(enabled=True)
     [tally] = await outbox.tallies()
     assert (tally.kind, tally.deliveries, tally.failures) == ("model", 1, 1)
 

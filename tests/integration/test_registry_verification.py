@@ -10,8 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from mlx_hub.registry.v1 import provenance_service_pb2 as pb
-from mlx_hub.registry.v1 import provenance_service_pb2_grpc as pb_grpc
-from mlx_hub.registry.v1 import publication_pb2, registry_service_pb2_grpc, version_pb2
+from mlx_hub.registry.v1 import publication_pb2, version_pb2
 
 from services.chassis.errors import DataLoss, NotFound
 from services.registry.__main__ import Registry
@@ -186,16 +185,7 @@ async def keyed(hub: RunningRegistry, **keys: Any) -> AsyncIterator[RunningRegis
     registry = Registry(settings)
     port = await registry.server.start(0)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield RunningRegistry(
-            registry,
-            settings,
-            registry_service_pb2_grpc.RegistryServiceStub(channel),
-            hub.datasets,
-            hub.quality,
-            pb_grpc.ProvenanceServiceStub(channel),
-            hub.base_digest,
-            port,
-        )
+        yield RunningRegistry(registry, settings, channel, hub.base_digest, port)
     await registry.server.stop()
     await registry.close()
 

@@ -3,7 +3,16 @@ from uuid import UUID
 
 import pytest
 from mlx_hub.client import AsyncHub, Hub, Invalid, aio, sync
-from mlx_hub.client.calls import datasets, inference, provenance, quality, registry, system, trainer
+from mlx_hub.client.calls import (
+    datasets,
+    inference,
+    provenance,
+    quality,
+    registry,
+    storage,
+    system,
+    trainer,
+)
 from mlx_hub.client.contract import Call, Pages, build
 from mlx_hub.inference.v1 import inference_service_pb2
 from mlx_hub.inference.v1.generation_pb2 import ChatMessage, GenerateRequest
@@ -12,6 +21,7 @@ from mlx_hub.registry.v1 import (
     provenance_service_pb2,
     quality_service_pb2,
     registry_service_pb2,
+    storage_service_pb2,
 )
 from mlx_hub.registry.v1.model_pb2 import Model
 from mlx_hub.registry.v1.registry_service_pb2 import ListModelsRequest, ListModelsResponse
@@ -52,6 +62,8 @@ CALLS = [
     datasets.report_dataset(1, 2),
     datasets.delete_dataset(1),
     datasets.list_datasets().call,
+    storage.get_report(),
+    storage.reconcile(),
     trainer.create_job(1, 2),
     trainer.get_job(1),
     trainer.list_jobs().call,
@@ -70,6 +82,7 @@ def test_every_public_rpc_has_a_call_with_the_contracts_own_types() -> None:
         dataset_service_pb2,
         quality_service_pb2,
         provenance_service_pb2,
+        storage_service_pb2,
         trainer_service_pb2,
         inference_service_pb2,
         system_service_pb2,
@@ -175,6 +188,7 @@ def test_values_that_cannot_be_sent_are_invalid() -> None:
         (sync.Models, aio.AsyncModels),
         (sync.Quality, aio.AsyncQuality),
         (sync.Datasets, aio.AsyncDatasets),
+        (sync.Storage, aio.AsyncStorage),
         (sync.Jobs, aio.AsyncJobs),
         (Hub, AsyncHub),
     ],

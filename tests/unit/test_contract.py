@@ -15,6 +15,7 @@ from mlx_hub.registry.v1 import (
     provenance_service_pb2,
     quality_service_pb2,
     registry_service_pb2,
+    storage_service_pb2,
     training_record_service_pb2,
 )
 from mlx_hub.system.v1 import system_service_pb2
@@ -28,6 +29,7 @@ FILES = (
     quality_service_pb2,
     training_record_service_pb2,
     provenance_service_pb2,
+    storage_service_pb2,
     trainer_service_pb2,
     inference_service_pb2,
     system_service_pb2,
@@ -70,6 +72,8 @@ REST = {
     "GET /datasets/{dataset_id}": "GetDataset",
     "GET /datasets/{dataset_id}/report": "GetDatasetReport",
     "DELETE /datasets/{dataset_id}": "DeleteDataset",
+    "GET /storage": "GetStorageReport",
+    "POST /storage:reconcile": "ReconcileStorage",
     "POST /training/jobs": "CreateTrainingJob",
     "GET /training/jobs": "ListTrainingJobs",
     "GET /training/jobs/{job_id}": "GetTrainingJob",

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from services.registry import lineage as lineages
-from services.registry import metrics
+from services.registry.mlflow_sync import metrics
 from services.registry.mlflow_sync.__main__ import summary
 from services.registry.mlflow_sync.address import with_bounds
 from services.registry.mlflow_sync.registered import expressible

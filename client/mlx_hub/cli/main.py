@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from mlx_hub.cli.datasets import datasets_app
+from mlx_hub.cli.doctor import doctor
 from mlx_hub.cli.errors import HubGroup
 from mlx_hub.cli.generate import generate
 from mlx_hub.cli.jobs import jobs_app
@@ -36,6 +37,7 @@ app.command()(generate)
 app.command()(lineage)
 app.command()(verify)
 app.command()(status)
+app.command()(doctor)
 app.command()(metrics)
 
 

@@ -62,13 +62,13 @@ def unalias(
 
 @versions_app.command()
 def archive(ctx: typer.Context, version: VersionArgument, json: JsonOption = False) -> None:
-    """Take a ready version out of service; its files stay."""
+    """Take a ready version out of service, its files to the cold tier."""
     here = hub(ctx)
     show_one(here.models.archive(*_split(here, version)), json)
 
 
 @versions_app.command()
 def restore(ctx: typer.Context, version: VersionArgument, json: JsonOption = False) -> None:
-    """Put an archived version back into service."""
+    """Bring an archived version's files back and put it into service."""
     here = hub(ctx)
     show_one(here.models.restore(*_split(here, version)), json)

@@ -10,7 +10,16 @@ from google.protobuf.message import Message
 from grpc import aio
 from mlx_hub.client import channel as settings
 from mlx_hub.client.address import find_address
-from mlx_hub.client.calls import datasets, inference, provenance, quality, registry, system, trainer
+from mlx_hub.client.calls import (
+    datasets,
+    inference,
+    provenance,
+    quality,
+    registry,
+    storage,
+    system,
+    trainer,
+)
 from mlx_hub.client.contract import Call, Find, Generation, Pages, build, documented
 from mlx_hub.client.errors import HubError, from_rpc
 from mlx_hub.client.retry import Budget, policy
@@ -221,6 +230,13 @@ class AsyncDatasets(_Group):
     list = _pages(datasets.list_datasets)
 
 
+class AsyncStorage(_Group):
+    """How the stored files are."""
+
+    report = _unary(storage.get_report)
+    reconcile = _unary(storage.reconcile)
+
+
 class AsyncJobs(_Group):
     """Training jobs."""
 
@@ -248,6 +264,7 @@ class AsyncHub(_Group):
         self.models = AsyncModels(self._transport)
         self.quality = AsyncQuality(self._transport)
         self.datasets = AsyncDatasets(self._transport)
+        self.storage = AsyncStorage(self._transport)
         self.jobs = AsyncJobs(self._transport)
 
     generate = _unary(inference.generate)

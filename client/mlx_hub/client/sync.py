@@ -9,7 +9,16 @@ import grpc
 from google.protobuf.message import Message
 from mlx_hub.client import channel as settings
 from mlx_hub.client.address import find_address
-from mlx_hub.client.calls import datasets, inference, provenance, quality, registry, system, trainer
+from mlx_hub.client.calls import (
+    datasets,
+    inference,
+    provenance,
+    quality,
+    registry,
+    storage,
+    system,
+    trainer,
+)
 from mlx_hub.client.contract import Call, Find, Generation, Pages, build, documented
 from mlx_hub.client.errors import HubError, from_rpc
 from mlx_hub.client.retry import Budget, policy
@@ -213,6 +222,13 @@ class Datasets(_Group):
     list = _pages(datasets.list_datasets)
 
 
+class Storage(_Group):
+    """How the stored files are."""
+
+    report = _unary(storage.get_report)
+    reconcile = _unary(storage.reconcile)
+
+
 class Jobs(_Group):
     """Training jobs."""
 
@@ -240,6 +256,7 @@ class Hub(_Group):
         self.models = Models(self._transport)
         self.quality = Quality(self._transport)
         self.datasets = Datasets(self._transport)
+        self.storage = Storage(self._transport)
         self.jobs = Jobs(self._transport)
 
     generate = _unary(inference.generate)

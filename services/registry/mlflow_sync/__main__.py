@@ -91,5 +91,9 @@ if __name__ == "__main__":
     _settings = load(RegistrySettings)
     logs.configure("registry-mlflow", _settings.log_level)
     with at_most(2 * DELIVERY_S):  # a store without a server is opened here, and perhaps made
-        _client = Client(_settings.mlflow_tracking_uri, _settings.storage_archive_path)
+        _client = Client(
+            _settings.mlflow_tracking_uri,
+            _settings.storage_archive_path,
+            _settings.storage_cold_path,
+        )
     asyncio.run(_main(_settings, _client))

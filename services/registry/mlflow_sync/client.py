@@ -17,14 +17,14 @@ ARTIFACTS = "mlflow"
 class Client:
     """MLflow's experiments, runs and registered models, as the hub's facts say."""
 
-    def __init__(self, uri: str, archive: Path) -> None:
+    def __init__(self, uri: str, archive: Path, cold: Path) -> None:
         """Load MLflow; runs of a store without a server keep their files in the archive."""
         os.environ.update({key: os.environ.get(key, value) for key, value in BOUNDS.items()})
         from mlflow import MlflowClient  # noqa: PLC0415  (seconds, and only here)
 
         self._mlflow = MlflowClient(tracking_uri=with_bounds(uri))
         self._location = (archive / ARTIFACTS).as_uri() if is_database(uri) else None
-        self._runs = Runs(self._mlflow, archive)
+        self._runs = Runs(self._mlflow, archive, cold)
         self._registered = RegisteredModels(self._mlflow)
 
     def deliver(self, delivery: Delivery) -> str:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import sys
 
-from services.registry import metrics
+from services.registry.mlflow_sync import metrics
 from services.registry.store.outbox import Outbox
 
 log = logging.getLogger(__name__)

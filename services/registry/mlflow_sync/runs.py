@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from services.registry.domain import Version, VersionStatus
 from services.registry.lineage import AttemptOutcome, Lineage
 from services.registry.mlflow_sync.tags import tags_of, tags_of_attempt
-from services.registry.papers import MANIFEST
 from services.registry.store.outbox import Job
 from services.registry.training import Ended, Fact, Measured, Started
 
@@ -32,10 +31,11 @@ STATUS = {
 class Runs:
     """Writes what is known of attempts; facts and version may come in either order."""
 
-    def __init__(self, mlflow: "MlflowClient", archive: Path) -> None:
+    def __init__(self, mlflow: "MlflowClient", archive: Path, cold: Path) -> None:
         """Know MLflow, and where the versions' files are."""
         self._mlflow = mlflow
         self._archive = archive
+        self._cold = cold
 
     def record(self, experiment: str, job: Job, *, retried: bool) -> None:
         """Write facts of a job into the runs of its attempts."""
@@ -70,13 +70,15 @@ class Runs:
         self._measure(run_id, final, retried=True)
         self._feed(run_id, lineage.dataset_name, lineage.dataset_digest)
         if version.status is not VersionStatus.FAILED:
-            for name in (*(file.name for file in lineage.files), MANIFEST):
-                path = self._archive / version.artifact_path / name
+            for path in sorted((self._place_of(version) / version.artifact_path).iterdir()):
                 self._mlflow.log_artifact(run_id, str(path), ADAPTER)
         if run.info.status != FINISHED:
             ended = training.finished_at or version.created_at
             self._mlflow.set_terminated(run_id, FINISHED, end_time=_milliseconds(ended))
         return run_id
+
+    def _place_of(self, version: Version) -> Path:
+        return self._cold if version.status is VersionStatus.ARCHIVED else self._archive
 
     def _of(self, experiment: str, job_id: int, attempt: int, begun: datetime) -> "Run":
         tags = tags_of_attempt(job_id, attempt)

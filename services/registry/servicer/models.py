@@ -25,6 +25,7 @@ from services.registry.messages.models import (
 )
 from services.registry.messages.resolved import to_resolved
 from services.registry.messages.versions import publication, to_lineage, to_version
+from services.registry.mover import Mover
 from services.registry.publisher import Publisher
 from services.registry.resolution import Resolver
 from services.registry.servicer.pages import cursor, next_token
@@ -43,6 +44,7 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
         models: ModelStore,
         bases: BaseModelStore,
         versions: VersionStore,
+        mover: Mover,
         aliases: AliasStore,
         publisher: Publisher,
         resolver: Resolver,
@@ -51,6 +53,7 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
         self._models = models
         self._bases = bases
         self._versions = versions
+        self._mover = mover
         self._aliases = aliases
         self._publisher = publisher
         self._resolver = resolver
@@ -156,7 +159,7 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
     ) -> version_pb.ModelVersion:
         """Take a version out of service."""
         target = VersionStatus.ARCHIVED
-        version = await self._versions.move(request.model_id, request.version, target)
+        version = await self._mover.move(request.model_id, request.version, target)
         return to_version(version)
 
     async def RestoreVersion(
@@ -164,7 +167,7 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
     ) -> version_pb.ModelVersion:
         """Put a version back into service."""
         target = VersionStatus.READY
-        version = await self._versions.move(request.model_id, request.version, target)
+        version = await self._mover.move(request.model_id, request.version, target)
         return to_version(version)
 
     async def ListBaseModels(

@@ -11,6 +11,7 @@ from sqlalchemy.orm import aliased
 from services.registry import lineage as lineages
 from services.registry.domain import Model, Version
 from services.registry.lineage import Lineage
+from services.registry.storage import MirrorStatus
 from services.registry.store.models import ModelStore
 from services.registry.store.session import Sessions
 from services.registry.store.versions import ALIASES, version_from
@@ -65,17 +66,6 @@ class Tally:
     pending: int
     oldest_seconds: float
     failing_since: datetime | None
-
-
-@dataclass(frozen=True)
-class Status:
-    """Whether MLflow has heard everything."""
-
-    enabled: bool
-    pending: int = 0
-    oldest_seconds: float = 0.0
-    failing_since: datetime | None = None
-    last_error: str = ""
 
 
 class Outbox:
@@ -193,16 +183,16 @@ class Outbox:
             for name, delivered, failed, waits, oldest_s, since in rows
         ]
 
-    async def status(self) -> Status:
+    async def status(self) -> MirrorStatus:
         """Tell how far MLflow is behind, and since when and why."""
         if not self._models.mirrored:
-            return Status(enabled=False)
+            return MirrorStatus(enabled=False)
         tallies = await self.tallies()
         newest = select(OutboxRow.last_error).where(_waiting(), OutboxRow.last_error != "")
         async with self._sessions() as session:
             error = await session.scalar(newest.order_by(OutboxRow.failing_since.desc()).limit(1))
         failing = [tally.failing_since for tally in tallies if tally.failing_since]
-        return Status(
+        return MirrorStatus(
             enabled=True,
             pending=sum(tally.pending for tally in tallies),
             oldest_seconds=max((tally.oldest_seconds for tally in tallies), default=0.0),

@@ -114,6 +114,14 @@ class VersionStore:
             rows = (await session.execute(query.order_by(VersionRow.id))).all()
         return [(version_from(*row), lineages.from_json(row[0].lineage)) for row in rows]
 
+    async def live_one(self, version_id: int) -> Found | None:
+        """Give a version that should have files, or None."""
+        kept = (VersionRow.id == version_id, VersionRow.model_id.in_(_models()))
+        query = _query().where(VersionRow.status != VersionStatus.FAILED.value, *kept)
+        async with self._sessions() as session:
+            row = (await session.execute(query)).one_or_none()
+        return (version_from(*row), lineages.from_json(row[0].lineage)) if row else None
+
     async def artifact_paths(self) -> set[str]:
         """List the folders that rows know: of failed versions too, of deleted models none."""
         query = select(VersionRow.artifact_path).where(VersionRow.model_id.in_(_models()))

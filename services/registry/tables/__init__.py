@@ -1,6 +1,7 @@
 """The registry's tables by noun. Byte counts are bigint, ids int32, times Postgres's own."""
 
 from services.registry.tables.base_models import BaseModelRow
+from services.registry.tables.checks import CheckRow
 from services.registry.tables.common import SCHEMA
 from services.registry.tables.datasets import DatasetRow
 from services.registry.tables.models import EventRow, ModelRow
@@ -13,6 +14,7 @@ __all__ = [
     "SCHEMA",
     "AliasRow",
     "BaseModelRow",
+    "CheckRow",
     "DatasetRow",
     "EvaluationRow",
     "EventRow",

@@ -138,13 +138,13 @@ def delete_alias(model_id: int, alias: str) -> Call[Empty]:
 
 
 def archive_version(model_id: int, version: int | str) -> Call[ModelVersion]:
-    """Take a ready version out of service; its files stay."""
+    """Take a ready version out of service, its files to the cold tier."""
     request = versions_pb.ArchiveVersionRequest(model_id=model_id, version=str(version))
     return Call(_rpc("ArchiveVersion"), request, ModelVersion)
 
 
 def restore_version(model_id: int, version: int | str) -> Call[ModelVersion]:
-    """Put an archived version back into service."""
+    """Bring an archived version's files back and put it into service."""
     request = versions_pb.RestoreVersionRequest(model_id=model_id, version=str(version))
     return Call(_rpc("RestoreVersion"), request, ModelVersion)
 

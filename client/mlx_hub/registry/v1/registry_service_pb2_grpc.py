@@ -231,16 +231,18 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ArchiveVersion(self, request, context):
-        """Takes a ready version out of service; its files stay.
-        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, VERSION_HAS_ALIAS.
+        """Takes a ready version out of service and moves its files to the cold tier.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, VERSION_HAS_ALIAS,
+        ARTIFACT_CORRUPT, DISK_FULL, DEPENDENCY_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RestoreVersion(self, request, context):
-        """Puts an archived version back into service.
-        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY.
+        """Moves an archived version's files back and puts it into service.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, ARTIFACT_CORRUPT, DISK_FULL,
+        DEPENDENCY_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

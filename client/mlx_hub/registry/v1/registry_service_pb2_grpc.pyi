@@ -69,12 +69,14 @@ class RegistryServiceStub:
     DeleteAlias: _aio.UnaryUnaryMultiCallable[_version_messages_pb2.DeleteAliasRequest, _empty_pb2.Empty]
     """Removes an alias. Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, INVALID_FIELD."""
     ArchiveVersion: _aio.UnaryUnaryMultiCallable[_version_messages_pb2.ArchiveVersionRequest, _version_pb2.ModelVersion]
-    """Takes a ready version out of service; its files stay.
-    Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, VERSION_HAS_ALIAS.
+    """Takes a ready version out of service and moves its files to the cold tier.
+    Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, VERSION_HAS_ALIAS,
+    ARTIFACT_CORRUPT, DISK_FULL, DEPENDENCY_UNAVAILABLE.
     """
     RestoreVersion: _aio.UnaryUnaryMultiCallable[_version_messages_pb2.RestoreVersionRequest, _version_pb2.ModelVersion]
-    """Puts an archived version back into service.
-    Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY.
+    """Moves an archived version's files back and puts it into service.
+    Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, ARTIFACT_CORRUPT, DISK_FULL,
+    DEPENDENCY_UNAVAILABLE.
     """
     ListBaseModels: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListBaseModelsRequest, _registry_service_pb2.ListBaseModelsResponse]
     """Lists imported base models by rising id. gRPC only.
@@ -217,8 +219,9 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _version_messages_pb2.ArchiveVersionRequest,
         context: _aio.ServicerContext[_version_messages_pb2.ArchiveVersionRequest, _abc.Awaitable[_version_pb2.ModelVersion]],
     ) -> _abc.Awaitable[_version_pb2.ModelVersion]:
-        """Takes a ready version out of service; its files stay.
-        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, VERSION_HAS_ALIAS.
+        """Takes a ready version out of service and moves its files to the cold tier.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, VERSION_HAS_ALIAS,
+        ARTIFACT_CORRUPT, DISK_FULL, DEPENDENCY_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
@@ -227,8 +230,9 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _version_messages_pb2.RestoreVersionRequest,
         context: _aio.ServicerContext[_version_messages_pb2.RestoreVersionRequest, _abc.Awaitable[_version_pb2.ModelVersion]],
     ) -> _abc.Awaitable[_version_pb2.ModelVersion]:
-        """Puts an archived version back into service.
-        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY.
+        """Moves an archived version's files back and puts it into service.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, ARTIFACT_CORRUPT, DISK_FULL,
+        DEPENDENCY_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod

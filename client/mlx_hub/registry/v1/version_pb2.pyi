@@ -32,7 +32,7 @@ class _VersionStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Version
     VERSION_STATUS_READY: _VersionStatus.ValueType  # 2
     """Published and verified."""
     VERSION_STATUS_ARCHIVED: _VersionStatus.ValueType  # 3
-    """Kept, but not served."""
+    """Kept in the cold tier, but not served."""
     VERSION_STATUS_FAILED: _VersionStatus.ValueType  # 4
     """Its files were lost or never arrived."""
 
@@ -47,7 +47,7 @@ VERSION_STATUS_PENDING: VersionStatus.ValueType  # 1
 VERSION_STATUS_READY: VersionStatus.ValueType  # 2
 """Published and verified."""
 VERSION_STATUS_ARCHIVED: VersionStatus.ValueType  # 3
-"""Kept, but not served."""
+"""Kept in the cold tier, but not served."""
 VERSION_STATUS_FAILED: VersionStatus.ValueType  # 4
 """Its files were lost or never arrived."""
 Global___VersionStatus: _TypeAlias = VersionStatus  # noqa: Y015
@@ -96,7 +96,9 @@ class ModelVersion(_message.Message):
     """1, 2, 3 … within the model."""
     status: Global___VersionStatus.ValueType
     artifact_path: _builtins.str
-    """Folder of the files, relative to STORAGE_ARCHIVE_PATH."""
+    """Folder of the files, relative to STORAGE_ARCHIVE_PATH; an archived version's lie in the cold
+    tier under the same path.
+    """
     checksum: _builtins.str
     """sha256 (hex) over the manifest's files."""
     size_bytes: _builtins.float
