@@ -70,7 +70,9 @@ class Runs:
         self._measure(run_id, final, retried=True)
         self._feed(run_id, lineage.dataset_name, lineage.dataset_digest)
         if version.status is not VersionStatus.FAILED:
-            for name in (*(file.name for file in lineage.files), MANIFEST):
+            # A version from before there were papers has its manifest alone.
+            files = (*lineage.files, *lineage.papers)
+            for name in {MANIFEST, *(file.name for file in files)}:
                 path = self._archive / version.artifact_path / name
                 self._mlflow.log_artifact(run_id, str(path), ADAPTER)
         if run.info.status != FINISHED:
