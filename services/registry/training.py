@@ -42,7 +42,6 @@ _KINDS: dict[str, type[Started | Measured | Ended]] = {
     "measured": Measured,
     "ended": Ended,
 }
-KINDS = tuple(_KINDS)
 
 
 @dataclass(frozen=True)

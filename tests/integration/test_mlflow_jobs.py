@@ -81,7 +81,7 @@ async def check_runs(hub: RunningRegistry, mlflow: Seen, experiment: str, name: 
     runs = mlflow.runs(experiment)
     assert [run.info.status for run in runs] == ["KILLED", "FAILED", "FINISHED"]
     tags = [run.data.tags for run in runs]
-    assert [t["mlx_hub.outcome"] for t in tags] == ["handed_back", "lost", "completed"]
+    assert [t["mlx_hub.outcome"] for t in tags] == ["handed_back", "lost", "finished"]
     for attempt, run in enumerate(runs, start=1):
         assert mlflow.history(run, "loss") == hub.sql(STEPS, attempt)
         assert (run.data.params["lora_rank"], run.data.params["epochs"]) == ("8", "60")
@@ -89,10 +89,11 @@ async def check_runs(hub: RunningRegistry, mlflow: Seen, experiment: str, name: 
         [data] = run.inputs.dataset_inputs
         digest = run.data.tags["mlx_hub.dataset_digest"]
         assert (data.dataset.name, data.dataset.digest) == ("rows", digest[:36])
-    [(checksum,)] = hub.sql("SELECT checksum FROM registry.versions")
+    [(checksum, path)] = hub.sql("SELECT checksum, artifact_path FROM registry.versions")
     assert tags[-1]["mlx_hub.checksum"] == checksum
-    files = {"adapter_config.json", "adapters.safetensors", "manifest.json"}
-    assert mlflow.artifacts(runs[-1]) == {f"adapter/{file}" for file in files}
+    files = {f"adapter/{file.name}" for file in (hub.archive / str(path)).iterdir()}
+    assert mlflow.artifacts(runs[-1]) == files
+    assert files > {"adapter/adapters.safetensors", "adapter/manifest.json"}
     [version] = mlflow.client.search_model_versions(f"name = 'mlx-hub.{name}'")
     assert (version.run_id, int(version.version)) == (runs[-1].info.run_id, 1)
     assert version.tags["mlx_hub.checksum"] == checksum

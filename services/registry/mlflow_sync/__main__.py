@@ -25,9 +25,9 @@ log = logging.getLogger("services.registry.mlflow_sync")
 POLL_S = 1.0
 # A delivery takes well under a second; the first one creates MLflow's 65 tables.
 DELIVERY_S = 30
-# Files may take longer, and the HTTP client has its own bounds.
-UPLOAD_S = 600
-LEASE = timedelta(seconds=2 * UPLOAD_S)
+# Files may take longer, and so may the history of a long run; each call has its own bounds.
+LONG_S = 600
+LEASE = timedelta(seconds=2 * LONG_S)
 
 
 async def work(outbox: Outbox, client: Client, idle_s: float) -> None:
@@ -41,7 +41,7 @@ async def work(outbox: Outbox, client: Client, idle_s: float) -> None:
             continue
         idle = 0.0
         try:
-            with at_most(UPLOAD_S if delivery.version else DELIVERY_S):
+            with at_most(LONG_S if delivery.version or delivery.retried else DELIVERY_S):
                 experiment = client.deliver(delivery)
         except Exception as error:
             log.warning("MLflow took no delivery %d: %s", delivery.id, summary(error))

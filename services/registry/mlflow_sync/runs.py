@@ -1,7 +1,7 @@
 """A run for each attempt at a job, named and found by its tags."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from services.registry.domain import Version, VersionStatus
 from services.registry.lineage import AttemptOutcome, Lineage
 from services.registry.mlflow_sync.tags import tags_of, tags_of_attempt
 from services.registry.store.outbox import Job
+from services.registry.papers import MANIFEST
 from services.registry.training import Ended, Fact, Measured, Started
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Runs:
             for fact in told:
                 if isinstance(fact.happening, Started):
                     self._start(run.info.run_id, fact.happening, job)
-            self._measure(run.info.run_id, _metrics(told), retried=retried)
+            self._measure(run.info.run_id, _points(told), retried=retried)
             for fact in told:
                 if isinstance(fact.happening, Ended):
                     self._end(run.info.run_id, fact.happening, fact.occurred_at)
@@ -64,13 +65,14 @@ class Runs:
             params=[entities.Param(key, v) for key, v in training.parameters.items()],
             tags=[entities.RunTag(key, v) for key, v in tags.items()],
         )
-        at = _milliseconds(version.created_at)
         # Beside the steps' own, under names of their own.
-        final = [entities.Metric(f"final_{key}", v, at, 0) for key, v in version.metrics.items()]
-        self._measure(run_id, final, retried=True)
+        final = {f"final_{key}": value for key, value in version.metrics.items()}
+        self._measure(run_id, [_point(final, version.created_at, 0)], retried=True)
         self._feed(run_id, lineage.dataset_name, lineage.dataset_digest)
         if version.status is not VersionStatus.FAILED:
-            for path in sorted((self._place_of(version) / version.artifact_path).iterdir()):
+            # A version from before there were papers has its manifest alone.
+            for name in {MANIFEST, *(file.name for file in lineage.stored)}:
+                path = self._place_of(version) / version.artifact_path / name
                 self._mlflow.log_artifact(run_id, str(path), ADAPTER)
         if run.info.status != FINISHED:
             ended = training.finished_at or version.created_at
@@ -109,15 +111,27 @@ class Runs:
         self._mlflow.log_inputs(run_id, [entities.DatasetInput(data, [context])])
         self._mlflow.set_tag(run_id, "mlx_hub.dataset_digest", digest)
 
-    def _measure(self, run_id: str, metrics: Sequence["Metric"], *, retried: bool) -> None:
-        """Log metrics; on a retry only those whose key and step the run has not got."""
-        known: set[tuple[str, int]] = set()
+    def _measure(self, run_id: str, points: Iterable[list["Metric"]], *, retried: bool) -> None:
+        """Log what was measured at each point; on a retry only where the run has it not yet.
+
+        MLflow gives a metric's history whole, so one metric of a point stands for all: the last,
+        since no call splits a point.
+        """
+        news = [point for point in points if point]
         if retried:
-            for key in {metric.key for metric in metrics}:
-                history = self._mlflow.get_metric_history(run_id, key)
-                known.update((metric.key, metric.step) for metric in history)
-        news = [metric for metric in metrics if (metric.key, metric.step) not in known]
-        for batch in itertools.batched(news, MAX_METRICS):
+            known = {
+                (metric.key, metric.step)
+                for key in {point[-1].key for point in news}
+                for metric in self._mlflow.get_metric_history(run_id, key)
+            }
+            news = [point for point in news if (point[-1].key, point[-1].step) not in known]
+        batch: list[Metric] = []
+        for point in news:
+            if len(batch) + len(point) > MAX_METRICS:
+                self._mlflow.log_batch(run_id, metrics=batch)
+                batch = []
+            batch += point
+        if batch:
             self._mlflow.log_batch(run_id, metrics=batch)
 
     def _end(self, run_id: str, ended: Ended, at: datetime) -> None:
@@ -129,15 +143,17 @@ class Runs:
         self._mlflow.set_terminated(run_id, STATUS[ended.outcome], end_time=_milliseconds(at))
 
 
-def _metrics(facts: Iterable[Fact]) -> list["Metric"]:
+def _points(facts: Iterable[Fact]) -> Iterator[list["Metric"]]:
+    for fact in facts:
+        if isinstance(fact.happening, Measured):
+            yield _point(fact.happening.metrics, fact.occurred_at, fact.happening.step)
+
+
+def _point(metrics: Mapping[str, float], at: datetime, step: int) -> list["Metric"]:
     from mlflow import entities  # noqa: PLC0415
 
-    return [
-        entities.Metric(key, value, _milliseconds(fact.occurred_at), fact.happening.step)
-        for fact in facts
-        if isinstance(fact.happening, Measured)
-        for key, value in fact.happening.metrics.items()
-    ]
+    stamp = _milliseconds(at)
+    return [entities.Metric(key, metrics[key], stamp, step) for key in sorted(metrics)]
 
 
 def _milliseconds(moment: datetime) -> int:
