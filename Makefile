@@ -35,10 +35,10 @@ types: setup-dev ## mypy, strict
 	@mypy
 
 unit: setup-dev ## Seconds: domain, messages, scheduling, contract, repository rules
-	@pytest tests/unit
+	@pytest tests/unit -n auto --maxprocesses 4
 
 integration: setup-dev ## Real Postgres, real servers, real child processes
-	@pytest tests/integration
+	@pytest tests/integration -n auto --maxprocesses 4 --dist loadfile
 
 gateway: setup-dev ## Real Envoy in front of stub services
 	@pytest tests/gateway

@@ -11,13 +11,14 @@ from mlx_hub.registry.v1 import version_pb2
 from mlx_hub.trainer.v1 import training_job_pb2 as job_pb
 
 from services.chassis.errors import DataLoss
+from services.chassis.status import from_rpc_error
 from services.inference.__main__ import Inference
 from services.inference.settings import InferenceSettings
 from tests.fixtures.flips import flipped, flips
 from tests.fixtures.publications import staged
 from tests.fixtures.registry import RunningRegistry, failure
 from tests.fixtures.tiny_adapters import write_adapter
-from tests.fixtures.trainer import OpenTrainer
+from tests.fixtures.trainer import OpenTrainer, RunningTrainer
 
 OWN = ["adapters.safetensors", "adapter_config.json", "manifest.json", "statement.json"]
 BASE = ["model.safetensors", "config.json", "tokenizer.json"]
@@ -48,6 +49,18 @@ async def published(
         (hub.settings.storage_active_path / request.staged_path / file.name).write_bytes(content)
         file.size_bytes, file.sha256 = len(content), hashlib.sha256(content).hexdigest()
     return await hub.stub.PublishVersion(request)
+
+
+async def refusal(trainer: RunningTrainer) -> str:
+    """Tell why a job is refused: at its creation, or by the worker before step 1."""
+    try:
+        queued = await trainer.create()
+    except grpc.aio.AioRpcError as error:
+        return from_rpc_error(error, "trainer").reason
+    job, events = await trainer.end(queued.id)
+    assert job.status == job_pb.JOB_STATUS_FAILED
+    assert not [event for event in events if event.HasField("step")]
+    return job.error.reason
 
 
 def ask(version: str) -> pb.GenerateRequest:
@@ -86,8 +99,7 @@ async def test_a_damaged_base_model_starts_no_engine_and_trains_nothing(
             assert isinstance(error, DataLoss)
             assert error.reason == "ARTIFACT_CORRUPT"
         async with open_trainer() as trainer:
-            job, _ = await trainer.end((await trainer.create()).id)
-        assert (job.status, job.error.reason) == (job_pb.JOB_STATUS_FAILED, "ARTIFACT_CORRUPT")
+            assert await refusal(trainer) == "ARTIFACT_CORRUPT"
     assert (await stub.Generate(ask("base"))).tokens
 
 
@@ -97,8 +109,7 @@ async def test_a_damaged_dataset_trains_nothing(
     [path] = (hub.archive / "datasets").iterdir()
     with flipped(path, bit=99):
         async with open_trainer() as trainer:
-            job, _ = await trainer.end((await trainer.create()).id)
-        assert (job.status, job.error.reason) == (job_pb.JOB_STATUS_FAILED, "ARTIFACT_CORRUPT")
+            assert await refusal(trainer) == "ARTIFACT_CORRUPT"
     async with open_trainer() as trainer:
         job, _ = await trainer.end((await trainer.create()).id)
     assert job.status == job_pb.JOB_STATUS_COMPLETED

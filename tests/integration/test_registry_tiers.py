@@ -231,9 +231,9 @@ async def test_lost_cold_files_quarantine_the_version(one: Versions) -> None:
 
 
 async def test_whatever_lies_beside_the_recorded_files_moves_too(one: Versions) -> None:
-    (one.hot / "statement.json").write_text("{}")
+    (one.hot / "notes.txt").write_text("{}")
     await one.archive()
-    assert (one.cold / "statement.json").read_text() == "{}"
+    assert (one.cold / "notes.txt").read_text() == "{}"
 
 
 async def test_the_last_whole_copy_is_never_removed(one: Versions) -> None:

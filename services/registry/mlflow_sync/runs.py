@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from services.registry.domain import Version, VersionStatus
 from services.registry.lineage import AttemptOutcome, Lineage
 from services.registry.mlflow_sync.tags import tags_of, tags_of_attempt
-from services.registry.store.outbox import Job
 from services.registry.papers import MANIFEST
+from services.registry.store.outbox import Job
 from services.registry.training import Ended, Fact, Measured, Started
 
 if TYPE_CHECKING:
