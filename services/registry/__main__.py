@@ -14,6 +14,7 @@ from services.registry.datasets import DatasetFiles, Limits
 from services.registry.mlflow_sync import Mirror
 from services.registry.publisher import DatasetIntake, Publisher
 from services.registry.reconciler import Reconciler
+from services.registry.reports import Reports
 from services.registry.resolution import Resolver
 from services.registry.servicer.datasets import DatasetServicer
 from services.registry.servicer.models import RegistryServicer
@@ -24,6 +25,7 @@ from services.registry.store.base_models import BaseModelStore
 from services.registry.store.datasets import DatasetStore
 from services.registry.store.models import ModelStore
 from services.registry.store.outbox import Outbox
+from services.registry.store.reports import ReportStore
 from services.registry.store.versions import VersionStore
 
 ROLE = "mlx_hub_registry"
@@ -42,6 +44,7 @@ class Registry:
         files = DatasetFiles(settings.dataset_root, artifacts, _limits(settings))
         grace_s = settings.orphan_grace_seconds
         self.reconciler = Reconciler(bases, datasets, versions, artifacts, grace_s)
+        self.reports = Reports(bases, ReportStore(rows), artifacts)
         self.mirror = Mirror(Outbox(rows, models)) if settings.mlflow_tracking_uri else None
         self.server = HubServer("registry", settings, database.translate, session.translate)
         servicer = RegistryServicer(
@@ -54,7 +57,8 @@ class Registry:
         )
         registry_service_pb2_grpc.add_RegistryServiceServicer_to_server(servicer, self.server.grpc)
         dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(
-            DatasetServicer(datasets, DatasetIntake(datasets, files)), self.server.grpc
+            DatasetServicer(datasets, DatasetIntake(datasets, files), self.reports),
+            self.server.grpc,
         )
 
     async def start(self) -> None:
@@ -66,6 +70,7 @@ class Registry:
 
     async def close(self) -> None:
         """Leave no process and no connection behind; a second time does nothing."""
+        await self.reports.close()
         if self.mirror:
             await self.mirror.stop()
         await self.engine.dispose()

@@ -43,6 +43,10 @@ class Publication:
     dataset_digest: str
     train_rows: int
     valid_rows: int
+    test_rows: int = 0
+    split_seed: int = 0
+    validation_fraction: float = 0.0
+    test_fraction: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,11 @@ class Lineage:
     valid_rows: int
     training: Training
     created_at: datetime | None = None
+    # Lineages were written without these before.
+    test_rows: int = 0
+    split_seed: int = 0
+    validation_fraction: float = 0.0
+    test_fraction: float = 0.0
 
 
 def trace(
@@ -84,6 +93,10 @@ def trace(
         train_rows=publication.train_rows,
         valid_rows=publication.valid_rows,
         training=publication.training,
+        test_rows=publication.test_rows,
+        split_seed=publication.split_seed,
+        validation_fraction=publication.validation_fraction,
+        test_fraction=publication.test_fraction,
     )
 
 

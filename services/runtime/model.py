@@ -42,7 +42,7 @@ def load_base(path: Path) -> tuple[Any, Any, dict[str, Any]]:
     """
     inspect_model_folder(path, hash_files=False)
     prepare()
-    from mlx_lm.utils import dequantize_model, load_tokenizer  # noqa: PLC0415  after prepare
+    from mlx_lm.utils import dequantize_model  # noqa: PLC0415  after prepare
 
     model, config = load_lazily(path)
     if on_cpu():
@@ -50,8 +50,14 @@ def load_base(path: Path) -> tuple[Any, Any, dict[str, Any]]:
         model = dequantize_model(model)
         model.set_dtype(mx.float32)  # formats without float scales dequantise to 16 bits
     mx.eval(model.parameters())
-    tokenizer = load_tokenizer(path, eos_token_ids=config.get("eos_token_id"))  # type: ignore[no-untyped-call]
-    return model, tokenizer, config
+    return model, load_tokenizer(path, config.get("eos_token_id")), config
+
+
+def load_tokenizer(path: Path, eos_token_ids: Any = None) -> Any:
+    """Load the tokenizer of a model folder with its chat template, as training and serving do."""
+    from mlx_lm.utils import load_tokenizer as load  # noqa: PLC0415  after prepare
+
+    return load(path, eos_token_ids=eos_token_ids)  # type: ignore[no-untyped-call]
 
 
 def load_lazily(path: Path) -> tuple[Any, dict[str, Any]]:

@@ -46,6 +46,7 @@ class Recipe:
     mask_prompt: bool = True
     validation_fraction: float = 0.1
     checkpoint_every_steps: int = 20
+    test_fraction: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from mlx_hub.trainer.v1 import trainer_service_pb2 as service_pb
 from mlx_hub.trainer.v1 import training_event_pb2 as event_pb
 from mlx_hub.trainer.v1 import training_job_pb2 as pb
 
-from services.chassis.errors import HubError, Invalid
+from services.chassis.errors import HubError
 from services.chassis.status import to_status
+from services.runtime.rows import check_fractions, masks_prompt
 from services.trainer.domain import (
     Checkpoint,
     JobStatus,
@@ -34,15 +35,12 @@ def order_from_proto(
     """Fill the defaults in; text rows have no prompt, so asking to mask it is refused."""
     given = _values(request)
     is_text = schema == dataset_pb2.DATASET_SCHEMA_TEXT
-    if is_text and given.get("mask_prompt"):
-        raise Invalid(
-            "INVALID_FIELD",
-            "the dataset's text rows have no prompt to mask; leave mask_prompt out",
-            field="mask_prompt",
-        )
-    recipe = {"mask_prompt": not is_text, **{n: given[n] for n in RECIPE_FIELDS if n in given}}
+    recipe = {name: given[name] for name in RECIPE_FIELDS if name in given}
+    recipe["mask_prompt"] = masks_prompt(recipe.get("mask_prompt"), is_text=is_text)
     attempts = {"max_attempts": request.max_attempts} if request.HasField("max_attempts") else {}
-    return Order(request.model_id, request.dataset_id, Recipe(**recipe), **attempts)
+    order = Order(request.model_id, request.dataset_id, Recipe(**recipe), **attempts)
+    check_fractions(order.recipe.validation_fraction, order.recipe.test_fraction)
+    return order
 
 
 def filters(request: service_pb.ListTrainingJobsRequest) -> dict[str, str]:

@@ -47,4 +47,8 @@ def publication_of(
         dataset_digest=inputs.dataset_digest,
         train_rows=result.started.train_rows,
         valid_rows=result.started.valid_rows,
+        test_rows=result.started.test_rows,
+        split_seed=job.recipe.seed,
+        validation_fraction=job.recipe.validation_fraction,
+        test_fraction=job.recipe.test_fraction,
     )

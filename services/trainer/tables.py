@@ -42,6 +42,7 @@ class JobRow(Base):
         CheckConstraint("lora_layers BETWEEN 0 AND 1000", name="lora_layers"),
         CheckConstraint("max_seq_length BETWEEN 8 AND 131072", name="max_seq_length"),
         CheckConstraint("validation_fraction BETWEEN 0 AND 0.5", name="validation_fraction"),
+        CheckConstraint("test_fraction BETWEEN 0 AND 0.5", name="test_fraction"),
         CheckConstraint(
             "checkpoint_every_steps BETWEEN 1 AND 100000", name="checkpoint_every_steps"
         ),
@@ -141,6 +142,7 @@ class JobRow(Base):
     created_at: Mapped[Now]
     started_at: Mapped[Time | None]
     finished_at: Mapped[Time | None]
+    test_fraction: Mapped[float] = mapped_column(REAL, server_default=_ZERO)
 
 
 class JobEventRow(Base):
@@ -205,6 +207,6 @@ $$""",
 CREATE TRIGGER guard_recipe BEFORE UPDATE OF model_id, dataset_id, lora_rank, learning_rate, epochs,
     batch_size, seed, lora_scale, lora_dropout, lora_layers, max_seq_length, mask_prompt,
     validation_fraction, checkpoint_every_steps, max_attempts, request_id, request_digest,
-    created_at
+    created_at, test_fraction
   ON trainer.jobs EXECUTE FUNCTION trainer.guard_recipe()""",
 )

@@ -49,6 +49,7 @@ REST = {
     "POST /datasets": "CreateDataset",
     "GET /datasets": "ListDatasets",
     "GET /datasets/{dataset_id}": "GetDataset",
+    "GET /datasets/{dataset_id}/report": "GetDatasetReport",
     "POST /training/jobs": "CreateTrainingJob",
     "GET /training/jobs": "ListTrainingJobs",
     "GET /training/jobs/{job_id}": "GetTrainingJob",

@@ -54,6 +54,10 @@ PUBLICATION = lineages.Publication(
     dataset_digest=DATASET.checksum,
     train_rows=9,
     valid_rows=1,
+    test_rows=2,
+    split_seed=3,
+    validation_fraction=0.125,
+    test_fraction=0.25,
 )
 VERSION = Version(
     6, 1, 2, VersionStatus.READY, {"loss": 0.5}, "versions/x", "e" * 64, 9, 5, ("latest",), NOW

@@ -89,6 +89,10 @@ def test_a_publication_is_read_whole() -> None:
         dataset_digest=DATASET.checksum,
         train_rows=9,
         valid_rows=1,
+        test_rows=2,
+        split_seed=3,
+        validation_fraction=0.125,
+        test_fraction=0.25,
     )
     assert versions.publication(request) == PUBLICATION
 

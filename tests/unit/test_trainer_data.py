@@ -1,30 +1,15 @@
-"""Split, order and padding: pure functions of the seed, whole and fair."""
-
-import hashlib
-from pathlib import Path
+"""Order and padding: pure functions of the seed, whole and fair."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.trainer.worker.data import (
-    Example,
-    Row,
-    derived_seed,
-    epoch_batches,
-    pad,
-    read_rows,
-    split,
-)
-from services.trainer.worker.failures import TrainingFailed, name_lines
+from services.runtime.batches import epoch_batches
+from services.runtime.encoding import Example
+from services.trainer.worker.data import derived_seed, pad
 
 SEEDS = st.integers(0, 2**31 - 1)
 LENGTHS = st.lists(st.integers(1, 500), min_size=1, max_size=200)
-
-
-def rows(count: int) -> list[Row]:
-    return [Row(n, str(n).encode(), {"text": "x"}) for n in range(1, count + 1)]
 
 
 @given(LENGTHS, st.integers(1, 20), SEEDS, st.integers(0, 5))
@@ -51,28 +36,9 @@ def test_batches_of_like_lengths_waste_little_padding() -> None:
     assert padded < 1.15 * sum(lengths) < in_file_order
 
 
-@given(st.integers(1, 300), SEEDS, st.floats(0, 0.5))
-def test_a_split_loses_and_doubles_nothing(count: int, seed: int, fraction: float) -> None:
-    train, valid = split(rows(count), seed, fraction)
-    assert sorted(row.line for row in train + valid) == list(range(1, count + 1))
-    assert split(rows(count), seed, fraction) == (train, valid)
-    assert fraction > 0 or not valid
-
-
-def test_a_row_stays_on_its_side_when_others_come_and_go() -> None:
-    first, second = split(rows(100), 5, 0.3), split(rows(200), 5, 0.3)
-    assert {row.line for row in first[1]} <= {row.line for row in second[1]}
-    assert 20 < len(second[1]) < 100
-
-
-def test_equal_rows_land_on_one_side() -> None:
-    doubled = [Row(n, b"same", {"text": "x"}) for n in range(20)]
-    assert sorted(map(len, split(doubled, 1, 0.5))) == [0, 20]
-
-
 def test_padding_is_never_trained() -> None:
     examples = [
-        Example(n, np.arange(1, n + 1, dtype=np.int32), np.ones(n, np.bool_)) for n in (2, 5, 3)
+        Example(n, np.arange(1, n + 1, dtype=np.int32), np.ones(n, np.bool_), n) for n in (2, 5, 3)
     ]
     batch = pad(examples)
     assert batch.tokens.shape == (3, 5)
@@ -84,21 +50,3 @@ def test_step_seeds_differ() -> None:
     seeds = {derived_seed(seed, step) for seed in range(20) for step in range(20)}
     assert len(seeds) == 400
     assert max(seeds) < 2**64
-
-
-def test_rows_keep_their_line_numbers(tmp_path: Path) -> None:
-    data = b'{"text": "a"}\r\n\n{"text": "b"}'
-    path = tmp_path / "rows.jsonl"
-    path.write_bytes(data)
-
-    found = read_rows(path, hashlib.sha256(data).hexdigest())
-    assert [(row.line, row.content["text"]) for row in found] == [(1, "a"), (3, "b")]
-    with pytest.raises(TrainingFailed) as caught:
-        read_rows(path, "0" * 64)
-    assert caught.value.reason == "ARTIFACT_CORRUPT"
-
-
-def test_lines_are_named_in_short() -> None:
-    assert name_lines([7]) == "line 7"
-    assert name_lines([1, 2]) == "lines 1, 2"
-    assert name_lines(list(range(1, 13))) == "lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more"

@@ -48,6 +48,10 @@ def to_lineage(lineage: Lineage) -> lineage_pb.Lineage:
             digest=lineage.dataset_digest,
             train_rows=lineage.train_rows,
             valid_rows=lineage.valid_rows,
+            test_rows=lineage.test_rows,
+            split_seed=lineage.split_seed,
+            validation_fraction=lineage.validation_fraction,
+            test_fraction=lineage.test_fraction,
         ),
         training=to_training(lineage.training),
         created_at=to_timestamp(lineage.created_at),
@@ -67,6 +71,10 @@ def publication(request: publication_pb.PublishVersionRequest) -> Publication:
         dataset_digest=request.dataset_digest,
         train_rows=request.train_rows,
         valid_rows=request.valid_rows,
+        test_rows=request.test_rows,
+        split_seed=request.split_seed,
+        validation_fraction=request.validation_fraction,
+        test_fraction=request.test_fraction,
     )
 
 

@@ -1,6 +1,7 @@
 """DatasetService."""
 
 from mlx_hub.registry.v1 import dataset_pb2 as dataset_pb
+from mlx_hub.registry.v1 import dataset_report_pb2 as report_pb
 from mlx_hub.registry.v1 import dataset_service_pb2 as pb
 from mlx_hub.registry.v1 import dataset_service_pb2_grpc as pb_grpc
 
@@ -8,7 +9,9 @@ from services.chassis import requests
 from services.chassis.paging import page_size
 from services.chassis.requests import Context
 from services.registry.messages.datasets import new_dataset, to_dataset
+from services.registry.messages.reports import report_parameters
 from services.registry.publisher import DatasetIntake
+from services.registry.reports import Reports
 from services.registry.servicer.pages import cursor, next_token
 from services.registry.store.datasets import DatasetStore
 
@@ -16,10 +19,11 @@ from services.registry.store.datasets import DatasetStore
 class DatasetServicer(pb_grpc.DatasetServiceServicer):
     """Serves datasets; every rule lives below."""
 
-    def __init__(self, datasets: DatasetStore, intake: DatasetIntake) -> None:
+    def __init__(self, datasets: DatasetStore, intake: DatasetIntake, reports: Reports) -> None:
         """Take what does the work."""
         self._datasets = datasets
         self._intake = intake
+        self._reports = reports
 
     async def CreateDataset(
         self, request: pb.CreateDatasetRequest, context: Context
@@ -48,3 +52,11 @@ class DatasetServicer(pb_grpc.DatasetServiceServicer):
     ) -> dataset_pb.Dataset:
         """Get one dataset."""
         return to_dataset(await self._datasets.get(request.dataset_id))
+
+    async def GetDatasetReport(
+        self, request: pb.GetDatasetReportRequest, context: Context
+    ) -> report_pb.DatasetReport:
+        """Report what a job on a model would make of a dataset."""
+        dataset = await self._datasets.get(request.dataset_id)
+        parameters = report_parameters(request, dataset)
+        return await self._reports.report(dataset, request.model_id, parameters)

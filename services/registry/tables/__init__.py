@@ -5,6 +5,7 @@ from services.registry.tables.common import SCHEMA
 from services.registry.tables.datasets import DatasetRow
 from services.registry.tables.models import EventRow, ModelRow
 from services.registry.tables.outbox import OutboxRow
+from services.registry.tables.reports import ReportRow
 from services.registry.tables.versions import AliasRow, VersionRow
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "EventRow",
     "ModelRow",
     "OutboxRow",
+    "ReportRow",
     "VersionRow",
 ]

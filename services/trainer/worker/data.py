@@ -1,42 +1,21 @@
-"""Which rows are trained on and in which order: pure functions of the seed and the rows.
+"""The rows of a job as its model sees them, in pure functions of the recipe and the rows.
 
 A resumed job rebuilds its split and order from the recipe alone, so a checkpoint needs neither.
 """
 
 import hashlib
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import batched
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.worker.failures import TrainingFailed
-
-# Batches are cut from pools of this many batches, sorted by length: padding stays
-# small and the order is still mostly random.
-POOL_BATCHES = 8
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the dataset."""
-
-    line: int
-    digest: bytes
-    content: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Example:
-    """One row as the model sees it; `trained` marks the tokens whose loss counts."""
-
-    line: int
-    tokens: NDArray[np.int32]
-    trained: NDArray[np.bool_]
+from services.runtime.encoding import Encoder, Example, RowRefusedError
+from services.runtime.rows import ChangedError, Side, Split, read_rows
+from services.runtime.trainable import NO_ROWS, Untrainable
+from services.trainer.domain import Recipe
+from services.trainer.worker.failures import TrainingFailed, untrainable
 
 
 @dataclass(frozen=True)
@@ -48,42 +27,49 @@ class Batch:
     trained: NDArray[np.bool_]
 
 
-def read_rows(path: Path, digest: str) -> list[Row]:
-    """Read the JSONL file; refuse it if it is not the file that was registered."""
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise TrainingFailed(
-            "ARTIFACT_CORRUPT",
-            "the stored dataset no longer has the recorded hash; register the file again",
-        )
-    return [
-        Row(number, hashlib.sha256(line.strip()).digest(), json.loads(line))
-        for number, line in enumerate(content.split(b"\n"), start=1)
-        if line.strip()
-    ]
+@dataclass
+class Sides:
+    """A dataset after the split; of the test rows only the number is needed here."""
+
+    train: list[Example] = field(default_factory=list)
+    valid: list[Example] = field(default_factory=list)
+    test_rows: int = 0
 
 
-def split(rows: Sequence[Row], seed: int, fraction: float) -> tuple[list[Row], list[Row]]:
-    """Split rows into trained and held-out ones; equal rows land on the same side."""
-    held_out = [_draw(f"split:{seed}:".encode() + row.digest) < fraction for row in rows]
-    train = [row for row, out in zip(rows, held_out, strict=True) if not out]
-    valid = [row for row, out in zip(rows, held_out, strict=True) if out]
-    return train, valid
+def load_sides(
+    path: Path, digest: str, encoder: Encoder, recipe: Recipe, poll: Callable[[], None]
+) -> Sides:
+    """Read, encode and split a dataset; refuse rows that could teach nothing, on any side."""
+    split = Split(recipe.seed, recipe.validation_fraction, recipe.test_fraction)
+    sides, found = Sides(), Untrainable()
+    try:
+        for row in read_rows(path, digest):
+            poll()
+            try:
+                example = encoder.encode(row)
+            except RowRefusedError as error:
+                found.refuse(row.line, str(error))
+                continue
+            if not example.trained_tokens:
+                found.masked.add(row.line)
+            _place(sides, split.side(row.digest), example)
+    except ChangedError as error:
+        raise TrainingFailed("ARTIFACT_CORRUPT", str(error)) from error
+    if complaint := found.complaint(recipe.max_seq_length):
+        raise untrainable(complaint)
+    if not sides.train:
+        raise untrainable(NO_ROWS)
+    return sides
 
 
-def epoch_batches(
-    lengths: Sequence[int], batch_size: int, seed: int, epoch: int
-) -> list[tuple[int, ...]]:
-    """Give the epoch's batches as row indices: every row once, similar lengths together."""
-
-    def rank(what: str, index: int) -> float:
-        return _draw(f"{what}:{seed}:{epoch}:{index}".encode())
-
-    order = sorted(range(len(lengths)), key=lambda index: rank("row", index))
-    cut: list[tuple[int, ...]] = []
-    for pool in batched(order, POOL_BATCHES * batch_size):
-        cut += batched(sorted(pool, key=lambda index: lengths[index]), batch_size)
-    return [cut[n] for n in sorted(range(len(cut)), key=lambda n: rank("batch", n))]
+def _place(sides: Sides, side: Side, example: Example) -> None:
+    match side:
+        case Side.TRAIN:
+            sides.train.append(example)
+        case Side.VALID:
+            sides.valid.append(example)
+        case Side.TEST:
+            sides.test_rows += 1
 
 
 def pad(examples: Sequence[Example]) -> Batch:
@@ -100,8 +86,3 @@ def pad(examples: Sequence[Example]) -> Batch:
 def derived_seed(seed: int, step: int) -> int:
     """Give the random seed of one step, so that no generator's state must be stored."""
     return int.from_bytes(hashlib.sha256(f"step:{seed}:{step}".encode()).digest()[:8])
-
-
-def _draw(key: bytes) -> float:
-    """Draw from [0, 1) by hashing."""
-    return int.from_bytes(hashlib.sha256(key).digest()[:6]) / 2**48

@@ -21,10 +21,3 @@ class Stopped(Exception):
 def untrainable(message: str) -> TrainingFailed:
     """Say that this data or recipe can't train this model."""
     return TrainingFailed("UNTRAINABLE", message)
-
-
-def name_lines(lines: list[int]) -> str:
-    """Name rows by their line numbers, the first few of many."""
-    shown = ", ".join(str(line) for line in lines[:10])
-    more = f" and {len(lines) - 10} more" if len(lines) > 10 else ""
-    return f"line{'s' if len(lines) > 1 else ''} {shown}{more}"

@@ -21,9 +21,12 @@ from mlx.nn.utils import value_and_grad
 from mlx.utils import tree_reduce
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
+from services.runtime.batches import epoch_batches
+from services.runtime.encoding import Example
+from services.runtime.trainable import name_lines
 from services.trainer.domain import Checkpoint, Recipe, Step, Validation
-from services.trainer.worker.data import Batch, Example, derived_seed, epoch_batches, pad
-from services.trainer.worker.failures import name_lines, untrainable
+from services.trainer.worker.data import Batch, derived_seed, pad
+from services.trainer.worker.failures import untrainable
 
 # Held-out rows beyond these are not scored: validation stays a small part of the time.
 VALIDATION_ROWS = 256

@@ -13,15 +13,15 @@ from mlx_hub.internal.v1 import worker_pb2 as pb
 from mlx_hub.registry.v1 import lineage_pb2
 
 from services.runtime.blas import BlasReport
+from services.runtime.encoding import Encoder
 from services.runtime.folder import FolderError, inspect_model_folder
 from services.runtime.model import load_base
 from services.trainer import messages
 from services.trainer.domain import Checkpoint, Recipe
 from services.trainer.worker.adapters import export
 from services.trainer.worker.checkpoint import Checkpoints
-from services.trainer.worker.data import read_rows, split
-from services.trainer.worker.encoding import Encoder
-from services.trainer.worker.failures import Stopped, TrainingFailed, untrainable
+from services.trainer.worker.data import Sides, load_sides
+from services.trainer.worker.failures import Stopped, TrainingFailed
 from services.trainer.worker.link import Link
 from services.trainer.worker.loop import Trainer
 
@@ -31,7 +31,7 @@ FORMAT = 1
 
 def run(link: Link, command: pb.TrainCommand, blas: BlasReport) -> pb.WorkerFinished:
     """Do the job; raises Stopped or TrainingFailed when it ends early."""
-    trainer, rows = _prepare(link, command)
+    trainer, sides = _prepare(link, command)
     fingerprint = _fingerprint(trainer.recipe, command)
     checkpoints = Checkpoints(Path(command.checkpoint_path), fingerprint)
     checkpoints.restore(trainer)
@@ -39,8 +39,9 @@ def run(link: Link, command: pb.TrainCommand, blas: BlasReport) -> pb.WorkerFini
         pb.WorkerStarted(
             total_steps=trainer.total_steps,
             resumed_from_step=trainer.state.step,
-            train_rows=rows[0],
-            valid_rows=rows[1],
+            train_rows=len(sides.train),
+            valid_rows=len(sides.valid),
+            test_rows=sides.test_rows,
             environment=_environment(blas),
         )
     )
@@ -58,18 +59,15 @@ def run(link: Link, command: pb.TrainCommand, blas: BlasReport) -> pb.WorkerFini
     return pb.WorkerFinished(files=listed, metrics=trainer.state.metrics())
 
 
-def _prepare(link: Link, command: pb.TrainCommand) -> tuple[Trainer, tuple[int, int]]:
-    """Load the model and the data; give the trainer and how many rows each side has."""
+def _prepare(link: Link, command: pb.TrainCommand) -> tuple[Trainer, Sides]:
+    """Load the model and the data."""
     recipe = messages.recipe_from_proto(command.job)
     model, tokenizer = _load_base(Path(command.base_path), command.base_digest)
     link.poll(0)
-    rows = read_rows(Path(command.dataset_path), command.dataset_digest)
-    sides = split(rows, recipe.seed, recipe.validation_fraction)
-    if not sides[0]:
-        raise untrainable("no row is left to train on; set validation_fraction to 0")
     encoder = Encoder(tokenizer, mask_prompt=recipe.mask_prompt, max_length=recipe.max_seq_length)
-    train, valid = (encoder.encode_all(side, lambda: link.poll(0)) for side in sides)
-    return Trainer(model, recipe, train, valid), (len(train), len(valid))
+    dataset = Path(command.dataset_path)
+    sides = load_sides(dataset, command.dataset_digest, encoder, recipe, lambda: link.poll(0))
+    return Trainer(model, recipe, sides.train, sides.valid), sides
 
 
 def _load_base(path: Path, digest: str) -> tuple[Any, Any]:

@@ -79,7 +79,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSUPPORTED_PARAMETER: _ErrorReason.ValueType  # 27
     """INVALID_ARGUMENT. An OpenAI parameter that this server does not honour. Metadata: field."""
     ERROR_REASON_UNTRAINABLE: _ErrorReason.ValueType  # 28
-    """FAILED_PRECONDITION. The training data or recipe can't train this model. Metadata: field."""
+    """FAILED_PRECONDITION. The training data or recipe can't train this model. Metadata: lines, the first of the rows at fault."""
     ERROR_REASON_MODEL_HAS_VERSIONS: _ErrorReason.ValueType  # 29
     """FAILED_PRECONDITION. The model has ready versions; `force` deletes it all the same. Metadata: model_id, versions."""
     ERROR_REASON_MODEL_HAS_JOBS: _ErrorReason.ValueType  # 30
@@ -152,7 +152,7 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 26
 ERROR_REASON_UNSUPPORTED_PARAMETER: ErrorReason.ValueType  # 27
 """INVALID_ARGUMENT. An OpenAI parameter that this server does not honour. Metadata: field."""
 ERROR_REASON_UNTRAINABLE: ErrorReason.ValueType  # 28
-"""FAILED_PRECONDITION. The training data or recipe can't train this model. Metadata: field."""
+"""FAILED_PRECONDITION. The training data or recipe can't train this model. Metadata: lines, the first of the rows at fault."""
 ERROR_REASON_MODEL_HAS_VERSIONS: ErrorReason.ValueType  # 29
 """FAILED_PRECONDITION. The model has ready versions; `force` deletes it all the same. Metadata: model_id, versions."""
 ERROR_REASON_MODEL_HAS_JOBS: ErrorReason.ValueType  # 30

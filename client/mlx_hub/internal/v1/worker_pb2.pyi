@@ -190,11 +190,13 @@ class WorkerStarted(_message.Message):
     TRAIN_ROWS_FIELD_NUMBER: _builtins.int
     VALID_ROWS_FIELD_NUMBER: _builtins.int
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    TEST_ROWS_FIELD_NUMBER: _builtins.int
     total_steps: _builtins.int
     resumed_from_step: _builtins.int
     """0 on a fresh start."""
     train_rows: _builtins.int
     valid_rows: _builtins.int
+    test_rows: _builtins.int
     @_builtins.property
     def environment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -205,10 +207,11 @@ class WorkerStarted(_message.Message):
         train_rows: _builtins.int = ...,
         valid_rows: _builtins.int = ...,
         environment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        test_rows: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment", "resumed_from_step", b"resumed_from_step", "total_steps", b"total_steps", "train_rows", b"train_rows", "valid_rows", b"valid_rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment", "resumed_from_step", b"resumed_from_step", "test_rows", b"test_rows", "total_steps", b"total_steps", "train_rows", b"train_rows", "valid_rows", b"valid_rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from mlx_hub.registry.v1 import dataset_pb2 as mlx__hub_dot_registry_dot_v1_dot_dataset__pb2
+from mlx_hub.registry.v1 import dataset_report_pb2 as mlx__hub_dot_registry_dot_v1_dot_dataset__report__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)mlx_hub/registry/v1/dataset_service.proto\x12\x13mlx_hub.registry.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a!mlx_hub/registry/v1/dataset.proto\"\x7f\n\x14\x43reateDatasetRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,99}$\x12\x18\n\x04path\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x1b\n\nrequest_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"m\n\x13ListDatasetsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x1c\n\x0bname_prefix\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"_\n\x14ListDatasetsResponse\x12.\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1c.mlx_hub.registry.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x11GetDatasetRequest\x12\x1b\n\ndataset_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x32\xf5\x02\n\x0e\x44\x61tasetService\x12q\n\rCreateDataset\x12).mlx_hub.registry.v1.CreateDatasetRequest\x1a\x1c.mlx_hub.registry.v1.Dataset\"\x17\x90\x02\x02\x82\xd3\xe4\x93\x02\x0e\"\t/datasets:\x01*\x12y\n\x0cListDatasets\x12(.mlx_hub.registry.v1.ListDatasetsRequest\x1a).mlx_hub.registry.v1.ListDatasetsResponse\"\x14\x90\x02\x01\x82\xd3\xe4\x93\x02\x0b\x12\t/datasets\x12u\n\nGetDataset\x12&.mlx_hub.registry.v1.GetDatasetRequest\x1a\x1c.mlx_hub.registry.v1.Dataset\"!\x90\x02\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/datasets/{dataset_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)mlx_hub/registry/v1/dataset_service.proto\x12\x13mlx_hub.registry.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a!mlx_hub/registry/v1/dataset.proto\x1a(mlx_hub/registry/v1/dataset_report.proto\"\x7f\n\x14\x43reateDatasetRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,99}$\x12\x18\n\x04path\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x1b\n\nrequest_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"m\n\x13ListDatasetsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x1c\n\x0bname_prefix\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"_\n\x14ListDatasetsResponse\x12.\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1c.mlx_hub.registry.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x11GetDatasetRequest\x12\x1b\n\ndataset_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\"\x9b\x03\n\x17GetDatasetReportRequest\x12\x1b\n\ndataset_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x19\n\x08model_id\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12(\n\x0emax_seq_length\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\x80\x80\x08(\x08H\x00\x88\x01\x01\x12#\n\nbatch_size\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x80\x02(\x01H\x01\x88\x01\x01\x12\x18\n\x0bmask_prompt\x18\x05 \x01(\x08H\x02\x88\x01\x01\x12\x1a\n\x04seed\x18\x06 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00H\x03\x88\x01\x01\x12\x31\n\x13validation_fraction\x18\x07 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00?-\x00\x00\x00\x00H\x04\x88\x01\x01\x12+\n\rtest_fraction\x18\x08 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00?-\x00\x00\x00\x00H\x05\x88\x01\x01\x42\x11\n\x0f_max_seq_lengthB\r\n\x0b_batch_sizeB\x0e\n\x0c_mask_promptB\x07\n\x05_seedB\x16\n\x14_validation_fractionB\x10\n\x0e_test_fraction2\x86\x04\n\x0e\x44\x61tasetService\x12q\n\rCreateDataset\x12).mlx_hub.registry.v1.CreateDatasetRequest\x1a\x1c.mlx_hub.registry.v1.Dataset\"\x17\x90\x02\x02\x82\xd3\xe4\x93\x02\x0e\"\t/datasets:\x01*\x12y\n\x0cListDatasets\x12(.mlx_hub.registry.v1.ListDatasetsRequest\x1a).mlx_hub.registry.v1.ListDatasetsResponse\"\x14\x90\x02\x01\x82\xd3\xe4\x93\x02\x0b\x12\t/datasets\x12u\n\nGetDataset\x12&.mlx_hub.registry.v1.GetDatasetRequest\x1a\x1c.mlx_hub.registry.v1.Dataset\"!\x90\x02\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/datasets/{dataset_id}\x12\x8e\x01\n\x10GetDatasetReport\x12,.mlx_hub.registry.v1.GetDatasetReportRequest\x1a\".mlx_hub.registry.v1.DatasetReport\"(\x90\x02\x01\x82\xd3\xe4\x93\x02\x1f\x12\x1d/datasets/{dataset_id}/reportb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,20 +49,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTDATASETSREQUEST'].fields_by_name['name_prefix']._serialized_options = b'\272H\004r\002\030d'
   _globals['_GETDATASETREQUEST'].fields_by_name['dataset_id']._loaded_options = None
   _globals['_GETDATASETREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\272H\004\032\002 \000'
+  _globals['_GETDATASETREPORTREQUEST'].fields_by_name['dataset_id']._loaded_options = None
+  _globals['_GETDATASETREPORTREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\272H\004\032\002 \000'
+  _globals['_GETDATASETREPORTREQUEST'].fields_by_name['model_id']._loaded_options = None
+  _globals['_GETDATASETREPORTREQUEST'].fields_by_name['model_id']._serialized_options = b'\272H\004\032\002 \000'
+  _globals['_GETDATASETREPORTREQUEST'].fields_by_name['max_seq_length']._loaded_options = None
+  _globals['_GETDATASETREPORTREQUEST'].fields_by_name['max_seq_length']._serialized_options = b'\272H\010\032\006\030\200\200\010(\010'
+  _globals['_GETDATASETREPORTREQUEST'].fields_by_name['batch_size']._loaded_options = None
+  _globals['_GETDATASETREPORTREQUEST'].fields_by_name['batch_size']._serialized_options = b'\272H\007\032\005\030\200\002(\001'
+  _globals['_GETDATASETREPORTREQUEST'].fields_by_name['seed']._loaded_options = None
+  _globals['_GETDATASETREPORTREQUEST'].fields_by_name['seed']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_GETDATASETREPORTREQUEST'].fields_by_name['validation_fraction']._loaded_options = None
+  _globals['_GETDATASETREPORTREQUEST'].fields_by_name['validation_fraction']._serialized_options = b'\272H\014\n\n\035\000\000\000?-\000\000\000\000'
+  _globals['_GETDATASETREPORTREQUEST'].fields_by_name['test_fraction']._loaded_options = None
+  _globals['_GETDATASETREPORTREQUEST'].fields_by_name['test_fraction']._serialized_options = b'\272H\014\n\n\035\000\000\000?-\000\000\000\000'
   _globals['_DATASETSERVICE'].methods_by_name['CreateDataset']._loaded_options = None
   _globals['_DATASETSERVICE'].methods_by_name['CreateDataset']._serialized_options = b'\220\002\002\202\323\344\223\002\016\"\t/datasets:\001*'
   _globals['_DATASETSERVICE'].methods_by_name['ListDatasets']._loaded_options = None
   _globals['_DATASETSERVICE'].methods_by_name['ListDatasets']._serialized_options = b'\220\002\001\202\323\344\223\002\013\022\t/datasets'
   _globals['_DATASETSERVICE'].methods_by_name['GetDataset']._loaded_options = None
   _globals['_DATASETSERVICE'].methods_by_name['GetDataset']._serialized_options = b'\220\002\001\202\323\344\223\002\030\022\026/datasets/{dataset_id}'
-  _globals['_CREATEDATASETREQUEST']._serialized_start=160
-  _globals['_CREATEDATASETREQUEST']._serialized_end=287
-  _globals['_LISTDATASETSREQUEST']._serialized_start=289
-  _globals['_LISTDATASETSREQUEST']._serialized_end=398
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=400
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=495
-  _globals['_GETDATASETREQUEST']._serialized_start=497
-  _globals['_GETDATASETREQUEST']._serialized_end=545
-  _globals['_DATASETSERVICE']._serialized_start=548
-  _globals['_DATASETSERVICE']._serialized_end=921
+  _globals['_DATASETSERVICE'].methods_by_name['GetDatasetReport']._loaded_options = None
+  _globals['_DATASETSERVICE'].methods_by_name['GetDatasetReport']._serialized_options = b'\220\002\001\202\323\344\223\002\037\022\035/datasets/{dataset_id}/report'
+  _globals['_CREATEDATASETREQUEST']._serialized_start=202
+  _globals['_CREATEDATASETREQUEST']._serialized_end=329
+  _globals['_LISTDATASETSREQUEST']._serialized_start=331
+  _globals['_LISTDATASETSREQUEST']._serialized_end=440
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=442
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=537
+  _globals['_GETDATASETREQUEST']._serialized_start=539
+  _globals['_GETDATASETREQUEST']._serialized_end=587
+  _globals['_GETDATASETREPORTREQUEST']._serialized_start=590
+  _globals['_GETDATASETREPORTREQUEST']._serialized_end=1001
+  _globals['_DATASETSERVICE']._serialized_start=1004
+  _globals['_DATASETSERVICE']._serialized_end=1522
 # @@protoc_insertion_point(module_scope)

@@ -115,3 +115,75 @@ class GetDatasetRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetDatasetRequest: _TypeAlias = GetDatasetRequest  # noqa: Y015
+
+@_typing.final
+class GetDatasetReportRequest(_message.Message):
+    """The optional fields are a training job's, with its defaults."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_ID_FIELD_NUMBER: _builtins.int
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    MAX_SEQ_LENGTH_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    MASK_PROMPT_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    VALIDATION_FRACTION_FIELD_NUMBER: _builtins.int
+    TEST_FRACTION_FIELD_NUMBER: _builtins.int
+    dataset_id: _builtins.int
+    model_id: _builtins.int
+    """Whose base model's tokenizer and chat template count."""
+    max_seq_length: _builtins.int
+    """Default 512."""
+    batch_size: _builtins.int
+    """Default 4."""
+    mask_prompt: _builtins.bool
+    """Default true for chat and completion rows; text rows have no prompt."""
+    seed: _builtins.int
+    """Default 0."""
+    validation_fraction: _builtins.float
+    """Default 0.1."""
+    test_fraction: _builtins.float
+    """With validation_fraction at most 0.9. Default 0."""
+    def __init__(
+        self,
+        *,
+        dataset_id: _builtins.int = ...,
+        model_id: _builtins.int = ...,
+        max_seq_length: _builtins.int | None = ...,
+        batch_size: _builtins.int | None = ...,
+        mask_prompt: _builtins.bool | None = ...,
+        seed: _builtins.int | None = ...,
+        validation_fraction: _builtins.float | None = ...,
+        test_fraction: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_mask_prompt", b"_mask_prompt", "_max_seq_length", b"_max_seq_length", "_seed", b"_seed", "_test_fraction", b"_test_fraction", "_validation_fraction", b"_validation_fraction", "batch_size", b"batch_size", "mask_prompt", b"mask_prompt", "max_seq_length", b"max_seq_length", "seed", b"seed", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_mask_prompt", b"_mask_prompt", "_max_seq_length", b"_max_seq_length", "_seed", b"_seed", "_test_fraction", b"_test_fraction", "_validation_fraction", b"_validation_fraction", "batch_size", b"batch_size", "dataset_id", b"dataset_id", "mask_prompt", b"mask_prompt", "max_seq_length", b"max_seq_length", "model_id", b"model_id", "seed", b"seed", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
+    _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
+    _WhichOneofReturnType__mask_prompt: _TypeAlias = _typing.Literal["mask_prompt"]  # noqa: Y015
+    _WhichOneofArgType__mask_prompt: _TypeAlias = _typing.Literal["_mask_prompt", b"_mask_prompt"]  # noqa: Y015
+    _WhichOneofReturnType__max_seq_length: _TypeAlias = _typing.Literal["max_seq_length"]  # noqa: Y015
+    _WhichOneofArgType__max_seq_length: _TypeAlias = _typing.Literal["_max_seq_length", b"_max_seq_length"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__test_fraction: _TypeAlias = _typing.Literal["test_fraction"]  # noqa: Y015
+    _WhichOneofArgType__test_fraction: _TypeAlias = _typing.Literal["_test_fraction", b"_test_fraction"]  # noqa: Y015
+    _WhichOneofReturnType__validation_fraction: _TypeAlias = _typing.Literal["validation_fraction"]  # noqa: Y015
+    _WhichOneofArgType__validation_fraction: _TypeAlias = _typing.Literal["_validation_fraction", b"_validation_fraction"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mask_prompt) -> _WhichOneofReturnType__mask_prompt | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_seq_length) -> _WhichOneofReturnType__max_seq_length | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__test_fraction) -> _WhichOneofReturnType__test_fraction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__validation_fraction) -> _WhichOneofReturnType__validation_fraction | None: ...
+
+Global___GetDatasetReportRequest: _TypeAlias = GetDatasetReportRequest  # noqa: Y015

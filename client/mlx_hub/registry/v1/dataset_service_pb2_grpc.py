@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from mlx_hub.registry.v1 import dataset_pb2 as mlx__hub_dot_registry_dot_v1_dot_dataset__pb2
+from mlx_hub.registry.v1 import dataset_report_pb2 as mlx__hub_dot_registry_dot_v1_dot_dataset__report__pb2
 from mlx_hub.registry.v1 import dataset_service_pb2 as mlx__hub_dot_registry_dot_v1_dot_dataset__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -51,6 +52,11 @@ class DatasetServiceStub:
                 request_serializer=mlx__hub_dot_registry_dot_v1_dot_dataset__service__pb2.GetDatasetRequest.SerializeToString,
                 response_deserializer=mlx__hub_dot_registry_dot_v1_dot_dataset__pb2.Dataset.FromString,
                 _registered_method=True)
+        self.GetDatasetReport = channel.unary_unary(
+                '/mlx_hub.registry.v1.DatasetService/GetDatasetReport',
+                request_serializer=mlx__hub_dot_registry_dot_v1_dot_dataset__service__pb2.GetDatasetReportRequest.SerializeToString,
+                response_deserializer=mlx__hub_dot_registry_dot_v1_dot_dataset__report__pb2.DatasetReport.FromString,
+                _registered_method=True)
 
 
 class DatasetServiceServicer:
@@ -80,6 +86,16 @@ class DatasetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetDatasetReport(self, request, context):
+        """Reports what a job on this model would make of the dataset. The first time it reads every row,
+        which may take minutes; the same again is answered at once.
+        Fails with DATASET_NOT_FOUND, MODEL_NOT_FOUND, INVALID_FIELD, UNTRAINABLE, ARTIFACT_CORRUPT,
+        QUEUE_FULL, SHUTTING_DOWN, INTERNAL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DatasetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -97,6 +113,11 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     servicer.GetDataset,
                     request_deserializer=mlx__hub_dot_registry_dot_v1_dot_dataset__service__pb2.GetDatasetRequest.FromString,
                     response_serializer=mlx__hub_dot_registry_dot_v1_dot_dataset__pb2.Dataset.SerializeToString,
+            ),
+            'GetDatasetReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDatasetReport,
+                    request_deserializer=mlx__hub_dot_registry_dot_v1_dot_dataset__service__pb2.GetDatasetReportRequest.FromString,
+                    response_serializer=mlx__hub_dot_registry_dot_v1_dot_dataset__report__pb2.DatasetReport.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -181,6 +202,33 @@ class DatasetService:
             '/mlx_hub.registry.v1.DatasetService/GetDataset',
             mlx__hub_dot_registry_dot_v1_dot_dataset__service__pb2.GetDatasetRequest.SerializeToString,
             mlx__hub_dot_registry_dot_v1_dot_dataset__pb2.Dataset.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDatasetReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlx_hub.registry.v1.DatasetService/GetDatasetReport',
+            mlx__hub_dot_registry_dot_v1_dot_dataset__service__pb2.GetDatasetReportRequest.SerializeToString,
+            mlx__hub_dot_registry_dot_v1_dot_dataset__report__pb2.DatasetReport.FromString,
             options,
             channel_credentials,
             insecure,

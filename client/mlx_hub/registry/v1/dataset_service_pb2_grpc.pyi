@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from grpc import aio as _aio
 from mlx_hub.registry.v1 import dataset_pb2 as _dataset_pb2
+from mlx_hub.registry.v1 import dataset_report_pb2 as _dataset_report_pb2
 from mlx_hub.registry.v1 import dataset_service_pb2 as _dataset_service_pb2
 import abc as _abc_1
 
@@ -26,6 +27,12 @@ class DatasetServiceStub:
     """Lists datasets by rising id. Fails with INVALID_PAGE_TOKEN, INVALID_FIELD."""
     GetDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.GetDatasetRequest, _dataset_pb2.Dataset]
     """Gets one dataset. Fails with DATASET_NOT_FOUND."""
+    GetDatasetReport: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.GetDatasetReportRequest, _dataset_report_pb2.DatasetReport]
+    """Reports what a job on this model would make of the dataset. The first time it reads every row,
+    which may take minutes; the same again is answered at once.
+    Fails with DATASET_NOT_FOUND, MODEL_NOT_FOUND, INVALID_FIELD, UNTRAINABLE, ARTIFACT_CORRUPT,
+    QUEUE_FULL, SHUTTING_DOWN, INTERNAL.
+    """
 
 class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps training data, each file as it was when it came in."""
@@ -56,5 +63,17 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_dataset_service_pb2.GetDatasetRequest, _abc.Awaitable[_dataset_pb2.Dataset]],
     ) -> _abc.Awaitable[_dataset_pb2.Dataset]:
         """Gets one dataset. Fails with DATASET_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def GetDatasetReport(
+        self,
+        request: _dataset_service_pb2.GetDatasetReportRequest,
+        context: _aio.ServicerContext[_dataset_service_pb2.GetDatasetReportRequest, _abc.Awaitable[_dataset_report_pb2.DatasetReport]],
+    ) -> _abc.Awaitable[_dataset_report_pb2.DatasetReport]:
+        """Reports what a job on this model would make of the dataset. The first time it reads every row,
+        which may take minutes; the same again is answered at once.
+        Fails with DATASET_NOT_FOUND, MODEL_NOT_FOUND, INVALID_FIELD, UNTRAINABLE, ARTIFACT_CORRUPT,
+        QUEUE_FULL, SHUTTING_DOWN, INTERNAL.
+        """
 
 def add_DatasetServiceServicer_to_server(servicer: DatasetServiceServicer, server: _aio.Server) -> None: ...

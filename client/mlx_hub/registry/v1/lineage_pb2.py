@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!mlx_hub/registry/v1/lineage.proto\x12\x13mlx_hub.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xde\x02\n\x07Lineage\x12\x10\n\x08model_id\x18\x01 \x01(\x05\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x16\n\x0e\x61\x64\x61pter_digest\x18\x04 \x01(\t\x12\x30\n\x05\x66iles\x18\x05 \x03(\x0b\x32!.mlx_hub.registry.v1.ArtifactFile\x12\x35\n\nbase_model\x18\x06 \x01(\x0b\x32!.mlx_hub.registry.v1.BaseModelRef\x12\x30\n\x07\x64\x61taset\x18\x07 \x01(\x0b\x32\x1f.mlx_hub.registry.v1.DatasetRef\x12\x39\n\x08training\x18\x08 \x01(\x0b\x32\'.mlx_hub.registry.v1.TrainingProvenance\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"@\n\x0c\x41rtifactFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x01\x12\x0e\n\x06sha256\x18\x03 \x01(\t\",\n\x0c\x42\x61seModelRef\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"^\n\nDatasetRef\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x12\n\ntrain_rows\x18\x04 \x01(\x05\x12\x12\n\nvalid_rows\x18\x05 \x01(\x05\"\xe5\x03\n\x12TrainingProvenance\x12\x0e\n\x06job_id\x18\x01 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x0c\n\x04seed\x18\x03 \x01(\x05\x12K\n\nparameters\x18\x04 \x03(\x0b\x32\x37.mlx_hub.registry.v1.TrainingProvenance.ParametersEntry\x12\x13\n\x0b\x63ode_commit\x18\x05 \x01(\t\x12\x12\n\ncode_dirty\x18\x06 \x01(\x08\x12\x13\n\x0block_digest\x18\x07 \x01(\t\x12M\n\x0b\x65nvironment\x18\x08 \x03(\x0b\x32\x38.mlx_hub.registry.v1.TrainingProvenance.EnvironmentEntry\x12.\n\nstarted_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!mlx_hub/registry/v1/lineage.proto\x12\x13mlx_hub.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xde\x02\n\x07Lineage\x12\x10\n\x08model_id\x18\x01 \x01(\x05\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x16\n\x0e\x61\x64\x61pter_digest\x18\x04 \x01(\t\x12\x30\n\x05\x66iles\x18\x05 \x03(\x0b\x32!.mlx_hub.registry.v1.ArtifactFile\x12\x35\n\nbase_model\x18\x06 \x01(\x0b\x32!.mlx_hub.registry.v1.BaseModelRef\x12\x30\n\x07\x64\x61taset\x18\x07 \x01(\x0b\x32\x1f.mlx_hub.registry.v1.DatasetRef\x12\x39\n\x08training\x18\x08 \x01(\x0b\x32\'.mlx_hub.registry.v1.TrainingProvenance\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"@\n\x0c\x41rtifactFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x01\x12\x0e\n\x06sha256\x18\x03 \x01(\t\",\n\x0c\x42\x61seModelRef\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"\xb9\x01\n\nDatasetRef\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x12\n\ntrain_rows\x18\x04 \x01(\x05\x12\x12\n\nvalid_rows\x18\x05 \x01(\x05\x12\x11\n\ttest_rows\x18\x06 \x01(\x05\x12\x12\n\nsplit_seed\x18\x07 \x01(\x05\x12\x1b\n\x13validation_fraction\x18\x08 \x01(\x02\x12\x15\n\rtest_fraction\x18\t \x01(\x02\"\xe5\x03\n\x12TrainingProvenance\x12\x0e\n\x06job_id\x18\x01 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x0c\n\x04seed\x18\x03 \x01(\x05\x12K\n\nparameters\x18\x04 \x03(\x0b\x32\x37.mlx_hub.registry.v1.TrainingProvenance.ParametersEntry\x12\x13\n\x0b\x63ode_commit\x18\x05 \x01(\t\x12\x12\n\ncode_dirty\x18\x06 \x01(\x08\x12\x13\n\x0block_digest\x18\x07 \x01(\t\x12M\n\x0b\x65nvironment\x18\x08 \x03(\x0b\x32\x38.mlx_hub.registry.v1.TrainingProvenance.EnvironmentEntry\x12.\n\nstarted_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,12 +42,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ARTIFACTFILE']._serialized_end=508
   _globals['_BASEMODELREF']._serialized_start=510
   _globals['_BASEMODELREF']._serialized_end=554
-  _globals['_DATASETREF']._serialized_start=556
-  _globals['_DATASETREF']._serialized_end=650
-  _globals['_TRAININGPROVENANCE']._serialized_start=653
-  _globals['_TRAININGPROVENANCE']._serialized_end=1138
-  _globals['_TRAININGPROVENANCE_PARAMETERSENTRY']._serialized_start=1037
-  _globals['_TRAININGPROVENANCE_PARAMETERSENTRY']._serialized_end=1086
-  _globals['_TRAININGPROVENANCE_ENVIRONMENTENTRY']._serialized_start=1088
-  _globals['_TRAININGPROVENANCE_ENVIRONMENTENTRY']._serialized_end=1138
+  _globals['_DATASETREF']._serialized_start=557
+  _globals['_DATASETREF']._serialized_end=742
+  _globals['_TRAININGPROVENANCE']._serialized_start=745
+  _globals['_TRAININGPROVENANCE']._serialized_end=1230
+  _globals['_TRAININGPROVENANCE_PARAMETERSENTRY']._serialized_start=1129
+  _globals['_TRAININGPROVENANCE_PARAMETERSENTRY']._serialized_end=1178
+  _globals['_TRAININGPROVENANCE_ENVIRONMENTENTRY']._serialized_start=1180
+  _globals['_TRAININGPROVENANCE_ENVIRONMENTENTRY']._serialized_end=1230
 # @@protoc_insertion_point(module_scope)

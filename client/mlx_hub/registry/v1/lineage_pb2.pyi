@@ -139,6 +139,10 @@ class DatasetRef(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     TRAIN_ROWS_FIELD_NUMBER: _builtins.int
     VALID_ROWS_FIELD_NUMBER: _builtins.int
+    TEST_ROWS_FIELD_NUMBER: _builtins.int
+    SPLIT_SEED_FIELD_NUMBER: _builtins.int
+    VALIDATION_FRACTION_FIELD_NUMBER: _builtins.int
+    TEST_FRACTION_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     name: _builtins.str
     digest: _builtins.str
@@ -146,6 +150,12 @@ class DatasetRef(_message.Message):
     train_rows: _builtins.int
     """Rows trained on and held out by the split."""
     valid_rows: _builtins.int
+    test_rows: _builtins.int
+    """Rows that the job never looked at."""
+    split_seed: _builtins.int
+    """The split: which side a row is on follows from these three and the row alone."""
+    validation_fraction: _builtins.float
+    test_fraction: _builtins.float
     def __init__(
         self,
         *,
@@ -154,10 +164,14 @@ class DatasetRef(_message.Message):
         digest: _builtins.str = ...,
         train_rows: _builtins.int = ...,
         valid_rows: _builtins.int = ...,
+        test_rows: _builtins.int = ...,
+        split_seed: _builtins.int = ...,
+        validation_fraction: _builtins.float = ...,
+        test_fraction: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "id", b"id", "name", b"name", "train_rows", b"train_rows", "valid_rows", b"valid_rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "id", b"id", "name", b"name", "split_seed", b"split_seed", "test_fraction", b"test_fraction", "test_rows", b"test_rows", "train_rows", b"train_rows", "valid_rows", b"valid_rows", "validation_fraction", b"validation_fraction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

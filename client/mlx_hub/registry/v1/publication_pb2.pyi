@@ -123,6 +123,10 @@ class PublishVersionRequest(_message.Message):
     DATASET_DIGEST_FIELD_NUMBER: _builtins.int
     TRAIN_ROWS_FIELD_NUMBER: _builtins.int
     VALID_ROWS_FIELD_NUMBER: _builtins.int
+    TEST_ROWS_FIELD_NUMBER: _builtins.int
+    SPLIT_SEED_FIELD_NUMBER: _builtins.int
+    VALIDATION_FRACTION_FIELD_NUMBER: _builtins.int
+    TEST_FRACTION_FIELD_NUMBER: _builtins.int
     model_id: _builtins.int
     dataset_id: _builtins.int
     staged_path: _builtins.str
@@ -133,6 +137,11 @@ class PublishVersionRequest(_message.Message):
     """sha256 of the dataset as the child read it."""
     train_rows: _builtins.int
     valid_rows: _builtins.int
+    test_rows: _builtins.int
+    split_seed: _builtins.int
+    """The split that gave these rows."""
+    validation_fraction: _builtins.float
+    test_fraction: _builtins.float
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_lineage_pb2.ArtifactFile]:
         """The files as the trainer hashed them; the registry hashes again."""
@@ -156,10 +165,14 @@ class PublishVersionRequest(_message.Message):
         dataset_digest: _builtins.str = ...,
         train_rows: _builtins.int = ...,
         valid_rows: _builtins.int = ...,
+        test_rows: _builtins.int = ...,
+        split_seed: _builtins.int = ...,
+        validation_fraction: _builtins.float = ...,
+        test_fraction: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["training", b"training"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_digest", b"base_digest", "dataset_digest", b"dataset_digest", "dataset_id", b"dataset_id", "files", b"files", "metrics", b"metrics", "model_id", b"model_id", "staged_path", b"staged_path", "train_rows", b"train_rows", "training", b"training", "valid_rows", b"valid_rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_digest", b"base_digest", "dataset_digest", b"dataset_digest", "dataset_id", b"dataset_id", "files", b"files", "metrics", b"metrics", "model_id", b"model_id", "split_seed", b"split_seed", "staged_path", b"staged_path", "test_fraction", b"test_fraction", "test_rows", b"test_rows", "train_rows", b"train_rows", "training", b"training", "valid_rows", b"valid_rows", "validation_fraction", b"validation_fraction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

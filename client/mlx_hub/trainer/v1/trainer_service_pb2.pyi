@@ -39,6 +39,7 @@ class CreateTrainingJobRequest(_message.Message):
     CHECKPOINT_EVERY_STEPS_FIELD_NUMBER: _builtins.int
     MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TEST_FRACTION_FIELD_NUMBER: _builtins.int
     model_id: _builtins.int
     dataset_id: _builtins.int
     lora_rank: _builtins.int
@@ -69,6 +70,8 @@ class CreateTrainingJobRequest(_message.Message):
     """Attempts before the job fails for good. Default 3."""
     request_id: _builtins.str
     """Makes a retry return the same job. The `Idempotency-Key` header does the same."""
+    test_fraction: _builtins.float
+    """Rows kept apart for evaluations; with validation_fraction at most 0.9. Default 0."""
     def __init__(
         self,
         *,
@@ -88,10 +91,11 @@ class CreateTrainingJobRequest(_message.Message):
         checkpoint_every_steps: _builtins.int | None = ...,
         max_attempts: _builtins.int | None = ...,
         request_id: _builtins.str = ...,
+        test_fraction: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_epochs", b"_epochs", "_learning_rate", b"_learning_rate", "_lora_dropout", b"_lora_dropout", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_lora_scale", b"_lora_scale", "_mask_prompt", b"_mask_prompt", "_max_attempts", b"_max_attempts", "_max_seq_length", b"_max_seq_length", "_seed", b"_seed", "_validation_fraction", b"_validation_fraction", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "epochs", b"epochs", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "seed", b"seed", "validation_fraction", b"validation_fraction"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_epochs", b"_epochs", "_learning_rate", b"_learning_rate", "_lora_dropout", b"_lora_dropout", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_lora_scale", b"_lora_scale", "_mask_prompt", b"_mask_prompt", "_max_attempts", b"_max_attempts", "_max_seq_length", b"_max_seq_length", "_seed", b"_seed", "_test_fraction", b"_test_fraction", "_validation_fraction", b"_validation_fraction", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "epochs", b"epochs", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "seed", b"seed", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_epochs", b"_epochs", "_learning_rate", b"_learning_rate", "_lora_dropout", b"_lora_dropout", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_lora_scale", b"_lora_scale", "_mask_prompt", b"_mask_prompt", "_max_attempts", b"_max_attempts", "_max_seq_length", b"_max_seq_length", "_seed", b"_seed", "_validation_fraction", b"_validation_fraction", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "dataset_id", b"dataset_id", "epochs", b"epochs", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "model_id", b"model_id", "request_id", b"request_id", "seed", b"seed", "validation_fraction", b"validation_fraction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_epochs", b"_epochs", "_learning_rate", b"_learning_rate", "_lora_dropout", b"_lora_dropout", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_lora_scale", b"_lora_scale", "_mask_prompt", b"_mask_prompt", "_max_attempts", b"_max_attempts", "_max_seq_length", b"_max_seq_length", "_seed", b"_seed", "_test_fraction", b"_test_fraction", "_validation_fraction", b"_validation_fraction", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "dataset_id", b"dataset_id", "epochs", b"epochs", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "model_id", b"model_id", "request_id", b"request_id", "seed", b"seed", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
@@ -117,6 +121,8 @@ class CreateTrainingJobRequest(_message.Message):
     _WhichOneofArgType__max_seq_length: _TypeAlias = _typing.Literal["_max_seq_length", b"_max_seq_length"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__test_fraction: _TypeAlias = _typing.Literal["test_fraction"]  # noqa: Y015
+    _WhichOneofArgType__test_fraction: _TypeAlias = _typing.Literal["_test_fraction", b"_test_fraction"]  # noqa: Y015
     _WhichOneofReturnType__validation_fraction: _TypeAlias = _typing.Literal["validation_fraction"]  # noqa: Y015
     _WhichOneofArgType__validation_fraction: _TypeAlias = _typing.Literal["_validation_fraction", b"_validation_fraction"]  # noqa: Y015
     @_typing.overload
@@ -143,6 +149,8 @@ class CreateTrainingJobRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_seq_length) -> _WhichOneofReturnType__max_seq_length | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__test_fraction) -> _WhichOneofReturnType__test_fraction | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__validation_fraction) -> _WhichOneofReturnType__validation_fraction | None: ...
 

@@ -69,9 +69,10 @@ class TrainerServiceServicer:
     """
 
     def CreateTrainingJob(self, request, context):
-        """Queues a job.
-        Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, REQUEST_ID_REUSED, INVALID_FIELD,
-        DEPENDENCY_UNAVAILABLE.
+        """Queues a job. Rows that could teach nothing refuse it, with their line numbers; if that takes
+        longer than 15 s to find out, the job is queued and refuses them itself before its first step.
+        Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, REQUEST_ID_REUSED, INVALID_FIELD, UNTRAINABLE,
+        ARTIFACT_CORRUPT, DEPENDENCY_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -19,9 +19,10 @@ class TrainerServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateTrainingJob: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.CreateTrainingJobRequest, _training_job_pb2.TrainingJob]
-    """Queues a job.
-    Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, REQUEST_ID_REUSED, INVALID_FIELD,
-    DEPENDENCY_UNAVAILABLE.
+    """Queues a job. Rows that could teach nothing refuse it, with their line numbers; if that takes
+    longer than 15 s to find out, the job is queued and refuses them itself before its first step.
+    Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, REQUEST_ID_REUSED, INVALID_FIELD, UNTRAINABLE,
+    ARTIFACT_CORRUPT, DEPENDENCY_UNAVAILABLE.
     """
     ListTrainingJobs: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.ListTrainingJobsRequest, _trainer_service_pb2.ListTrainingJobsResponse]
     """Lists jobs, newest first. Fails with INVALID_PAGE_TOKEN, INVALID_FIELD."""
@@ -45,9 +46,10 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trainer_service_pb2.CreateTrainingJobRequest,
         context: _aio.ServicerContext[_trainer_service_pb2.CreateTrainingJobRequest, _abc.Awaitable[_training_job_pb2.TrainingJob]],
     ) -> _abc.Awaitable[_training_job_pb2.TrainingJob]:
-        """Queues a job.
-        Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, REQUEST_ID_REUSED, INVALID_FIELD,
-        DEPENDENCY_UNAVAILABLE.
+        """Queues a job. Rows that could teach nothing refuse it, with their line numbers; if that takes
+        longer than 15 s to find out, the job is queued and refuses them itself before its first step.
+        Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, REQUEST_ID_REUSED, INVALID_FIELD, UNTRAINABLE,
+        ARTIFACT_CORRUPT, DEPENDENCY_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod

@@ -75,6 +75,7 @@ class TrainingJob(_message.Message):
     STARTED_AT_FIELD_NUMBER: _builtins.int
     FINISHED_AT_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    TEST_FRACTION_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Positive, assigned by the server."""
     status: Global___JobStatus.ValueType
@@ -94,7 +95,7 @@ class TrainingJob(_message.Message):
     mask_prompt: _builtins.bool
     """Train on the assistant's tokens only."""
     validation_fraction: _builtins.float
-    """Part of the rows that is held out, by a pure function of seed and row."""
+    """Part of the rows that is held out and scored while training, by a pure function of seed and row."""
     checkpoint_every_steps: _builtins.int
     """Optimizer steps between checkpoints."""
     attempt: _builtins.int
@@ -105,6 +106,8 @@ class TrainingJob(_message.Message):
     """The published version's id; 0 until completed."""
     version: _builtins.int
     """The published version's number within the model; 0 until completed."""
+    test_fraction: _builtins.float
+    """Part of the rows that the job never looks at, by the same function: for evaluations later."""
     @_builtins.property
     def progress(self) -> Global___TrainingProgress: ...
     @_builtins.property
@@ -145,10 +148,11 @@ class TrainingJob(_message.Message):
         started_at: _timestamp_pb2.Timestamp | None = ...,
         finished_at: _timestamp_pb2.Timestamp | None = ...,
         version: _builtins.int = ...,
+        test_fraction: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "error", b"error", "finished_at", b"finished_at", "progress", b"progress", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "created_at", b"created_at", "dataset_id", b"dataset_id", "epochs", b"epochs", "error", b"error", "finished_at", b"finished_at", "id", b"id", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "model_id", b"model_id", "progress", b"progress", "seed", b"seed", "started_at", b"started_at", "status", b"status", "validation_fraction", b"validation_fraction", "version", b"version", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "created_at", b"created_at", "dataset_id", b"dataset_id", "epochs", b"epochs", "error", b"error", "finished_at", b"finished_at", "id", b"id", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "model_id", b"model_id", "progress", b"progress", "seed", b"seed", "started_at", b"started_at", "status", b"status", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "version", b"version", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

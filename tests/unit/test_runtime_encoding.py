@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from services.trainer.worker.data import Row
-from services.trainer.worker.encoding import Encoder
-from services.trainer.worker.failures import TrainingFailed
+from services.runtime.encoding import Encoder, RowRefusedError
+from services.runtime.rows import Row
 
 CHAT = {
     "messages": [
@@ -37,7 +36,7 @@ def tokenizer(tiny_model: Path) -> Any:
 def encode(tokenizer: Any, row: dict[str, Any], **options: Any) -> tuple[str, list[str]]:
     """Give the whole text, and the trained pieces of it."""
     encoder = Encoder(tokenizer, **{"mask_prompt": True, "max_length": 500, **options})
-    [example] = encoder.encode_all([Row(1, b"", row)], lambda: None)
+    example = encoder.encode(Row(1, b"", row))
     pieces, piece = [], []
     for token, trained in zip(example.tokens, example.trained, strict=True):
         if trained:
@@ -83,17 +82,23 @@ def test_long_rows_are_cut(tokenizer: Any) -> None:
     assert encode(tokenizer, {"text": "abcdef"}, max_length=4)[0] == "abcd"
 
 
-def refused(tokenizer: Any, row: dict[str, Any], **options: Any) -> str:
-    with pytest.raises(TrainingFailed) as caught:
-        encode(tokenizer, row, **options)
-    assert caught.value.reason == "UNTRAINABLE"
-    return caught.value.message
+def test_rows_that_teach_nothing_are_known_by_their_count(tokenizer: Any) -> None:
+    def trained(row: dict[str, Any], length: int = 500) -> tuple[int, int, int]:
+        example = Encoder(tokenizer, mask_prompt=True, max_length=length).encode(Row(1, b"", row))
+        return example.trained_tokens, len(example.tokens), example.full_length
+
+    full = trained(CHAT)[2]
+    assert trained(CHAT, 20) == (0, 20, full)
+    assert trained({"messages": CHAT["messages"][:2]})[0] == 0
+    assert trained({"prompt": "q" * 600, "completion": "a"})[:2] == (0, 500)
+    # The first token of a row is never predicted.
+    assert trained({"text": "abc"}) == (3, 4, 4)
 
 
-def test_rows_that_teach_nothing_are_named(tokenizer: Any) -> None:
-    assert "line 1" in refused(tokenizer, CHAT, max_length=20)
-    assert "line 1" in refused(tokenizer, {"messages": CHAT["messages"][:2]})
-    assert "max_seq_length" in refused(tokenizer, {"prompt": "q" * 600, "completion": "a"})
+def refused(tokenizer: Any, row: dict[str, Any]) -> str:
+    with pytest.raises(RowRefusedError) as caught:
+        encode(tokenizer, row)
+    return str(caught.value)
 
 
 def test_chats_need_a_template(tokenizer: Any) -> None:

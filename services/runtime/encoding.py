@@ -1,15 +1,35 @@
 """From rows to tokens with a loss mask, through the base model's own tokenizer and template."""
 
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jinja2 import TemplateError
+from numpy.typing import NDArray
 
-from services.trainer.worker.data import Example, Row
-from services.trainer.worker.failures import name_lines, untrainable
+from services.runtime.rows import Row
 
 _MASK_HINT = "set mask_prompt to false, or split the conversation into rows of one answer each"
+
+
+class RowRefusedError(ValueError):
+    """The tokenizer or the chat template refuses a row; the text says why."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row as the model sees it; `trained` marks the tokens whose loss counts."""
+
+    line: int
+    tokens: NDArray[np.int32]
+    trained: NDArray[np.bool_]
+    full_length: int
+    """In tokens, before it was cut."""
+
+    @property
+    def trained_tokens(self) -> int:
+        """Count what is trained; the first token of a row is never predicted."""
+        return int(self.trained[1:].sum())
 
 
 class Encoder:
@@ -29,29 +49,19 @@ class Encoder:
         self._mask_prompt = mask_prompt
         self._max_length = max_length
 
-    def encode_all(self, rows: Sequence[Row], poll: Callable[[], None]) -> list[Example]:
-        """Encode rows; refuse those that could teach nothing, naming their lines."""
-        examples: list[Example] = []
-        for row in rows:
-            examples.append(self._encode(row))
-            poll()
-        # The first token of a row is never predicted.
-        empty = [e.line for e in examples if not e.trained[1:].any()]
-        if empty:
-            raise untrainable(
-                f"{name_lines(empty)} of the dataset: no token to train on within "
-                f"{self._max_length} tokens; raise max_seq_length or remove the rows"
-            )
-        return examples
-
-    def _encode(self, row: Row) -> Example:
+    def encode(self, row: Row) -> Example:
+        """Encode a row and cut it; raises RowRefusedError."""
         try:
             tokens, trained = self._tokens(row.content)
         except (TemplateError, KeyError, TypeError, ValueError) as error:
-            detail = " ".join(str(error).split())[:200]
-            raise untrainable(f"{name_lines([row.line])} of the dataset: {detail}") from error
+            raise RowRefusedError(" ".join(str(error).split())[:200]) from error
         cut = slice(0, self._max_length)
-        return Example(row.line, np.array(tokens[cut], np.int32), np.array(trained[cut], np.bool_))
+        return Example(
+            row.line,
+            np.array(tokens[cut], np.int32),
+            np.array(trained[cut], np.bool_),
+            len(tokens),
+        )
 
     def _tokens(self, row: dict[str, Any]) -> tuple[list[int], list[bool]]:
         if "messages" in row:

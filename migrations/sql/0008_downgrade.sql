@@ -1,0 +1,13 @@
+-- Takes back 0008: reports can be made again; which rows a job kept for tests is lost.
+
+DROP TABLE registry.dataset_reports;
+
+DROP TRIGGER guard_recipe ON trainer.jobs;
+
+CREATE TRIGGER guard_recipe BEFORE UPDATE OF model_id, dataset_id, lora_rank, learning_rate, epochs,
+    batch_size, seed, lora_scale, lora_dropout, lora_layers, max_seq_length, mask_prompt,
+    validation_fraction, checkpoint_every_steps, max_attempts, request_id, request_digest,
+    created_at
+  ON trainer.jobs EXECUTE FUNCTION trainer.guard_recipe();
+
+ALTER TABLE trainer.jobs DROP COLUMN test_fraction;
