@@ -17,12 +17,12 @@ from services.trainer.domain import (
     JobStatus,
     Order,
     Progress,
-    Recipe,
     StoredEvent,
     TrainingJob,
     decode,
     encode,
 )
+from services.trainer.recipe import Recipe
 from services.trainer.tables import JobEventRow, JobRow
 
 JOBS = cast(Table, JobRow.__table__)

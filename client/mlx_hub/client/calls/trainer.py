@@ -1,16 +1,27 @@
 """Calls of the trainer: jobs, from the queue to the published version."""
 
+from collections.abc import Iterable
 from uuid import uuid4
 
 from google.protobuf.descriptor import MethodDescriptor
 from mlx_hub.client.contract import Call, Pages, method
 from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
 from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
-from mlx_hub.trainer.v1.training_job_pb2 import JobStatus, TrainingJob
+from mlx_hub.trainer.v1.training_job_pb2 import (
+    JobStatus,
+    TrainingJob,
+    TrainingMethod,
+    TrainingOptimizer,
+    TrainingSchedule,
+)
 
 
 def _rpc(name: str) -> MethodDescriptor:
     return method(pb.DESCRIPTOR, "TrainerService", name)
+
+
+def _label(prefix: str, word: str | None) -> str:
+    return f"{prefix}_{word or 'unspecified'}".upper()
 
 
 def create_job(
@@ -30,9 +41,23 @@ def create_job(
     validation_fraction: float | None = None,
     checkpoint_every_steps: int | None = None,
     max_attempts: int | None = None,
+    method: str | None = None,
+    quantize_bits: int | None = None,
+    target_keys: Iterable[str] | None = None,
+    optimizer: str | None = None,
+    schedule: str | None = None,
+    warmup_steps: int | None = None,
+    weight_decay: float | None = None,
+    grad_clip: float | None = None,
+    grad_accumulation: int | None = None,
+    grad_checkpoint: bool | None = None,
     request_id: str | None = None,
 ) -> Call[TrainingJob]:
-    """Queue a LoRA job; what is not given takes the hub's default."""
+    """Queue a job; what is not given takes the hub's default.
+
+    The method is `lora`, `dora` or `full`, the optimizer `adamw`, `adam`, `sgd`, `adafactor` or
+    `lion`, the schedule `constant`, `linear` or `cosine`.
+    """
     request = pb.CreateTrainingJobRequest(
         model_id=model_id,
         dataset_id=dataset_id,
@@ -49,6 +74,16 @@ def create_job(
         validation_fraction=validation_fraction,
         checkpoint_every_steps=checkpoint_every_steps,
         max_attempts=max_attempts,
+        method=TrainingMethod.Value(_label("TRAINING_METHOD", method)),
+        quantize_bits=quantize_bits,
+        target_keys=target_keys,
+        optimizer=TrainingOptimizer.Value(_label("TRAINING_OPTIMIZER", optimizer)),
+        schedule=TrainingSchedule.Value(_label("TRAINING_SCHEDULE", schedule)),
+        warmup_steps=warmup_steps,
+        weight_decay=weight_decay,
+        grad_clip=grad_clip,
+        grad_accumulation=grad_accumulation,
+        grad_checkpoint=grad_checkpoint,
         request_id=request_id or str(uuid4()),
     )
     return Call(_rpc("CreateTrainingJob"), request, TrainingJob)
