@@ -9,6 +9,7 @@ pytest_plugins = [
     "tests.fixtures.starter",
     "tests.fixtures.tiny_adapters",
     "tests.fixtures.tiny_model",
+    "tests.fixtures.trained",
     "tests.fixtures.worker",
     "tests.fixtures.trainer",
 ]

@@ -43,7 +43,7 @@ def is_quantized(config: dict[str, Any]) -> bool:
     return "quantization" in config or "quantization_config" in config
 
 
-def compute_dense(model: Module) -> None:
+def compute_dense(model: Any) -> None:
     """Let every quantised layer multiply by its dense weights."""
     for _, module in model.named_modules():
         for kind in (DenseLinear, DenseEmbedding):
@@ -96,7 +96,8 @@ def _product(layer: Any, x: mx.array) -> mx.array:
             found = found + cotangent[..., piece] @ dense(piece, found)
         return found
 
-    return product(x)
+    y: mx.array = product(x)  # type: ignore[assignment]
+    return y
 
 
 def _settings(module: Module, bits: int) -> bool | dict[str, Any]:

@@ -61,6 +61,11 @@ class Schedule(StrEnum):
     COSINE = "cosine"
 
 
+TargetKeys = Annotated[
+    list[str] | None, typer.Option("--target-key", help="A linear layer to train; repeat it.")
+]
+
+
 @jobs_app.command()
 def submit(
     ctx: typer.Context,
@@ -82,9 +87,7 @@ def submit(
     max_attempts: Annotated[int | None, typer.Option(help="Before it fails for good.")] = None,
     method: Annotated[Method | None, typer.Option(help="What is trained.")] = None,
     quantize_bits: Annotated[int | None, typer.Option(help="Of the base: 0, 4 or 8.")] = None,
-    target_keys: Annotated[
-        list[str] | None, typer.Option("--target-key", help="A linear layer to train; repeat.")
-    ] = None,
+    target_keys: TargetKeys = None,
     optimizer: Annotated[Optimizer | None, typer.Option(help="Default adamw.")] = None,
     schedule: Annotated[Schedule | None, typer.Option(help="After the warm-up.")] = None,
     warmup_steps: Annotated[int | None, typer.Option(help="Steps up to the peak.")] = None,
@@ -97,11 +100,8 @@ def submit(
 ) -> None:
     """Queue a job; what you don't say takes the hub's default."""
     here = hub(ctx)
-    job = here.jobs.create(
-        find_model(here, model).id,
-        find_dataset(here, dataset).id,
-        **passed_on(ctx, "model", "dataset", "watch", "json"),
-    )
+    ids = find_model(here, model).id, find_dataset(here, dataset).id
+    job = here.jobs.create(*ids, **passed_on(ctx, "model", "dataset", "watch", "json"))
     if watch:
         _watch(here, job.id, json)
     else:

@@ -99,6 +99,9 @@ class Trainer:
 
     def run(self, supervisor: Supervisor, save: Callable[[], None]) -> None:
         """Train from the state to the end; whenever it is left, weights and state agree."""
+        state = [self.model.state, self.optimizer.state]
+        # Its shapes never change, those of a batch do: only this is worth compiling.
+        self._update = mx.compile(self._apply, inputs=state, outputs=state)
         self._validate(supervisor)
         for batches in self._steps_left():
             self._step(batches, supervisor)
@@ -125,7 +128,7 @@ class Trainer:
         start, number = time.perf_counter(), self.state.step + 1
         tokens = sum(int(batch.trained[:, 1:].sum()) for batch in batches)
         loss, gradient = self._accumulate(batches, tokens, supervisor)
-        clipped, norm = clip_grad_norm(gradient, self.recipe.grad_clip)
+        clipped, norm = clip_grad_norm(gradient, self.recipe.grad_clip)  # type: ignore[no-untyped-call]
         mx.eval(norm)
         if not (math.isfinite(number_in(loss)) and math.isfinite(number_in(norm))):
             lines = sorted(line for batch in batches for line in batch.lines)
@@ -136,7 +139,7 @@ class Trainer:
             )
         rate = learning_rate(self.recipe, number, self.total_steps)
         self.optimizer.learning_rate = rate
-        self.optimizer.update(self.model, clipped if self.recipe.grad_clip else gradient)
+        self._update(clipped if self.recipe.grad_clip else gradient)
         mx.eval(self.model.trainable_parameters(), self.optimizer.state)
         seconds = time.perf_counter() - start
         done = Step(
@@ -151,6 +154,9 @@ class Trainer:
         trained = self.state.trained_tokens + tokens
         self.state = replace(self.state, step=number, loss=done.loss, trained_tokens=trained)
         supervisor.step(done, seconds, tokens)
+
+    def _apply(self, gradient: Any) -> None:
+        self.optimizer.update(self.model, gradient)
 
     def _accumulate(
         self, batches: list[Batch], tokens: int, supervisor: Supervisor

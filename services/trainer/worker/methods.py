@@ -115,4 +115,4 @@ def _checkpoint(layers: Iterable[Any]) -> None:
     from mlx_lm.tuner.trainer import grad_checkpoint  # noqa: PLC0415
 
     for layer in {type(layer): layer for layer in layers}.values():
-        grad_checkpoint(layer)
+        grad_checkpoint(layer)  # type: ignore[no-untyped-call]

@@ -1,90 +1,63 @@
 """Calls of the trainer: jobs, from the queue to the published version."""
 
 from collections.abc import Iterable
+from typing import Any, TypedDict, Unpack
 from uuid import uuid4
 
 from google.protobuf.descriptor import MethodDescriptor
 from mlx_hub.client.contract import Call, Pages, method
 from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
 from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
-from mlx_hub.trainer.v1.training_job_pb2 import (
-    JobStatus,
-    TrainingJob,
-    TrainingMethod,
-    TrainingOptimizer,
-    TrainingSchedule,
-)
+from mlx_hub.trainer.v1.training_job_pb2 import JobStatus, TrainingJob
 
 
 def _rpc(name: str) -> MethodDescriptor:
     return method(pb.DESCRIPTOR, "TrainerService", name)
 
 
-def _label(prefix: str, word: str | None) -> str:
-    return f"{prefix}_{word or 'unspecified'}".upper()
+class RecipeFields(TypedDict, total=False):
+    """How a job trains; what is left out or None takes the hub's default."""
+
+    lora_rank: int | None
+    learning_rate: float | None
+    epochs: int | None
+    batch_size: int | None
+    seed: int | None
+    lora_scale: float | None
+    lora_dropout: float | None
+    lora_layers: int | None
+    max_seq_length: int | None
+    mask_prompt: bool | None
+    validation_fraction: float | None
+    checkpoint_every_steps: int | None
+    max_attempts: int | None
+    method: str | None
+    """`lora`, `dora` or `full`."""
+    quantize_bits: int | None
+    target_keys: Iterable[str] | None
+    optimizer: str | None
+    """`adamw`, `adam`, `sgd`, `adafactor` or `lion`."""
+    schedule: str | None
+    """`constant`, `linear` or `cosine`."""
+    warmup_steps: int | None
+    weight_decay: float | None
+    grad_clip: float | None
+    grad_accumulation: int | None
+    grad_checkpoint: bool | None
 
 
 def create_job(
-    model_id: int,
-    dataset_id: int,
-    *,
-    lora_rank: int | None = None,
-    learning_rate: float | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    seed: int | None = None,
-    lora_scale: float | None = None,
-    lora_dropout: float | None = None,
-    lora_layers: int | None = None,
-    max_seq_length: int | None = None,
-    mask_prompt: bool | None = None,
-    validation_fraction: float | None = None,
-    checkpoint_every_steps: int | None = None,
-    max_attempts: int | None = None,
-    method: str | None = None,
-    quantize_bits: int | None = None,
-    target_keys: Iterable[str] | None = None,
-    optimizer: str | None = None,
-    schedule: str | None = None,
-    warmup_steps: int | None = None,
-    weight_decay: float | None = None,
-    grad_clip: float | None = None,
-    grad_accumulation: int | None = None,
-    grad_checkpoint: bool | None = None,
-    request_id: str | None = None,
+    model_id: int, dataset_id: int, *, request_id: str | None = None, **recipe: Unpack[RecipeFields]
 ) -> Call[TrainingJob]:
-    """Queue a job; what is not given takes the hub's default.
-
-    The method is `lora`, `dora` or `full`, the optimizer `adamw`, `adam`, `sgd`, `adafactor` or
-    `lion`, the schedule `constant`, `linear` or `cosine`.
-    """
+    """Queue a job; what is not given takes the hub's default."""
+    fields: dict[str, Any] = {**recipe}
+    for name in ("method", "optimizer", "schedule"):
+        fields[name] = f"TRAINING_{name}_{fields.get(name) or 'unspecified'}".upper()
     request = pb.CreateTrainingJobRequest(
         model_id=model_id,
         dataset_id=dataset_id,
-        lora_rank=lora_rank,
-        learning_rate=learning_rate,
-        epochs=epochs,
-        batch_size=batch_size,
-        seed=seed,
-        lora_scale=lora_scale,
-        lora_dropout=lora_dropout,
-        lora_layers=lora_layers,
-        max_seq_length=max_seq_length,
-        mask_prompt=mask_prompt,
-        validation_fraction=validation_fraction,
-        checkpoint_every_steps=checkpoint_every_steps,
-        max_attempts=max_attempts,
-        method=TrainingMethod.Value(_label("TRAINING_METHOD", method)),
-        quantize_bits=quantize_bits,
-        target_keys=target_keys,
-        optimizer=TrainingOptimizer.Value(_label("TRAINING_OPTIMIZER", optimizer)),
-        schedule=TrainingSchedule.Value(_label("TRAINING_SCHEDULE", schedule)),
-        warmup_steps=warmup_steps,
-        weight_decay=weight_decay,
-        grad_clip=grad_clip,
-        grad_accumulation=grad_accumulation,
-        grad_checkpoint=grad_checkpoint,
         request_id=request_id or str(uuid4()),
+        **fields,
     )
     return Call(_rpc("CreateTrainingJob"), request, TrainingJob)
 
