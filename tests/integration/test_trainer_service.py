@@ -211,6 +211,10 @@ async def test_wrong_requests_name_what_is_wrong(trainer: RunningTrainer) -> Non
         ({"dataset_id": 99}, "DATASET_NOT_FOUND", {"dataset_id": "99"}),
         ({"dataset_id": texts, "mask_prompt": True}, "INVALID_FIELD", {"field": "mask_prompt"}),
         ({"epochs": 0}, "INVALID_FIELD", {"field": "epochs"}),
+        ({"quantize_bits": 5}, "INVALID_FIELD", {"field": "quantize_bits"}),
+        ({"method": 9}, "INVALID_FIELD", {"field": "method"}),
+        ({"method": 3, "lora_rank": 8}, "INVALID_FIELD", {"field": "lora_rank"}),
+        ({"target_keys": ["a b"]}, "INVALID_FIELD", {"field": "target_keys[0]"}),
         ({"learning_rate": float("nan")}, "INVALID_FIELD", {"field": "learning_rate"}),
     ):
         error = await failure(trainer.create(**fields))

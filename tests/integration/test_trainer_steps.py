@@ -87,7 +87,8 @@ def test_a_head_that_is_not_found_costs_time_only(make_trainer: MakeTrainer) -> 
 
 def test_a_head_of_its_own_computes_trained_positions_only() -> None:
     shape = {"hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 16, "vocab_size": 50}
-    args = {"model_type": "llama", "num_attention_heads": 2, "rms_norm_eps": 1e-5, **shape}
+    rest = {"model_type": "llama", "num_attention_heads": 2, "rms_norm_eps": 1e-5}
+    args: dict[str, Any] = {**shape, **rest}
     model = llama.Model(llama.ModelArgs(**args, tie_word_embeddings=False))
     tokens, trained = np.arange(12, dtype=np.int32).reshape(2, 6), np.zeros((2, 6), np.bool_)
     trained[0, 2:4] = trained[1, 5] = True
