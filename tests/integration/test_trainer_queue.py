@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -36,8 +37,10 @@ async def test_a_job_comes_back_as_it_was_asked_for(jobs: Jobs) -> None:
     assert await jobs.store.get(created.id) == created
     with pytest.raises(NotFound):
         await jobs.store.get(created.id + 1)
-    choices = {"method": Method.DORA, "optimizer": Optimizer.LION, "schedule": Schedule.COSINE}
-    recipe = replace(RECIPE, target_keys=("q_proj", "mlp.up_proj"), weight_decay=0.5, **choices)
+    choices: dict[str, Any] = {"method": Method.DORA, "optimizer": Optimizer.LION}
+    recipe = replace(
+        RECIPE, target_keys=("q_proj", "mlp.up_proj"), schedule=Schedule.COSINE, **choices
+    )
     asked = await jobs.create(recipe)
     assert asked.recipe == recipe
     [event] = await jobs.store.events(asked.id, 0)

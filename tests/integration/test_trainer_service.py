@@ -71,6 +71,24 @@ async def test_a_job_runs_to_a_published_version(trainer: RunningTrainer) -> Non
     assert (settings.home / "logs" / LOG).read_text()
 
 
+async def test_lineage_tells_how_a_version_was_trained(trainer: RunningTrainer) -> None:
+    method, optimizer = job_pb.TRAINING_METHOD_DORA, job_pb.TRAINING_OPTIMIZER_LION
+    keys = ["q_proj", "v_proj"]
+    created = await trainer.create(method=method, optimizer=optimizer, target_keys=keys, epochs=1)
+    assert (created.method, created.optimizer, created.weight_decay) == (method, optimizer, 0)
+    job, _ = await trainer.end(created.id)
+    assert job.status == job_pb.JOB_STATUS_COMPLETED, job.error
+    traced = versions_pb.GetLineageRequest(model_id=trainer.model_id, version="1")
+    parameters = (await trainer.hub.stub.GetLineage(traced)).training.parameters
+    shown = {name: parameters[name] for name in ("method", "optimizer", "target_keys", "schedule")}
+    assert shown == {
+        "method": "dora",
+        "optimizer": "lion",
+        "target_keys": "q_proj,v_proj",
+        "schedule": "constant",
+    }
+
+
 async def test_a_killed_child_is_retried_from_its_checkpoint(trainer: RunningTrainer) -> None:
     straight = await trainer.create(seed=1)
     await trainer.end(straight.id)
