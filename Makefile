@@ -46,8 +46,9 @@ gateway: setup-dev ## Real Envoy in front of stub services
 e2e: setup-dev ## Every process with the real small model
 	@pytest tests/e2e
 
-bench: setup-dev ## Measure serving beside its floor and mlx-lm, and the registry at two sizes
+bench: setup-dev ## Measure serving and training beside mlx-lm, and the registry at two sizes
 	@python -m bench.serving
+	@python -m bench.training
 	@python -m bench.registry
 
 proto: setup-dev ## Format and lint proto/, regenerate the stubs and docs/api.md

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from services.chassis.errors import Aborted, FailedPrecondition
+from services.trainer.recipe import DEFAULTS, Recipe
 
 
 class JobStatus(StrEnum):
@@ -28,25 +29,6 @@ LEGAL: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.FAILED: frozenset(),
     JobStatus.CANCELLED: frozenset(),
 }
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What decides the trained weights, besides the base model and the data."""
-
-    lora_rank: int = 8
-    learning_rate: float = 1e-4
-    epochs: int = 1
-    batch_size: int = 4
-    seed: int = 0
-    lora_scale: float = 20.0
-    lora_dropout: float = 0.0
-    lora_layers: int = 0
-    max_seq_length: int = 512
-    mask_prompt: bool = True
-    validation_fraction: float = 0.1
-    checkpoint_every_steps: int = 20
-    test_fraction: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +61,7 @@ class Order:
 
     model_id: int
     dataset_id: int
-    recipe: Recipe = Recipe()
+    recipe: Recipe = DEFAULTS
     max_attempts: int = 3
 
 

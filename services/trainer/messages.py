@@ -19,14 +19,16 @@ from services.trainer.domain import (
     JobStatus,
     Order,
     Progress,
-    Recipe,
     Step,
     StoredEvent,
     TrainingJob,
     Validation,
 )
+from services.trainer.recipe import Recipe, complete
 
 RECIPE_FIELDS = tuple(Recipe.__dataclass_fields__)
+# On the wire these are enums; the domain has the lower-case rest of their values' names.
+_ENUMS = {name: f"TRAINING_{name.upper()}_" for name in ("method", "optimizer", "schedule")}
 
 
 def order_from_proto(
@@ -38,7 +40,7 @@ def order_from_proto(
     recipe = {name: given[name] for name in RECIPE_FIELDS if name in given}
     recipe["mask_prompt"] = masks_prompt(recipe.get("mask_prompt"), is_text=is_text)
     attempts = {"max_attempts": request.max_attempts} if request.HasField("max_attempts") else {}
-    order = Order(request.model_id, request.dataset_id, Recipe(**recipe), **attempts)
+    order = Order(request.model_id, request.dataset_id, complete(recipe), **attempts)
     check_fractions(order.recipe.validation_fraction, order.recipe.test_fraction)
     return order
 
@@ -51,7 +53,7 @@ def filters(request: service_pb.ListTrainingJobsRequest) -> dict[str, str]:
 def recipe_from_proto(job: pb.TrainingJob) -> Recipe:
     """Read the recipe off a job."""
     values = _values(job)
-    return Recipe(**{name: values[name] for name in RECIPE_FIELDS})
+    return Recipe(**{name: values[name] for name in RECIPE_FIELDS if name in values})
 
 
 def parameters(job: pb.TrainingJob) -> dict[str, str]:
@@ -73,7 +75,7 @@ def job_to_proto(job: TrainingJob) -> pb.TrainingJob:
         version_id=job.version_id or 0,
         version=job.version or 0,
         created_at=timestamp(job.created_at),
-        **{name: getattr(job.recipe, name) for name in RECIPE_FIELDS},
+        **{name: _wire(name, getattr(job.recipe, name)) for name in RECIPE_FIELDS},
     )
     if job.status is JobStatus.FAILED:
         message.error.reason = job.error_reason or ""
@@ -165,11 +167,25 @@ def timestamp(moment: datetime) -> Timestamp:
 
 
 def _values(message: Message) -> dict[str, Any]:
-    """Give a message's fields, floats as the shortest that they were written as."""
-    return MessageToDict(
+    """Give a message's fields, floats as the shortest that they were written as.
+
+    An enum that was not specified is left out.
+    """
+    values = MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
+    for name, prefix in _ENUMS.items():
+        word = values.pop(name).removeprefix(prefix).lower()
+        if word != "unspecified":
+            values[name] = word
+    return values
+
+
+def _wire(name: str, value: Any) -> Any:
+    return _ENUMS[name] + value.upper() if name in _ENUMS else value
 
 
 def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)

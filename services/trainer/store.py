@@ -17,13 +17,13 @@ from services.trainer.domain import (
     JobStatus,
     Order,
     Progress,
-    Recipe,
     StoredEvent,
     TrainingJob,
     decode,
     encode,
 )
 from services.trainer.history import Log, Span
+from services.trainer.recipe import Recipe
 from services.trainer.tables import JobEventRow, JobRow
 
 JOBS = cast(Table, JobRow.__table__)

@@ -14,7 +14,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, JSONB, REAL
+from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION, JSONB, REAL
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.chassis.tables import Base, Key, Now, Time, trigger
@@ -24,7 +24,7 @@ _ZERO = text("0")
 
 
 class JobRow(Base):
-    """One run of LoRA training. Every write of a worker names the attempt it was given."""
+    """One run of training. Every write of a worker names the attempt it was given."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -43,6 +43,17 @@ class JobRow(Base):
         CheckConstraint("max_seq_length BETWEEN 8 AND 131072", name="max_seq_length"),
         CheckConstraint("validation_fraction BETWEEN 0 AND 0.5", name="validation_fraction"),
         CheckConstraint("test_fraction BETWEEN 0 AND 0.5", name="test_fraction"),
+        CheckConstraint("method IN ('lora', 'dora', 'full')", name="method"),
+        CheckConstraint("quantize_bits IN (0, 4, 8)", name="quantize_bits"),
+        CheckConstraint("cardinality(target_keys) <= 64", name="target_keys"),
+        CheckConstraint(
+            "optimizer IN ('adamw', 'adam', 'sgd', 'adafactor', 'lion')", name="optimizer"
+        ),
+        CheckConstraint("schedule IN ('constant', 'linear', 'cosine')", name="schedule"),
+        CheckConstraint("warmup_steps BETWEEN 0 AND 1000000", name="warmup_steps"),
+        CheckConstraint("weight_decay BETWEEN 0 AND 1", name="weight_decay"),
+        CheckConstraint("grad_clip BETWEEN 0 AND 1000", name="grad_clip"),
+        CheckConstraint("grad_accumulation BETWEEN 1 AND 1024", name="grad_accumulation"),
         CheckConstraint(
             "checkpoint_every_steps BETWEEN 1 AND 100000", name="checkpoint_every_steps"
         ),
@@ -143,6 +154,17 @@ class JobRow(Base):
     started_at: Mapped[Time | None]
     finished_at: Mapped[Time | None]
     test_fraction: Mapped[float] = mapped_column(REAL, server_default=_ZERO)
+    # What jobs had before there was a choice.
+    method: Mapped[str] = mapped_column(Text, server_default="lora")
+    quantize_bits: Mapped[int] = mapped_column(server_default=_ZERO)
+    target_keys: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    optimizer: Mapped[str] = mapped_column(Text, server_default="adamw")
+    schedule: Mapped[str] = mapped_column(Text, server_default="constant")
+    warmup_steps: Mapped[int] = mapped_column(server_default=_ZERO)
+    weight_decay: Mapped[float] = mapped_column(REAL, server_default=text("0.01"))
+    grad_clip: Mapped[float] = mapped_column(REAL, server_default=_ZERO)
+    grad_accumulation: Mapped[int] = mapped_column(server_default=text("1"))
+    grad_checkpoint: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class JobEventRow(Base):
@@ -216,6 +238,7 @@ $$""",
 CREATE TRIGGER guard_recipe BEFORE UPDATE OF model_id, dataset_id, lora_rank, learning_rate, epochs,
     batch_size, seed, lora_scale, lora_dropout, lora_layers, max_seq_length, mask_prompt,
     validation_fraction, checkpoint_every_steps, max_attempts, request_id, request_digest,
-    created_at, test_fraction
+    created_at, test_fraction, method, quantize_bits, target_keys, optimizer, schedule,
+    warmup_steps, weight_decay, grad_clip, grad_accumulation, grad_checkpoint
   ON trainer.jobs EXECUTE FUNCTION trainer.guard_recipe()""",
 )

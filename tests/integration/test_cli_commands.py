@@ -31,7 +31,13 @@ from mlx_hub.registry.v1.model_pb2 import Model
 from mlx_hub.registry.v1.provenance_service_pb2 import Verification
 from mlx_hub.system.v1.system_service_pb2 import Health, ServingStatus
 from mlx_hub.trainer.v1 import trainer_service_pb2 as trainer
-from mlx_hub.trainer.v1.training_job_pb2 import JobError, JobStatus, TrainingJob
+from mlx_hub.trainer.v1.training_job_pb2 import (
+    JobError,
+    JobStatus,
+    TrainingJob,
+    TrainingMethod,
+    TrainingSchedule,
+)
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
@@ -201,6 +207,19 @@ def test_options_reach_the_hub_under_their_own_names(hub: ScriptedHub) -> None:
     job.request_id = ""
     expected = trainer.CreateTrainingJobRequest(
         model_id=1, dataset_id=2, lora_rank=4, mask_prompt=False, seed=0
+    )
+    assert job == expected
+    words = "--method dora --target-key q_proj --target-key v_proj --schedule cosine --grad-clip 1"
+    run(hub, "jobs", "submit", "m", "d", *words.split())
+    job = hub.requests[-1]
+    job.request_id = ""
+    expected = trainer.CreateTrainingJobRequest(
+        model_id=1,
+        dataset_id=2,
+        method=TrainingMethod.TRAINING_METHOD_DORA,
+        target_keys=["q_proj", "v_proj"],
+        schedule=TrainingSchedule.TRAINING_SCHEDULE_COSINE,
+        grad_clip=1,
     )
     assert job == expected
     run(hub, "models", "update", "m", "--description", "", "--json")

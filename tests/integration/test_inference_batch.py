@@ -1,5 +1,6 @@
 """The batch itself, in this process: a fault in one row, a fault in all, mlx-lm as the measure."""
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from mlx_hub.inference.v1 import generation_pb2 as pb
 
+from services.chassis.errors import FailedPrecondition
 from services.inference.domain import Adapter
 from services.inference.engine.events import Ended, Failed, Job, Outcome, Token
 from services.runtime.model import load_base, prepare
@@ -177,3 +179,15 @@ def test_a_repetition_penalty_changes_what_is_repeated(bench: Bench) -> None:
     tokens = bench.finish()
     assert tokens[1] == bench.alone("la la la la")
     assert tokens[2] != tokens[1]
+
+
+@pytest.mark.parametrize("kind", ["dora", "full"])
+def test_what_another_method_trained_is_refused_by_name(
+    bench: Bench, tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"fine_tune_type": kind}))
+    (tmp_path / "adapters.safetensors").write_bytes(b"")
+    for _ in range(3):  # more often than there are slots
+        with pytest.raises(FailedPrecondition, match=f"method {kind}") as caught:
+            bench.adapters.acquire(digest_of(hash_folder(tmp_path)), str(tmp_path))
+        assert caught.value.reason == "VERSION_NOT_READY"

@@ -1,5 +1,6 @@
 """The starter model, imported for real: the right numbers, the right tokens, the right words."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -8,6 +9,12 @@ from typing import Any
 
 import pytest
 
+from services.runtime.batches import epoch_batches
+from services.runtime.encoding import Encoder
+from services.runtime.model import load_tokenizer, prepare
+from services.runtime.rows import read_rows
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "ticket-triage.jsonl"
 PASSAGE = (
     "Water boils at one hundred degrees Celsius at sea level. On a high mountain the air pressure "
     "is lower, so water boils at a lower temperature and food takes longer to cook."
@@ -110,6 +117,20 @@ def test_a_cpu_gets_dense_float32(answers: dict[str, Any]) -> None:
     assert answers["open_files_kept"]
     if answers["cpu"]:
         assert answers["dtypes"] == ["mlx.core.float32"]
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 8, 16])
+def test_padding_is_under_a_twentieth_on_the_example(
+    imported: tuple[Path, dict[str, Any]], size: int
+) -> None:
+    prepare()
+    encoder = Encoder(load_tokenizer(imported[0]), mask_prompt=True, max_length=512)
+    rows = read_rows(EXAMPLE, hashlib.sha256(EXAMPLE.read_bytes()).hexdigest())
+    lengths = [len(encoder.encode(row).tokens) for row in rows]
+    for seed in range(5):
+        batches = epoch_batches(lengths, size, seed, epoch=0)
+        padded = sum(max(lengths[n] for n in batch) * len(batch) for batch in batches)
+        assert 1 - sum(lengths) / padded < 0.05
 
 
 def test_bad_input_is_one_line_and_leaves_nothing(

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from services.trainer.domain import (
     Validation,
 )
 from services.trainer.queue import Bell
+from services.trainer.recipe import Method, Optimizer, Schedule
 from tests.fixtures.jobs import RECIPE, Jobs
 
 STEP = Step(1, 10, 1, 2.5, 0.001, 100.0, 1e9)
@@ -35,6 +37,14 @@ async def test_a_job_comes_back_as_it_was_asked_for(jobs: Jobs) -> None:
     assert await jobs.store.get(created.id) == created
     with pytest.raises(NotFound):
         await jobs.store.get(created.id + 1)
+    choices: dict[str, Any] = {"method": Method.DORA, "optimizer": Optimizer.LION}
+    recipe = replace(
+        RECIPE, target_keys=("q_proj", "mlp.up_proj"), schedule=Schedule.COSINE, **choices
+    )
+    asked = await jobs.create(recipe)
+    assert asked.recipe == recipe
+    [event] = await jobs.store.events(asked.id, 0)
+    assert event.event == asked
 
 
 async def test_a_request_id_makes_one_job(jobs: Jobs) -> None:

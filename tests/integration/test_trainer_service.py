@@ -90,6 +90,24 @@ async def test_an_only_attempt_is_told(trainer: RunningTrainer) -> None:
     assert only.ended_at.ToNanoseconds() < job.finished_at.ToNanoseconds()
 
 
+async def test_lineage_tells_how_a_version_was_trained(trainer: RunningTrainer) -> None:
+    method, optimizer = job_pb.TRAINING_METHOD_DORA, job_pb.TRAINING_OPTIMIZER_LION
+    keys = ["q_proj", "v_proj"]
+    created = await trainer.create(method=method, optimizer=optimizer, target_keys=keys, epochs=1)
+    assert (created.method, created.optimizer, created.weight_decay) == (method, optimizer, 0)
+    job, _ = await trainer.end(created.id)
+    assert job.status == job_pb.JOB_STATUS_COMPLETED, job.error
+    traced = versions_pb.GetLineageRequest(model_id=trainer.model_id, version="1")
+    parameters = (await trainer.hub.stub.GetLineage(traced)).training.parameters
+    shown = {name: parameters[name] for name in ("method", "optimizer", "target_keys", "schedule")}
+    assert shown == {
+        "method": "dora",
+        "optimizer": "lion",
+        "target_keys": "q_proj,v_proj",
+        "schedule": "constant",
+    }
+
+
 async def test_a_killed_child_is_retried_from_its_checkpoint(trainer: RunningTrainer) -> None:
     straight = await trainer.create(seed=1)
     await trainer.end(straight.id)
@@ -280,6 +298,10 @@ async def test_wrong_requests_name_what_is_wrong(trainer: RunningTrainer) -> Non
         ({"dataset_id": 99}, "DATASET_NOT_FOUND", {"dataset_id": "99"}),
         ({"dataset_id": texts, "mask_prompt": True}, "INVALID_FIELD", {"field": "mask_prompt"}),
         ({"epochs": 0}, "INVALID_FIELD", {"field": "epochs"}),
+        ({"quantize_bits": 5}, "INVALID_FIELD", {"field": "quantize_bits"}),
+        ({"method": 9}, "INVALID_FIELD", {"field": "method"}),
+        ({"method": 3, "lora_rank": 8}, "INVALID_FIELD", {"field": "lora_rank"}),
+        ({"target_keys": ["a b"]}, "INVALID_FIELD", {"field": "target_keys[0]"}),
         ({"learning_rate": float("nan")}, "INVALID_FIELD", {"field": "learning_rate"}),
     ):
         error = await failure(trainer.create(**fields))

@@ -16,7 +16,6 @@ from services.trainer.domain import (
     Event,
     JobStatus,
     Progress,
-    Recipe,
     Step,
     Token,
     TrainingJob,
@@ -24,6 +23,7 @@ from services.trainer.domain import (
     decode,
     encode,
 )
+from services.trainer.recipe import Recipe
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=30)

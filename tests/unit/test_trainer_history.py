@@ -3,8 +3,9 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from services.trainer.domain import JobStatus, Recipe, StoredEvent, TrainingJob
+from services.trainer.domain import JobStatus, StoredEvent, TrainingJob
 from services.trainer.history import Log, Outcome, PastAttempt, Span, attempts_of
+from services.trainer.recipe import Recipe
 
 START = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=30)

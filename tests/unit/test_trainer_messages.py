@@ -1,6 +1,7 @@
 """Between the wire and the domain nothing is lost, and defaults are the contract's."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,12 +20,12 @@ from services.trainer.domain import (
     JobStatus,
     Order,
     Progress,
-    Recipe,
     Step,
     StoredEvent,
     TrainingJob,
     Validation,
 )
+from services.trainer.recipe import Method, Optimizer, Recipe, Schedule
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, 678000, UTC)
 SINGLE = st.floats(2**-20, 1, width=32, exclude_max=True)
@@ -43,6 +44,16 @@ RECIPES = st.builds(
     validation_fraction=SINGLE,
     checkpoint_every_steps=st.integers(1, 100000),
     test_fraction=SINGLE,
+    method=st.sampled_from(Method),
+    quantize_bits=st.sampled_from([0, 4, 8]),
+    target_keys=st.lists(st.sampled_from(["q_proj", "mlp.up_proj"]), unique=True).map(tuple),
+    optimizer=st.sampled_from(Optimizer),
+    schedule=st.sampled_from(Schedule),
+    warmup_steps=st.integers(0, 1000000),
+    weight_decay=SINGLE,
+    grad_clip=SINGLE,
+    grad_accumulation=st.integers(1, 1024),
+    grad_checkpoint=st.booleans(),
 )
 CHAT, TEXT = dataset_pb2.DATASET_SCHEMA_CHAT, dataset_pb2.DATASET_SCHEMA_TEXT
 
@@ -100,6 +111,37 @@ def test_what_is_given_counts_even_when_it_is_zero() -> None:
     assert order.max_attempts == 1
 
 
+def test_weight_decay_is_the_optimizers_own_unless_it_is_given() -> None:
+    def decay(**fields: Any) -> float:
+        request = pb.CreateTrainingJobRequest(model_id=1, dataset_id=2, **fields)
+        return messages.order_from_proto(request, CHAT).recipe.weight_decay
+
+    assert decay() == decay(optimizer=job_pb.TRAINING_OPTIMIZER_ADAMW) == 0.01
+    assert decay(optimizer=job_pb.TRAINING_OPTIMIZER_LION) == 0
+    assert decay(optimizer=job_pb.TRAINING_OPTIMIZER_SGD, weight_decay=0.5) == 0.5
+    assert decay(weight_decay=0) == 0
+
+
+FULL, ADAM = job_pb.TRAINING_METHOD_FULL, job_pb.TRAINING_OPTIMIZER_ADAM
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"method": FULL, "lora_rank": 8}, "lora_rank"),
+        ({"method": FULL, "lora_scale": 20}, "lora_scale"),
+        ({"method": FULL, "lora_dropout": 0.1}, "lora_dropout"),
+        ({"method": FULL, "quantize_bits": 4}, "quantize_bits"),
+        ({"optimizer": ADAM, "weight_decay": 0.1}, "weight_decay"),
+    ],
+)
+def test_what_a_choice_leaves_no_room_for_is_refused(fields: dict[str, Any], named: str) -> None:
+    request = pb.CreateTrainingJobRequest(model_id=1, dataset_id=2, **fields)
+    with pytest.raises(Invalid) as caught:
+        messages.order_from_proto(request, CHAT)
+    assert caught.value.metadata == {"field": named}
+
+
 def test_masking_text_is_refused() -> None:
     request = pb.CreateTrainingJobRequest(model_id=1, dataset_id=2, mask_prompt=True)
     with pytest.raises(Invalid) as caught:
@@ -108,9 +150,12 @@ def test_masking_text_is_refused() -> None:
 
 
 def test_parameters_name_every_field_as_it_was_written() -> None:
-    shown = messages.parameters(messages.job_to_proto(job(Recipe(learning_rate=2e-4))))
+    shown = messages.parameters(
+        messages.job_to_proto(job(Recipe(learning_rate=2e-4, target_keys=("q_proj", "v_proj"))))
+    )
     assert shown["learning_rate"] == "0.0002"
     assert shown["mask_prompt"] == "true"
+    assert (shown["method"], shown["target_keys"]) == ("lora", "q_proj,v_proj")
     assert set(shown) == {*messages.RECIPE_FIELDS, "max_attempts"}
 
 

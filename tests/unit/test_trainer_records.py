@@ -12,12 +12,12 @@ from services.trainer.domain import (
     Checkpoint,
     Event,
     JobStatus,
-    Recipe,
     Step,
     StoredEvent,
     TrainingJob,
     Validation,
 )
+from services.trainer.recipe import Recipe
 from services.trainer.records import facts_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -35,6 +35,37 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Method(StrEnum):
+    """What is trained."""
+
+    LORA = "lora"
+    DORA = "dora"
+    FULL = "full"
+
+
+class Optimizer(StrEnum):
+    """How a gradient changes the weights."""
+
+    ADAMW = "adamw"
+    ADAM = "adam"
+    SGD = "sgd"
+    ADAFACTOR = "adafactor"
+    LION = "lion"
+
+
+class Schedule(StrEnum):
+    """How the learning rate changes after the warm-up."""
+
+    CONSTANT = "constant"
+    LINEAR = "linear"
+    COSINE = "cosine"
+
+
+TargetKeys = Annotated[
+    list[str] | None, typer.Option("--target-key", help="A linear layer to train; repeat it.")
+]
+
+
 @jobs_app.command()
 def submit(
     ctx: typer.Context,
@@ -44,27 +75,34 @@ def submit(
     lora_rank: Annotated[int | None, typer.Option(help="Rank of the adapter.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the rows.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows in a step.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows in a batch.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order and split.")] = None,
     lora_scale: Annotated[float | None, typer.Option(help="Factor of the adapter.")] = None,
     lora_dropout: Annotated[float | None, typer.Option(help="Dropout of the adapter.")] = None,
-    lora_layers: Annotated[int | None, typer.Option(help="Last layers adapted; 0 all.")] = None,
+    lora_layers: Annotated[int | None, typer.Option(help="Last layers trained; 0 all.")] = None,
     max_seq_length: Annotated[int | None, typer.Option(help="Longest row in tokens.")] = None,
     mask_prompt: Annotated[bool | None, typer.Option(help="Train on answers only.")] = None,
     validation_fraction: Annotated[float | None, typer.Option(help="Rows held out.")] = None,
     test_fraction: Annotated[float | None, typer.Option(help="Rows never looked at.")] = None,
     checkpoint_every_steps: Annotated[int | None, typer.Option(help="Steps between.")] = None,
     max_attempts: Annotated[int | None, typer.Option(help="Before it fails for good.")] = None,
+    method: Annotated[Method | None, typer.Option(help="What is trained.")] = None,
+    quantize_bits: Annotated[int | None, typer.Option(help="Of the base: 0, 4 or 8.")] = None,
+    target_keys: TargetKeys = None,
+    optimizer: Annotated[Optimizer | None, typer.Option(help="Default adamw.")] = None,
+    schedule: Annotated[Schedule | None, typer.Option(help="After the warm-up.")] = None,
+    warmup_steps: Annotated[int | None, typer.Option(help="Steps up to the peak.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Of the optimizer.")] = None,
+    grad_clip: Annotated[float | None, typer.Option(help="Largest norm; 0 any.")] = None,
+    grad_accumulation: Annotated[int | None, typer.Option(help="Batches in a step.")] = None,
+    grad_checkpoint: Annotated[bool | None, typer.Option(help="Slower, less memory.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Stay and watch it.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Queue a LoRA job; what you don't say takes the hub's default."""
+    """Queue a job; what you don't say takes the hub's default."""
     here = hub(ctx)
-    job = here.jobs.create(
-        find_model(here, model).id,
-        find_dataset(here, dataset).id,
-        **passed_on(ctx, "model", "dataset", "watch", "json"),
-    )
+    ids = find_model(here, model).id, find_dataset(here, dataset).id
+    job = here.jobs.create(*ids, **passed_on(ctx, "model", "dataset", "watch", "json"))
     if watch:
         _watch(here, job.id, json)
     else:

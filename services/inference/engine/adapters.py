@@ -231,13 +231,14 @@ def _read_pairs(contents: dict[str, bytes]) -> dict[str, tuple[mx.array, mx.arra
     """Read an adapter's pairs by layer, the scale multiplied into the second."""
     try:
         config = json.loads(contents[CONFIG])
+        kind = config.get("fine_tune_type", "lora")
+        if kind != "lora":
+            raise _unfit(f"it was trained by method {kind}, and only method lora is served")
         parameters = config["lora_parameters"]
         scale, rank = float(parameters["scale"]), int(parameters["rank"])
         weights: Any = mx.load(io.BytesIO(contents[WEIGHTS]), format="safetensors")
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise _unfit("its files can't be read") from error
-    if config.get("fine_tune_type", "lora") != "lora":
-        raise _unfit(f"fine_tune_type {config['fine_tune_type']!r} is not served, only 'lora'")
     names = {name.rpartition(".")[0] for name in weights}
     expected = {f"{name}.{part}" for name in names for part in ("lora_a", "lora_b")}
     if set(weights) != expected:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from services.runtime.encoding import Encoder, Example, RowRefusedError
 from services.runtime.rows import ChangedError, Side, Split, read_rows
 from services.runtime.trainable import NO_ROWS, Untrainable
-from services.trainer.domain import Recipe
+from services.trainer.recipe import Recipe
 from services.trainer.worker.failures import TrainingFailed, untrainable
 
 

@@ -11,22 +11,24 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import batched
+from itertools import batched, islice
 from typing import Any, Protocol
 
 import mlx.core as mx
-import mlx.optimizers as optim
-from mlx.nn.losses import cross_entropy
 from mlx.nn.utils import value_and_grad
-from mlx.utils import tree_reduce
-from mlx_lm.tuner.utils import linear_to_lora_layers
+from mlx.optimizers import clip_grad_norm
+from mlx.utils import tree_map
 
 from services.runtime.batches import epoch_batches
 from services.runtime.encoding import Example
 from services.runtime.trainable import name_lines
-from services.trainer.domain import Checkpoint, Recipe, Step, Validation
+from services.trainer.domain import Checkpoint, Step, Validation
+from services.trainer.recipe import Recipe
 from services.trainer.worker.data import Batch, derived_seed, pad
 from services.trainer.worker.failures import untrainable
+from services.trainer.worker.methods import prepare
+from services.trainer.worker.objective import Objective, arrays
+from services.trainer.worker.optimizers import learning_rate, make_optimizer
 
 # Held-out rows beyond these are not scored: validation stays a small part of the time.
 VALIDATION_ROWS = 256
@@ -79,71 +81,98 @@ class Trainer:
     def __init__(
         self, model: Any, recipe: Recipe, train: list[Example], valid: list[Example]
     ) -> None:
-        """Put fresh adapters on the model; the seed decides their weights."""
+        """Prepare the model for the recipe; the seed decides the first weights of adapters."""
         self.model = model
         self.recipe = recipe
         self.state = RunState()
         self._train = train
         self._valid = sorted(valid[:VALIDATION_ROWS], key=_length)
-        self._epoch_steps = math.ceil(len(train) / recipe.batch_size)
+        batches = math.ceil(len(train) / recipe.batch_size)
+        self._epoch_steps = math.ceil(batches / recipe.grad_accumulation)
         self.total_steps = self._epoch_steps * recipe.epochs
-        self.layers = add_adapters(model, recipe)
-        self.optimizer = optim.AdamW(learning_rate=recipe.learning_rate)
+        self.config = prepare(model, recipe)
+        self.optimizer = make_optimizer(recipe)
         self.optimizer.init(model.trainable_parameters())
-        self._loss_and_grad = value_and_grad(model, masked_loss)
-        mx.eval(model.parameters(), self.optimizer.state)
+        self._objective = Objective(model)
+        self._loss_and_gradient = value_and_grad(model, self._objective)
+        mx.eval(self.optimizer.state)
 
     def run(self, supervisor: Supervisor, save: Callable[[], None]) -> None:
         """Train from the state to the end; whenever it is left, weights and state agree."""
+        state = [self.model.state, self.optimizer.state]
+        # Its shapes never change, those of a batch do: only this is worth compiling.
+        self._update = mx.compile(self._apply, inputs=state, outputs=state)
         self._validate(supervisor)
-        for batch in self._batches_left():
-            supervisor.poll(self.state.step)
-            self._step(batch, supervisor)
+        for batches in self._steps_left():
+            self._step(batches, supervisor)
             self._validate(supervisor)
             step = self.state.step
             if step % self.recipe.checkpoint_every_steps == 0 or step == self.total_steps:
                 save()
                 supervisor.checkpoint(Checkpoint(step))
 
-    def _batches_left(self) -> Iterator[Batch]:
-        """Yield the batches after the state's step, over all epochs."""
+    def _steps_left(self) -> Iterator[list[Batch]]:
+        """Yield the batches of each step after the state's, over all epochs."""
         lengths = [len(example.tokens) for example in self._train]
         recipe = self.recipe
         epoch, skip = divmod(self.state.step, self._epoch_steps)
         while epoch < recipe.epochs:
-            for rows in epoch_batches(lengths, recipe.batch_size, recipe.seed, epoch)[skip:]:
-                yield pad([self._train[row] for row in rows])
+            order = epoch_batches(lengths, recipe.batch_size, recipe.seed, epoch)
+            # The last step of an epoch takes the batches that are left.
+            for step in islice(batched(order, recipe.grad_accumulation), skip, None):
+                yield [pad([self._train[row] for row in rows]) for rows in step]
             epoch, skip = epoch + 1, 0
 
-    def _step(self, batch: Batch, supervisor: Supervisor) -> None:
+    def _step(self, batches: list[Batch], supervisor: Supervisor) -> None:
         """Do one optimizer step; never apply a gradient that is not finite."""
         start, number = time.perf_counter(), self.state.step + 1
-        mx.random.seed(derived_seed(self.recipe.seed, number))
-        self.model.train()
-        (loss, count), gradient = self._loss_and_grad(self.model, *_arrays(batch))
-        norm = tree_reduce(lambda total, g: total + mx.square(g).sum(), gradient, mx.array(0.0))  # type: ignore[no-untyped-call]
-        mx.eval(loss, count, norm, gradient)
+        tokens = sum(int(batch.trained[:, 1:].sum()) for batch in batches)
+        loss, gradient = self._accumulate(batches, tokens, supervisor)
+        clipped, norm = clip_grad_norm(gradient, self.recipe.grad_clip)  # type: ignore[no-untyped-call]
+        mx.eval(norm)
         if not (math.isfinite(number_in(loss)) and math.isfinite(number_in(norm))):
+            lines = sorted(line for batch in batches for line in batch.lines)
             raise untrainable(
                 f"the loss or its gradient is not finite at step {number} "
-                f"({name_lines(sorted(batch.lines))} of the dataset); lower learning_rate or "
+                f"({name_lines(lines)} of the dataset); lower learning_rate or "
                 "lora_scale, or mend these rows"
             )
-        self.optimizer.update(self.model, gradient)
+        rate = learning_rate(self.recipe, number, self.total_steps)
+        self.optimizer.learning_rate = rate
+        self._update(clipped if self.recipe.grad_clip else gradient)
         mx.eval(self.model.trainable_parameters(), self.optimizer.state)
-        seconds, tokens = time.perf_counter() - start, int(number_in(count))
+        seconds = time.perf_counter() - start
         done = Step(
             step=number,
             total_steps=self.total_steps,
             epoch=(number - 1) // self._epoch_steps + 1,
             loss=number_in(loss),
-            learning_rate=self.recipe.learning_rate,
+            learning_rate=rate,
             tokens_per_second=tokens / seconds,
             peak_memory_bytes=peak_memory(),
         )
         trained = self.state.trained_tokens + tokens
         self.state = replace(self.state, step=number, loss=done.loss, trained_tokens=trained)
         supervisor.step(done, seconds, tokens)
+
+    def _apply(self, gradient: Any) -> None:
+        self.optimizer.update(self.model, gradient)
+
+    def _accumulate(
+        self, batches: list[Batch], tokens: int, supervisor: Supervisor
+    ) -> tuple[mx.array, Any]:
+        """Give the loss and gradient of a step's batches as if all their rows were one batch."""
+        self.model.train()
+        seed = derived_seed(self.recipe.seed, self.state.step + 1)
+        keys = mx.random.split(mx.random.key(seed), len(batches))
+        loss, gradient = mx.array(0.0), None
+        for batch, key in zip(batches, keys, strict=True):
+            supervisor.poll(self.state.step)
+            part, found = self._loss_and_gradient(self.model, *arrays(batch), mx.array(tokens), key)
+            loss = loss + part
+            gradient = found if gradient is None else tree_map(mx.add, gradient, found)
+            mx.eval(loss, gradient)
+        return loss, gradient
 
     def _validate(self, supervisor: Supervisor) -> None:
         """Score the held-out rows where it is due: before step 1, at epochs' ends, now and then."""
@@ -155,8 +184,10 @@ class Trainer:
         total, count = 0.0, 0.0
         for rows in batched(self._valid, self.recipe.batch_size):
             supervisor.poll(state.step)
-            loss, tokens = map(number_in, masked_loss(self.model, *_arrays(pad(rows))))
-            total, count = total + loss * tokens, count + tokens
+            batch = arrays(pad(rows))
+            tokens = len(batch[-1])
+            loss = self._objective(self.model, *batch, mx.array(tokens), mx.random.key(0))
+            total, count = total + number_in(loss) * tokens, count + tokens
         if not math.isfinite(total):
             raise untrainable(
                 f"the held-out rows' loss is not finite at step {state.step}; lower learning_rate "
@@ -166,42 +197,6 @@ class Trainer:
         first = value if state.first_val_loss is None else state.first_val_loss
         self.state = replace(state, validated=state.step, val_loss=value, first_val_loss=first)
         supervisor.validation(Validation(state.step, value))
-
-
-def add_adapters(model: Any, recipe: Recipe) -> int:
-    """Freeze the model, put LoRA layers on it, and give how many of its layers have them."""
-    layers = len(model.layers)
-    if recipe.lora_layers > layers:
-        raise untrainable(
-            f"lora_layers is {recipe.lora_layers} and the base model has {layers} layers; "
-            "lower lora_layers, or leave it out for all of them"
-        )
-    model.freeze()
-    mx.random.seed(derived_seed(recipe.seed, 0))
-    adapted = recipe.lora_layers or layers
-    linear_to_lora_layers(model, adapted, lora_parameters(recipe))
-    return adapted
-
-
-def lora_parameters(recipe: Recipe) -> dict[str, Any]:
-    """Give the adapter's shape under mlx-lm's names."""
-    return {
-        "rank": recipe.lora_rank,
-        "scale": recipe.lora_scale,
-        "dropout": recipe.lora_dropout,
-    }
-
-
-def masked_loss(model: Any, tokens: mx.array, trained: mx.array) -> tuple[mx.array, mx.array]:
-    """Give the mean loss of the trained tokens and their number, as mlx-lm's `default_loss` does.
-
-    Its mask is one span a row; several assistant turns need this one.
-    """
-    logits = model(tokens[:, :-1])
-    mask = trained[:, 1:]
-    losses = cross_entropy(logits, tokens[:, 1:]) * mask
-    count = mask.sum()
-    return losses.astype(mx.float32).sum() / count, count
 
 
 def peak_memory() -> float:
@@ -214,10 +209,6 @@ def peak_memory() -> float:
 def number_in(array: mx.array) -> float:
     """Give the one number of an array."""
     return float(array.item())  # type: ignore[arg-type]
-
-
-def _arrays(batch: Batch) -> tuple[mx.array, mx.array]:
-    return mx.array(batch.tokens), mx.array(batch.trained)
 
 
 def _length(example: Example) -> tuple[int, int]:

@@ -16,17 +16,19 @@ from services.runtime.blas import BlasReport
 from services.runtime.encoding import Encoder
 from services.runtime.folder import FolderError, digest_of, hash_folder
 from services.runtime.model import load_base
+from services.runtime.packed import is_quantized, load_packed
 from services.trainer import messages
-from services.trainer.domain import Checkpoint, Recipe
+from services.trainer.domain import Checkpoint
+from services.trainer.recipe import Method, Recipe
 from services.trainer.worker.adapters import export
 from services.trainer.worker.checkpoint import Checkpoints
 from services.trainer.worker.data import Sides, load_sides
-from services.trainer.worker.failures import Stopped, TrainingFailed
+from services.trainer.worker.failures import Stopped, TrainingFailed, untrainable
 from services.trainer.worker.link import Link
 from services.trainer.worker.loop import Trainer
 
 # Changes when this code can't go on exactly from a checkpoint of the code before.
-FORMAT = 1
+FORMAT = 2
 
 
 def run(link: Link, command: pb.TrainCommand, blas: BlasReport) -> pb.WorkerFinished:
@@ -62,7 +64,7 @@ def run(link: Link, command: pb.TrainCommand, blas: BlasReport) -> pb.WorkerFini
 def _prepare(link: Link, command: pb.TrainCommand) -> tuple[Trainer, Sides]:
     """Load the model and the data."""
     recipe = messages.recipe_from_proto(command.job)
-    model, tokenizer = _load_base(Path(command.base_path), command.base_digest)
+    model, tokenizer = _load_base(command, recipe)
     link.poll(0)
     encoder = Encoder(tokenizer, mask_prompt=recipe.mask_prompt, max_length=recipe.max_seq_length)
     dataset = Path(command.dataset_path)
@@ -70,18 +72,24 @@ def _prepare(link: Link, command: pb.TrainCommand) -> tuple[Trainer, Sides]:
     return Trainer(model, recipe, sides.train, sides.valid), sides
 
 
-def _load_base(path: Path, digest: str) -> tuple[Any, Any]:
-    """Load the base model, if it still is the one that was imported."""
+def _load_base(command: pb.TrainCommand, recipe: Recipe) -> tuple[Any, Any]:
+    """Load the base model, if it still is the one that was imported, as the recipe wants it."""
+    path, bits = Path(command.base_path), recipe.quantize_bits
     try:
         # Before anything parses it: a damaged tokenizer fails in ways of its own.
-        if digest_of(hash_folder(path)) != digest:
+        if digest_of(hash_folder(path)) != command.base_digest:
             raise TrainingFailed(
                 "ARTIFACT_CORRUPT",
                 "the stored base model no longer has the recorded hash; import it again",
             )
-        model, tokenizer, _ = load_base(path)
+        model, tokenizer, config = load_packed(path, bits) if bits else load_base(path)
     except FolderError as error:
         raise TrainingFailed("ARTIFACT_CORRUPT", f"the stored base model: {error}") from error
+    if recipe.method is Method.FULL and is_quantized(config):
+        raise untrainable(
+            "the base model is stored quantised, and method full trains dense weights only; "
+            "use method lora or dora"
+        )
     return model, tokenizer
 
 

@@ -1,5 +1,7 @@
 """Calls of the trainer: jobs, from the queue to the published version."""
 
+from collections.abc import Iterable
+from typing import Any, TypedDict, Unpack
 from uuid import uuid4
 
 from google.protobuf.descriptor import MethodDescriptor
@@ -13,30 +15,52 @@ def _rpc(name: str) -> MethodDescriptor:
     return method(pb.DESCRIPTOR, "TrainerService", name)
 
 
+class RecipeFields(TypedDict, total=False):
+    """How a job trains; what is left out or None takes the hub's default."""
+
+    lora_rank: int | None
+    learning_rate: float | None
+    epochs: int | None
+    batch_size: int | None
+    seed: int | None
+    lora_scale: float | None
+    lora_dropout: float | None
+    lora_layers: int | None
+    max_seq_length: int | None
+    mask_prompt: bool | None
+    validation_fraction: float | None
+    test_fraction: float | None
+    checkpoint_every_steps: int | None
+    max_attempts: int | None
+    method: str | None
+    """`lora`, `dora` or `full`."""
+    quantize_bits: int | None
+    target_keys: Iterable[str] | None
+    optimizer: str | None
+    """`adamw`, `adam`, `sgd`, `adafactor` or `lion`."""
+    schedule: str | None
+    """`constant`, `linear` or `cosine`."""
+    warmup_steps: int | None
+    weight_decay: float | None
+    grad_clip: float | None
+    grad_accumulation: int | None
+    grad_checkpoint: bool | None
+
+
 def create_job(
-    model_id: int,
-    dataset_id: int,
-    *,
-    lora_rank: int | None = None,
-    learning_rate: float | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    seed: int | None = None,
-    lora_scale: float | None = None,
-    lora_dropout: float | None = None,
-    lora_layers: int | None = None,
-    max_seq_length: int | None = None,
-    mask_prompt: bool | None = None,
-    validation_fraction: float | None = None,
-    test_fraction: float | None = None,
-    checkpoint_every_steps: int | None = None,
-    max_attempts: int | None = None,
-    request_id: str | None = None,
+    model_id: int, dataset_id: int, *, request_id: str | None = None, **recipe: Unpack[RecipeFields]
 ) -> Call[TrainingJob]:
-    """Queue a LoRA job; what is not given takes the hub's default."""
-    # Every parameter has its field's name.
-    fields = locals() | {"request_id": request_id or str(uuid4())}
-    return Call(_rpc("CreateTrainingJob"), pb.CreateTrainingJobRequest(**fields), TrainingJob)
+    """Queue a job; what is not given takes the hub's default."""
+    fields: dict[str, Any] = {**recipe}
+    for name in ("method", "optimizer", "schedule"):
+        fields[name] = f"TRAINING_{name}_{fields.get(name) or 'unspecified'}".upper()
+    request = pb.CreateTrainingJobRequest(
+        model_id=model_id,
+        dataset_id=dataset_id,
+        request_id=request_id or str(uuid4()),
+        **fields,
+    )
+    return Call(_rpc("CreateTrainingJob"), request, TrainingJob)
 
 
 def get_job(job_id: int) -> Call[TrainingJob]:

@@ -40,24 +40,34 @@ class CreateTrainingJobRequest(_message.Message):
     MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     TEST_FRACTION_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    QUANTIZE_BITS_FIELD_NUMBER: _builtins.int
+    TARGET_KEYS_FIELD_NUMBER: _builtins.int
+    OPTIMIZER_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    WARMUP_STEPS_FIELD_NUMBER: _builtins.int
+    WEIGHT_DECAY_FIELD_NUMBER: _builtins.int
+    GRAD_CLIP_FIELD_NUMBER: _builtins.int
+    GRAD_ACCUMULATION_FIELD_NUMBER: _builtins.int
+    GRAD_CHECKPOINT_FIELD_NUMBER: _builtins.int
     model_id: _builtins.int
     dataset_id: _builtins.int
     lora_rank: _builtins.int
-    """Default 8."""
+    """Default 8. Not with method full."""
     learning_rate: _builtins.float
     """Default 1e-4."""
     epochs: _builtins.int
     """Passes over the training rows. Default 1."""
     batch_size: _builtins.int
-    """Rows in one optimizer step. Default 4."""
+    """Rows in one batch. Default 4."""
     seed: _builtins.int
     """Of initial weights, order, dropout and split. Default 0."""
     lora_scale: _builtins.float
-    """Factor of the adapter's output, mlx-lm's `scale`. Default 20."""
+    """Factor of the adapter's output, mlx-lm's `scale`. Default 20. Not with method full."""
     lora_dropout: _builtins.float
-    """Default 0."""
+    """Default 0. Not with method full."""
     lora_layers: _builtins.int
-    """How many of the last layers are adapted. Default 0: all."""
+    """How many of the last layers are trained. Default 0: all."""
     max_seq_length: _builtins.int
     """Longest row in tokens. Default 512."""
     mask_prompt: _builtins.bool
@@ -72,6 +82,34 @@ class CreateTrainingJobRequest(_message.Message):
     """Makes a retry return the same job. The `Idempotency-Key` header does the same."""
     test_fraction: _builtins.float
     """Rows kept apart for evaluations; with validation_fraction at most 0.9. Default 0."""
+    method: _training_job_pb2.TrainingMethod.ValueType
+    """Default lora."""
+    quantize_bits: _builtins.int
+    """Train on a quantised base, in less memory; one that is stored quantised is used as it is.
+    Default 0: the base as it is stored. Not with method full.
+    """
+    optimizer: _training_job_pb2.TrainingOptimizer.ValueType
+    """Default adamw."""
+    schedule: _training_job_pb2.TrainingSchedule.ValueType
+    """Default constant."""
+    warmup_steps: _builtins.int
+    """Steps in which the learning rate rises to learning_rate. Default 0."""
+    weight_decay: _builtins.float
+    """Default 0.01 for adamw, else 0. adam takes none."""
+    grad_clip: _builtins.float
+    """Gradients of a larger global norm are scaled down to it. Default 0: none is."""
+    grad_accumulation: _builtins.int
+    """Batches in one optimizer step; an epoch's last step takes what is left. Default 1."""
+    grad_checkpoint: _builtins.bool
+    """Compute each layer twice instead of keeping what it computed: slower, in less memory.
+    Default false.
+    """
+    @_builtins.property
+    def target_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Linear layers to train, by their path in a layer or the end of it: `self_attn.q_proj`,
+        `q_proj`. Default all. A name that the model lacks fails the job with UNTRAINABLE.
+        """
+
     def __init__(
         self,
         *,
@@ -92,10 +130,20 @@ class CreateTrainingJobRequest(_message.Message):
         max_attempts: _builtins.int | None = ...,
         request_id: _builtins.str = ...,
         test_fraction: _builtins.float | None = ...,
+        method: _training_job_pb2.TrainingMethod.ValueType = ...,
+        quantize_bits: _builtins.int | None = ...,
+        target_keys: _abc.Iterable[_builtins.str] | None = ...,
+        optimizer: _training_job_pb2.TrainingOptimizer.ValueType = ...,
+        schedule: _training_job_pb2.TrainingSchedule.ValueType = ...,
+        warmup_steps: _builtins.int | None = ...,
+        weight_decay: _builtins.float | None = ...,
+        grad_clip: _builtins.float | None = ...,
+        grad_accumulation: _builtins.int | None = ...,
+        grad_checkpoint: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_epochs", b"_epochs", "_learning_rate", b"_learning_rate", "_lora_dropout", b"_lora_dropout", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_lora_scale", b"_lora_scale", "_mask_prompt", b"_mask_prompt", "_max_attempts", b"_max_attempts", "_max_seq_length", b"_max_seq_length", "_seed", b"_seed", "_test_fraction", b"_test_fraction", "_validation_fraction", b"_validation_fraction", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "epochs", b"epochs", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "seed", b"seed", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_epochs", b"_epochs", "_grad_accumulation", b"_grad_accumulation", "_grad_checkpoint", b"_grad_checkpoint", "_grad_clip", b"_grad_clip", "_learning_rate", b"_learning_rate", "_lora_dropout", b"_lora_dropout", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_lora_scale", b"_lora_scale", "_mask_prompt", b"_mask_prompt", "_max_attempts", b"_max_attempts", "_max_seq_length", b"_max_seq_length", "_quantize_bits", b"_quantize_bits", "_seed", b"_seed", "_test_fraction", b"_test_fraction", "_validation_fraction", b"_validation_fraction", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "epochs", b"epochs", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "quantize_bits", b"quantize_bits", "seed", b"seed", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_epochs", b"_epochs", "_learning_rate", b"_learning_rate", "_lora_dropout", b"_lora_dropout", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_lora_scale", b"_lora_scale", "_mask_prompt", b"_mask_prompt", "_max_attempts", b"_max_attempts", "_max_seq_length", b"_max_seq_length", "_seed", b"_seed", "_test_fraction", b"_test_fraction", "_validation_fraction", b"_validation_fraction", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "dataset_id", b"dataset_id", "epochs", b"epochs", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "model_id", b"model_id", "request_id", b"request_id", "seed", b"seed", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_epochs", b"_epochs", "_grad_accumulation", b"_grad_accumulation", "_grad_checkpoint", b"_grad_checkpoint", "_grad_clip", b"_grad_clip", "_learning_rate", b"_learning_rate", "_lora_dropout", b"_lora_dropout", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_lora_scale", b"_lora_scale", "_mask_prompt", b"_mask_prompt", "_max_attempts", b"_max_attempts", "_max_seq_length", b"_max_seq_length", "_quantize_bits", b"_quantize_bits", "_seed", b"_seed", "_test_fraction", b"_test_fraction", "_validation_fraction", b"_validation_fraction", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "dataset_id", b"dataset_id", "epochs", b"epochs", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "method", b"method", "model_id", b"model_id", "optimizer", b"optimizer", "quantize_bits", b"quantize_bits", "request_id", b"request_id", "schedule", b"schedule", "seed", b"seed", "target_keys", b"target_keys", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
@@ -103,6 +151,12 @@ class CreateTrainingJobRequest(_message.Message):
     _WhichOneofArgType__checkpoint_every_steps: _TypeAlias = _typing.Literal["_checkpoint_every_steps", b"_checkpoint_every_steps"]  # noqa: Y015
     _WhichOneofReturnType__epochs: _TypeAlias = _typing.Literal["epochs"]  # noqa: Y015
     _WhichOneofArgType__epochs: _TypeAlias = _typing.Literal["_epochs", b"_epochs"]  # noqa: Y015
+    _WhichOneofReturnType__grad_accumulation: _TypeAlias = _typing.Literal["grad_accumulation"]  # noqa: Y015
+    _WhichOneofArgType__grad_accumulation: _TypeAlias = _typing.Literal["_grad_accumulation", b"_grad_accumulation"]  # noqa: Y015
+    _WhichOneofReturnType__grad_checkpoint: _TypeAlias = _typing.Literal["grad_checkpoint"]  # noqa: Y015
+    _WhichOneofArgType__grad_checkpoint: _TypeAlias = _typing.Literal["_grad_checkpoint", b"_grad_checkpoint"]  # noqa: Y015
+    _WhichOneofReturnType__grad_clip: _TypeAlias = _typing.Literal["grad_clip"]  # noqa: Y015
+    _WhichOneofArgType__grad_clip: _TypeAlias = _typing.Literal["_grad_clip", b"_grad_clip"]  # noqa: Y015
     _WhichOneofReturnType__learning_rate: _TypeAlias = _typing.Literal["learning_rate"]  # noqa: Y015
     _WhichOneofArgType__learning_rate: _TypeAlias = _typing.Literal["_learning_rate", b"_learning_rate"]  # noqa: Y015
     _WhichOneofReturnType__lora_dropout: _TypeAlias = _typing.Literal["lora_dropout"]  # noqa: Y015
@@ -119,18 +173,30 @@ class CreateTrainingJobRequest(_message.Message):
     _WhichOneofArgType__max_attempts: _TypeAlias = _typing.Literal["_max_attempts", b"_max_attempts"]  # noqa: Y015
     _WhichOneofReturnType__max_seq_length: _TypeAlias = _typing.Literal["max_seq_length"]  # noqa: Y015
     _WhichOneofArgType__max_seq_length: _TypeAlias = _typing.Literal["_max_seq_length", b"_max_seq_length"]  # noqa: Y015
+    _WhichOneofReturnType__quantize_bits: _TypeAlias = _typing.Literal["quantize_bits"]  # noqa: Y015
+    _WhichOneofArgType__quantize_bits: _TypeAlias = _typing.Literal["_quantize_bits", b"_quantize_bits"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__test_fraction: _TypeAlias = _typing.Literal["test_fraction"]  # noqa: Y015
     _WhichOneofArgType__test_fraction: _TypeAlias = _typing.Literal["_test_fraction", b"_test_fraction"]  # noqa: Y015
     _WhichOneofReturnType__validation_fraction: _TypeAlias = _typing.Literal["validation_fraction"]  # noqa: Y015
     _WhichOneofArgType__validation_fraction: _TypeAlias = _typing.Literal["_validation_fraction", b"_validation_fraction"]  # noqa: Y015
+    _WhichOneofReturnType__warmup_steps: _TypeAlias = _typing.Literal["warmup_steps"]  # noqa: Y015
+    _WhichOneofArgType__warmup_steps: _TypeAlias = _typing.Literal["_warmup_steps", b"_warmup_steps"]  # noqa: Y015
+    _WhichOneofReturnType__weight_decay: _TypeAlias = _typing.Literal["weight_decay"]  # noqa: Y015
+    _WhichOneofArgType__weight_decay: _TypeAlias = _typing.Literal["_weight_decay", b"_weight_decay"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__checkpoint_every_steps) -> _WhichOneofReturnType__checkpoint_every_steps | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__epochs) -> _WhichOneofReturnType__epochs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__grad_accumulation) -> _WhichOneofReturnType__grad_accumulation | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__grad_checkpoint) -> _WhichOneofReturnType__grad_checkpoint | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__grad_clip) -> _WhichOneofReturnType__grad_clip | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__learning_rate) -> _WhichOneofReturnType__learning_rate | None: ...
     @_typing.overload
@@ -148,11 +214,17 @@ class CreateTrainingJobRequest(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_seq_length) -> _WhichOneofReturnType__max_seq_length | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quantize_bits) -> _WhichOneofReturnType__quantize_bits | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__test_fraction) -> _WhichOneofReturnType__test_fraction | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__validation_fraction) -> _WhichOneofReturnType__validation_fraction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__warmup_steps) -> _WhichOneofReturnType__warmup_steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight_decay) -> _WhichOneofReturnType__weight_decay | None: ...
 
 Global___CreateTrainingJobRequest: _TypeAlias = CreateTrainingJobRequest  # noqa: Y015
 

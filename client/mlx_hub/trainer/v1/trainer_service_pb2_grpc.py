@@ -28,7 +28,7 @@ if _version_not_supported:
 
 
 class TrainerServiceStub:
-    """Trains LoRA adapters, one job at a time, in the order of arrival.
+    """Trains models, one job at a time, in the order of arrival.
     """
 
     def __init__(self, channel):
@@ -65,7 +65,7 @@ class TrainerServiceStub:
 
 
 class TrainerServiceServicer:
-    """Trains LoRA adapters, one job at a time, in the order of arrival.
+    """Trains models, one job at a time, in the order of arrival.
     """
 
     def CreateTrainingJob(self, request, context):
@@ -145,7 +145,7 @@ def add_TrainerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TrainerService:
-    """Trains LoRA adapters, one job at a time, in the order of arrival.
+    """Trains models, one job at a time, in the order of arrival.
     """
 
     @staticmethod

@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -17,6 +19,81 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _TrainingMethod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TrainingMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TrainingMethod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRAINING_METHOD_UNSPECIFIED: _TrainingMethod.ValueType  # 0
+    TRAINING_METHOD_LORA: _TrainingMethod.ValueType  # 1
+    """A low-rank pair beside each linear layer."""
+    TRAINING_METHOD_DORA: _TrainingMethod.ValueType  # 2
+    """The same with a learned magnitude for each output."""
+    TRAINING_METHOD_FULL: _TrainingMethod.ValueType  # 3
+    """The weights of the layers themselves; embeddings and head stay."""
+
+class TrainingMethod(_TrainingMethod, metaclass=_TrainingMethodEnumTypeWrapper):
+    """What is trained of the model."""
+
+TRAINING_METHOD_UNSPECIFIED: TrainingMethod.ValueType  # 0
+TRAINING_METHOD_LORA: TrainingMethod.ValueType  # 1
+"""A low-rank pair beside each linear layer."""
+TRAINING_METHOD_DORA: TrainingMethod.ValueType  # 2
+"""The same with a learned magnitude for each output."""
+TRAINING_METHOD_FULL: TrainingMethod.ValueType  # 3
+"""The weights of the layers themselves; embeddings and head stay."""
+Global___TrainingMethod: _TypeAlias = TrainingMethod  # noqa: Y015
+
+class _TrainingOptimizer:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TrainingOptimizerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TrainingOptimizer.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRAINING_OPTIMIZER_UNSPECIFIED: _TrainingOptimizer.ValueType  # 0
+    TRAINING_OPTIMIZER_ADAMW: _TrainingOptimizer.ValueType  # 1
+    TRAINING_OPTIMIZER_ADAM: _TrainingOptimizer.ValueType  # 2
+    TRAINING_OPTIMIZER_SGD: _TrainingOptimizer.ValueType  # 3
+    """With momentum 0.9."""
+    TRAINING_OPTIMIZER_ADAFACTOR: _TrainingOptimizer.ValueType  # 4
+    TRAINING_OPTIMIZER_LION: _TrainingOptimizer.ValueType  # 5
+
+class TrainingOptimizer(_TrainingOptimizer, metaclass=_TrainingOptimizerEnumTypeWrapper): ...
+
+TRAINING_OPTIMIZER_UNSPECIFIED: TrainingOptimizer.ValueType  # 0
+TRAINING_OPTIMIZER_ADAMW: TrainingOptimizer.ValueType  # 1
+TRAINING_OPTIMIZER_ADAM: TrainingOptimizer.ValueType  # 2
+TRAINING_OPTIMIZER_SGD: TrainingOptimizer.ValueType  # 3
+"""With momentum 0.9."""
+TRAINING_OPTIMIZER_ADAFACTOR: TrainingOptimizer.ValueType  # 4
+TRAINING_OPTIMIZER_LION: TrainingOptimizer.ValueType  # 5
+Global___TrainingOptimizer: _TypeAlias = TrainingOptimizer  # noqa: Y015
+
+class _TrainingSchedule:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TrainingScheduleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TrainingSchedule.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRAINING_SCHEDULE_UNSPECIFIED: _TrainingSchedule.ValueType  # 0
+    TRAINING_SCHEDULE_CONSTANT: _TrainingSchedule.ValueType  # 1
+    TRAINING_SCHEDULE_LINEAR: _TrainingSchedule.ValueType  # 2
+    """Falls in a straight line towards 0."""
+    TRAINING_SCHEDULE_COSINE: _TrainingSchedule.ValueType  # 3
+    """Falls in half a cosine towards 0."""
+
+class TrainingSchedule(_TrainingSchedule, metaclass=_TrainingScheduleEnumTypeWrapper):
+    """The learning rate after the warm-up, over the steps that are left."""
+
+TRAINING_SCHEDULE_UNSPECIFIED: TrainingSchedule.ValueType  # 0
+TRAINING_SCHEDULE_CONSTANT: TrainingSchedule.ValueType  # 1
+TRAINING_SCHEDULE_LINEAR: TrainingSchedule.ValueType  # 2
+"""Falls in a straight line towards 0."""
+TRAINING_SCHEDULE_COSINE: TrainingSchedule.ValueType  # 3
+"""Falls in half a cosine towards 0."""
+Global___TrainingSchedule: _TypeAlias = TrainingSchedule  # noqa: Y015
 
 class _JobStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -46,7 +123,7 @@ Global___JobStatus: _TypeAlias = JobStatus  # noqa: Y015
 
 @_typing.final
 class TrainingJob(_message.Message):
-    """One run of LoRA training, from the queue to a published version."""
+    """One run of training, from the queue to a published version."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -76,6 +153,16 @@ class TrainingJob(_message.Message):
     FINISHED_AT_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     TEST_FRACTION_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    QUANTIZE_BITS_FIELD_NUMBER: _builtins.int
+    TARGET_KEYS_FIELD_NUMBER: _builtins.int
+    OPTIMIZER_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    WARMUP_STEPS_FIELD_NUMBER: _builtins.int
+    WEIGHT_DECAY_FIELD_NUMBER: _builtins.int
+    GRAD_CLIP_FIELD_NUMBER: _builtins.int
+    GRAD_ACCUMULATION_FIELD_NUMBER: _builtins.int
+    GRAD_CHECKPOINT_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Positive, assigned by the server."""
     status: Global___JobStatus.ValueType
@@ -108,6 +195,20 @@ class TrainingJob(_message.Message):
     """The published version's number within the model; 0 until completed."""
     test_fraction: _builtins.float
     """Part of the rows that the job never looks at, by the same function: for evaluations later."""
+    method: Global___TrainingMethod.ValueType
+    quantize_bits: _builtins.int
+    """Bits of the quantised base that is trained on; 0 is the base as it is stored."""
+    optimizer: Global___TrainingOptimizer.ValueType
+    schedule: Global___TrainingSchedule.ValueType
+    warmup_steps: _builtins.int
+    """Steps in which the learning rate rises to learning_rate."""
+    weight_decay: _builtins.float
+    grad_clip: _builtins.float
+    """Largest global norm of a gradient; 0 is any."""
+    grad_accumulation: _builtins.int
+    """Batches in one optimizer step."""
+    grad_checkpoint: _builtins.bool
+    """Compute each layer twice instead of keeping what it computed."""
     @_builtins.property
     def progress(self) -> Global___TrainingProgress: ...
     @_builtins.property
@@ -120,6 +221,10 @@ class TrainingJob(_message.Message):
     def started_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def finished_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def target_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Which linear layers are trained, by name; none is all of them."""
+
     def __init__(
         self,
         *,
@@ -149,10 +254,20 @@ class TrainingJob(_message.Message):
         finished_at: _timestamp_pb2.Timestamp | None = ...,
         version: _builtins.int = ...,
         test_fraction: _builtins.float = ...,
+        method: Global___TrainingMethod.ValueType = ...,
+        quantize_bits: _builtins.int = ...,
+        target_keys: _abc.Iterable[_builtins.str] | None = ...,
+        optimizer: Global___TrainingOptimizer.ValueType = ...,
+        schedule: Global___TrainingSchedule.ValueType = ...,
+        warmup_steps: _builtins.int = ...,
+        weight_decay: _builtins.float = ...,
+        grad_clip: _builtins.float = ...,
+        grad_accumulation: _builtins.int = ...,
+        grad_checkpoint: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "error", b"error", "finished_at", b"finished_at", "progress", b"progress", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "created_at", b"created_at", "dataset_id", b"dataset_id", "epochs", b"epochs", "error", b"error", "finished_at", b"finished_at", "id", b"id", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "model_id", b"model_id", "progress", b"progress", "seed", b"seed", "started_at", b"started_at", "status", b"status", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "version", b"version", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "created_at", b"created_at", "dataset_id", b"dataset_id", "epochs", b"epochs", "error", b"error", "finished_at", b"finished_at", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "id", b"id", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "method", b"method", "model_id", b"model_id", "optimizer", b"optimizer", "progress", b"progress", "quantize_bits", b"quantize_bits", "schedule", b"schedule", "seed", b"seed", "started_at", b"started_at", "status", b"status", "target_keys", b"target_keys", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "version", b"version", "version_id", b"version_id", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
