@@ -1,33 +1,18 @@
 import json
-import os
-import re
-import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib import import_module
-from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 
-import mlx_hub.client
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
-from mlx_hub.cli.demo import DemoFailed, run_demo
 from mlx_hub.cli.main import app, main
-from mlx_hub.client import Hub
 from mlx_hub.inference.v1.generation_pb2 import (
     ChatMessage,
-    Completion,
-    GenerateEvent,
     GenerateRequest,
 )
-from mlx_hub.registry.v1 import dataset_service_pb2 as datasets_pb
 from mlx_hub.registry.v1 import model_messages_pb2 as models_pb
-from mlx_hub.registry.v1 import registry_service_pb2 as registry
 from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
-from mlx_hub.registry.v1.dataset_pb2 import Dataset
-from mlx_hub.registry.v1.model_pb2 import Model
 from mlx_hub.registry.v1.provenance_service_pb2 import Verification
 from mlx_hub.system.v1.system_service_pb2 import Health, ServingStatus
 from mlx_hub.trainer.v1 import trainer_service_pb2 as trainer
@@ -38,11 +23,10 @@ from mlx_hub.trainer.v1.training_job_pb2 import (
     TrainingMethod,
     TrainingSchedule,
 )
-from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from services.chassis import errors as served
-from tests.fixtures.scripted_answers import QUEUED, answering
+from tests.fixtures.scripted_answers import answering
 from tests.fixtures.scripted_hub import ScriptedHub
 
 
@@ -252,50 +236,3 @@ def test_verbs_of_other_distributions_come_by_entry_points(
 def test_a_sick_hub_exits_5(hub: ScriptedHub) -> None:
     hub.on["GetHealth"] = lambda _: Health(status=ServingStatus.SERVING_STATUS_NOT_SERVING)
     assert run(hub, "status").exit_code == 5
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_the_demo_shows_the_whole_path_and_reuses_what_is_there(
-    hub: ScriptedHub, terminal: bool
-) -> None:
-    out = StringIO()
-    ui = Console(file=out, force_terminal=terminal, width=120)
-    hub.on["CreateModel"] = lambda request: Model(id=1, name=request.name)
-    with Hub(hub.address) as client:
-        result = run_demo(client, base_model="base", dataset_path="sub/d.jsonl", ui=ui)
-    assert result.base_answer.text == "answer of base"
-    assert result.trained_answer.text == "answer of 2"
-    for shown in ("made model", "found dataset", "loss over steps", "adapters", "calls_total"):
-        assert shown in out.getvalue()
-
-
-def test_the_demo_fails_when_training_failed_or_changed_nothing(hub: ScriptedHub) -> None:
-    ui = Console(file=StringIO(), width=100)
-    with Hub(hub.address) as client:
-        hub.on["StreamGenerate"] = lambda _: [GenerateEvent(completion=Completion(text="same"))]
-        with pytest.raises(DemoFailed, match="learned nothing"):
-            run_demo(client, base_model="base", dataset_path="d.jsonl", ui=ui)
-        hub.on["GetTrainingJob"] = lambda _: QUEUED
-        with pytest.raises(DemoFailed, match="job 3 is queued"):
-            run_demo(client, base_model="base", dataset_path="d.jsonl", ui=ui)
-
-
-def test_the_examples_of_the_readme_run(hub: ScriptedHub) -> None:
-    hub.on["ListModels"] = lambda request: registry.ListModelsResponse(
-        models=[Model(id=1, name=request.name_prefix)]
-    )
-    hub.on["ListDatasets"] = lambda request: datasets_pb.ListDatasetsResponse(
-        datasets=[Dataset(id=2, name=request.name_prefix)]
-    )
-    hub.on["Generate"] = lambda _: Completion(text="there was")
-    readme = Path(mlx_hub.client.__file__).parents[2] / "README.md"
-    blocks = re.findall(r"```(\w+)\n(.*?)```", readme.read_text(), re.DOTALL)
-    assert [kind for kind, _ in blocks] == ["python", "python", "sh"]
-    for _, code in blocks[:2]:
-        python = [sys.executable, "-c", code]
-        environment = {**os.environ, "MLX_HUB_ADDRESS": hub.address}
-        done = subprocess.run(python, env=environment, check=False, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    for line in blocks[2][1].splitlines():
-        result = run(hub, *shlex.split(line)[1:])
-        assert result.exit_code == 0, result.output

@@ -12,6 +12,7 @@ from mlx_hub.inference.v1 import generation_pb2 as pb
 from services.chassis.errors import FailedPrecondition
 from services.inference.domain import Adapter
 from services.inference.engine.events import Ended, Failed, Job, Outcome, Token
+from services.runtime.folder import digest_of, hash_folder
 from services.runtime.model import load_base, prepare
 
 BASE = Adapter("", Path())
