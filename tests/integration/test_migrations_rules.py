@@ -132,6 +132,7 @@ def test_what_must_not_be_is_refused(seeded: Database) -> None:
         "step = 2, total_steps = 1",
         "last_sequence = -1",
         "seed = 1",  # the recipe
+        "grad_clip = 1",
         "max_attempts = 4",
         "model_id = 1",
     ):
