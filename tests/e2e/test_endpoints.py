@@ -141,6 +141,27 @@ def test_a_gate_stops_a_version_that_is_worse(
     assert call(f"{url}/versions/1:promote", {"alias": "gated"}).status == 200
 
 
+def test_a_version_is_verified_archived_and_restored(
+    stack: RunningStack, model: Any, version: Any
+) -> None:
+    url = f"{stack.url}/models/{model['id']}"
+    verified = call(f"{url}/versions/1:verify", {}).json
+    assert verified["intact"], [check for check in verified["checks"] if not check["ok"]]
+    statement = call(f"{url}/versions/1/statement")
+    assert statement.headers["content-type"] == "application/vnd.in-toto+json"
+    assert statement.json["_type"] == "https://in-toto.io/Statement/v1"
+    for alias in call(f"{url}/versions/1").json["aliases"]:
+        if alias != "latest":
+            assert call(f"{url}/aliases/{alias}", method="DELETE").status == 200
+    assert call(f"{url}/versions/1:archive", {}).json["status"] == "VERSION_STATUS_ARCHIVED"
+    refused = call(f"{stack.url}/inference", {**QUESTION, "model_id": model["id"], "version": "1"})
+    assert refused.json["details"][0]["reason"] == "VERSION_NOT_READY"
+    assert stack.mlx_hub("verify", f"{model['name']}:1").returncode == 0, "also in the cold tier"
+    assert call(f"{url}/versions/1:restore", {}).json["status"] == "VERSION_STATUS_READY"
+    health = stack.mlx_hub("doctor", "--reconcile")
+    assert health.returncode == 0, health.stdout
+
+
 def test_a_deleted_model_is_gone_and_its_name_free(stack: RunningStack) -> None:
     body = {"name": "short-lived", "base_model": stack.base_model}
     first = call(f"{stack.url}/models", body).json["id"]
