@@ -114,7 +114,9 @@ class Verifier:
         return (ENVELOPE_TYPE if name == ENVELOPE else PAYLOAD_TYPE), content
 
     def _folder(self, version: Version) -> Path:
-        return self._tiers.of(version.status).archive / version.artifact_path
+        tier = self._tiers.of(version.status)
+        self._tiers.require(tier)
+        return tier.archive / version.artifact_path
 
     async def _hashes(self, folder: Path) -> Hashes:
         paths = await asyncio.to_thread(_listed, folder)
