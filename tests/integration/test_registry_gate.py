@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 import pytest
+from mlx_hub.registry.v1 import dataset_service_pb2 as datasets_pb
 from mlx_hub.registry.v1 import evaluation_pb2, promotion_gate_pb2, version_pb2
 from mlx_hub.registry.v1 import model_messages_pb2 as models_pb
 from mlx_hub.registry.v1 import quality_service_pb2 as pb
@@ -71,6 +72,17 @@ async def gated(hub: RunningRegistry) -> Gated:
             request.metrics["val_loss"] = loss
         await hub.stub.PublishVersion(request)
     return Gated(hub, model.id)
+
+
+async def test_the_dataset_of_a_gate_stays_as_long_as_the_gate(gated: Gated) -> None:
+    dataset_id = await gated.hub.dataset("other")
+    await gated.set_gate(dataset_id=dataset_id)
+    deleting = datasets_pb.DeleteDatasetRequest(dataset_id=dataset_id)
+    error = await failure(gated.hub.datasets.DeleteDataset(deleting))
+    assert error.reason == "DATASET_IN_USE"
+    assert "gate" in error.message
+    await gated.delete_gate()
+    await gated.hub.datasets.DeleteDataset(deleting)
 
 
 async def test_a_better_version_passes_and_history_says_why(gated: Gated) -> None:
