@@ -120,6 +120,8 @@ class Reconciler:
 
     async def _look_again(self) -> None:
         """Forget of versions that could not be read, once they can."""
+        if not self._tiers.complete():
+            return  # nothing is decided without one
         for stored in await self._checks.damaged(ArtifactKind.VERSION, metrics.COUNTED):
             if await self._settle_one(stored.id, hashed=True) is True:
                 await self._checks.record(stored.path, None)

@@ -128,11 +128,13 @@ class Scrubber:
     async def _damage(self, stored: Stored) -> str | None:
         """Read an artifact slowly; what seems damaged is looked at again, by who may decide."""
         loop = asyncio.get_running_loop()
-        if await loop.run_in_executor(self._thread, self._read, stored) is None:
+        seen = await loop.run_in_executor(self._thread, self._read, stored)
+        if seen is None:
             return None
         if stored.kind is ArtifactKind.VERSION:
             # It may have been moved while it was read, or have another whole copy.
-            return await self._mover.settle(stored.id, hashed=True)
+            lost = await self._mover.settle(stored.id, hashed=True)
+            return lost if lost or self._tiers.complete() else seen
         folder = self._tiers.folder_of(stored)
         lost = await asyncio.to_thread(intact.damaged, folder, stored.files)
         if lost:

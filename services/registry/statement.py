@@ -79,12 +79,14 @@ def _claims(statement: Any) -> dict[str, Any]:
 
 def _dependencies(lineage: Lineage) -> list[dict[str, Any]]:
     training = lineage.training
+    origin = {"source": lineage.base_source, "revision": lineage.base_revision}
+    known = {name: value for name, value in origin.items() if value}
     found: list[dict[str, Any]] = [
         {
             "name": "base-model",
             "uri": f"urn:mlx-hub:base-model:{lineage.base_name}",
             "digest": {"sha256": lineage.base_digest},
-            "annotations": _FOLDER,
+            "annotations": {**_FOLDER, **known},
         },
         {
             "name": "dataset",

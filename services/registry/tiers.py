@@ -49,6 +49,10 @@ class Tiers:
         """Tell whether a tier is there, as a volume that is not mounted is not."""
         return (tier.archive / VERSIONS).is_dir()
 
+    def complete(self) -> bool:
+        """Tell whether both are there, so that what neither holds is lost."""
+        return self.available(self.hot) and self.available(self.cold)
+
     def require(self, tier: Artifacts) -> None:
         """Refuse to work without a tier: its absence says nothing of the files in it."""
         if not self.available(tier):
@@ -75,7 +79,7 @@ class Tiers:
         """
         home = self.of(version.status)
         other = self._other(home)
-        if not (self.available(home) and self.available(other)):
+        if not self.complete():
             return None  # what lies on a volume that is not there is not lost
         if self._lost(version, stored, hashed=hashed) is None:
             self.drop(version, stored, other)

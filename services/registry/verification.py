@@ -75,7 +75,13 @@ class Verifier:
     async def verify(self, model_id: int, reference: str) -> Verification:
         """Compare a version, its base model and its dataset with the record."""
         version, lineage = await self._versions.find(model_id, reference)
-        base = await self._bases.of_model(model_id)
+        found = await self._verify(version, lineage)
+        if found.intact or not await self._moved(version):
+            return found
+        return await self.verify(model_id, str(version.version))
+
+    async def _verify(self, version: Version, lineage: Lineage) -> Verification:
+        base = await self._bases.of_model(version.model_id)
         folder = self._folder(version)
         stored = self._archive / "datasets" / f"{lineage.dataset_digest}{SUFFIX}"
         own, under, data = await asyncio.gather(
@@ -110,11 +116,20 @@ class Verifier:
         read = await asyncio.to_thread(papers.read, self._folder(version))
         content = read.get(name, b"")
         if papers.digests({name: content}) != (recorded[name],):
+            if await self._moved(version):
+                return await self.statement(model_id, str(version.version))
             raise corrupt(name)
         return (ENVELOPE_TYPE if name == ENVELOPE else PAYLOAD_TYPE), content
 
+    async def _moved(self, version: Version) -> bool:
+        """Tell whether a version was archived or restored while it was read: that is no damage."""
+        now, _ = await self._versions.find(version.model_id, str(version.version))
+        return self._tiers.of(now.status) is not self._tiers.of(version.status)
+
     def _folder(self, version: Version) -> Path:
-        return self._tiers.of(version.status).archive / version.artifact_path
+        tier = self._tiers.of(version.status)
+        self._tiers.require(tier)
+        return tier.archive / version.artifact_path
 
     async def _hashes(self, folder: Path) -> Hashes:
         paths = await asyncio.to_thread(_listed, folder)

@@ -1,16 +1,19 @@
 """The gate before a promotion: what it lets through, what it refuses, and by how much."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from mlx_hub.registry.v1 import dataset_service_pb2 as datasets_pb
 from mlx_hub.registry.v1 import evaluation_pb2, promotion_gate_pb2, version_pb2
 from mlx_hub.registry.v1 import model_messages_pb2 as models_pb
 from mlx_hub.registry.v1 import quality_service_pb2 as pb
 from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.chassis.errors import FailedPrecondition, HubError, NotFound
+from services.registry.store import quality
 from tests.fixtures.publications import staged
 from tests.fixtures.registry import RunningRegistry, failure
 
@@ -71,6 +74,40 @@ async def gated(hub: RunningRegistry) -> Gated:
             request.metrics["val_loss"] = loss
         await hub.stub.PublishVersion(request)
     return Gated(hub, model.id)
+
+
+async def test_the_dataset_of_a_gate_stays_as_long_as_the_gate(gated: Gated) -> None:
+    dataset_id = await gated.hub.dataset("other")
+    await gated.set_gate(dataset_id=dataset_id)
+    deleting = datasets_pb.DeleteDatasetRequest(dataset_id=dataset_id)
+    error = await failure(gated.hub.datasets.DeleteDataset(deleting))
+    assert error.reason == "DATASET_IN_USE"
+    assert "gate" in error.message
+    await gated.delete_gate()
+    await gated.hub.datasets.DeleteDataset(deleting)
+
+
+async def test_a_dataset_that_is_deleted_meanwhile_is_named(
+    gated: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = quality._digest
+    calls: tuple[Callable[..., Awaitable[object]], ...] = (
+        gated.set_gate,
+        lambda **fields: gated.measure(1, 0.5, **fields),
+    )
+    for name, call in zip("ab", calls, strict=True):
+        dataset_id = await gated.hub.dataset(name)
+
+        async def found_and_deleted(session: AsyncSession, gone: int) -> str:
+            digest = await find(session, gone)
+            gated.hub.sql("DELETE FROM registry.datasets WHERE id = %s", gone)
+            return digest
+
+        monkeypatch.setattr(quality, "_digest", found_and_deleted)
+        error = await failure(call(dataset_id=dataset_id))
+        assert error.reason == "DATASET_NOT_FOUND"
+        assert error.metadata == {"dataset_id": str(dataset_id)}
+        monkeypatch.setattr(quality, "_digest", find)
 
 
 async def test_a_better_version_passes_and_history_says_why(gated: Gated) -> None:

@@ -150,6 +150,25 @@ async def test_a_version_that_leaves_while_it_is_read_is_not_damaged(
     assert (await report(hub)).quarantined_count == 0
 
 
+async def test_damage_is_told_although_the_other_tier_is_away(hub: RunningRegistry) -> None:
+    """The cold tier may hold a whole copy, so nothing is lost; but nothing is intact either."""
+    model, dataset = await hub.model(), await hub.dataset()
+    _, version = [await published(hub, model.id, dataset, salt) for salt in "ab"]
+    await hub.stub.ArchiveVersion(versions_pb.ArchiveVersionRequest(model_id=model.id, version="1"))
+    weights = hub.archive / version.artifact_path / "adapters.safetensors"
+    flip(weights)
+    away = hub.cold.rename(hub.cold.with_name("away"))
+    async with scrubbing(hub) as scrub:
+        await scrub.scrub()
+    for _ in range(2):
+        found = await hub.storage.ReconcileStorage(pb.ReconcileStorageRequest())
+        assert [(d.name, d.file) for d in found.damaged] == [("bot:2", weights.name)]
+        assert found.quarantined_count == 0
+    away.rename(hub.cold)
+    found = await hub.storage.ReconcileStorage(pb.ReconcileStorageRequest())
+    assert (found.quarantined_count, list(found.damaged)) == (1, [])
+
+
 def await_failure(hub: RunningRegistry) -> None:
     """Wait up to half a minute."""
     for _ in range(600):

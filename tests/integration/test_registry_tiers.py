@@ -9,6 +9,7 @@ from pathlib import Path
 import grpc
 import psycopg
 import pytest
+from mlx_hub.registry.v1 import provenance_service_pb2 as provenance_pb
 from mlx_hub.registry.v1 import storage_service_pb2 as storage_pb
 from mlx_hub.registry.v1 import version_messages_pb2 as pb
 from mlx_hub.registry.v1 import version_pb2
@@ -190,6 +191,14 @@ async def test_a_cold_tier_that_is_away_loses_no_version(one: Versions) -> None:
     error = await failure(one.restore())
     assert isinstance(error, Unavailable)
     assert "MLX_HUB_STORAGE_COLD_PATH" in error.message
+    which = {"model_id": 1, "version": "1"}
+    for call in (
+        one.hub.provenance.VerifyVersion(provenance_pb.VerifyVersionRequest(**which)),
+        one.hub.provenance.GetStatement(provenance_pb.GetStatementRequest(**which)),
+    ):
+        error = await failure(call)
+        assert isinstance(error, Unavailable), "nothing is known to be damaged"
+        assert "MLX_HUB_STORAGE_COLD_PATH" in error.message
     assert await one.status() == ARCHIVED
     report = await one.hub.storage.GetStorageReport(storage_pb.GetStorageReportRequest())
     assert [area.available for area in report.areas] == [True, False, True, True]

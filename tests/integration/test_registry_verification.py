@@ -1,5 +1,6 @@
 """Verification through the stub: every byte read again, damage told, signatures judged."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -11,8 +12,10 @@ import grpc
 import pytest
 from mlx_hub.registry.v1 import provenance_service_pb2 as pb
 from mlx_hub.registry.v1 import publication_pb2, version_pb2
+from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 
 from services.chassis.errors import DataLoss, NotFound
+from services.registry import verification
 from services.registry.__main__ import Registry
 from services.registry.settings import RegistrySettings
 from services.registry.signing import generate
@@ -142,6 +145,31 @@ async def test_a_changed_row_is_told(hub: RunningRegistry, made: Made) -> None:
     told = await verify(hub)
     assert wrong(told) == ["what manifest.json says", "what statement.json says"]
     assert told.checks[6].found == "another dependencies"
+
+
+async def test_a_version_that_is_archived_meanwhile_is_not_damaged(
+    hub: RunningRegistry, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await published(hub, *made)
+    loop, read = asyncio.get_running_loop(), verification.papers.read
+
+    async def archive() -> None:
+        await hub.stub.ArchiveVersion(versions_pb.ArchiveVersionRequest(model_id=1, version="1"))
+
+    async def restore() -> None:
+        await hub.stub.RestoreVersion(versions_pb.RestoreVersionRequest(model_id=1, version="1"))
+
+    def overtaken(folder: Path) -> dict[str, bytes]:
+        monkeypatch.setattr(verification.papers, "read", read)
+        asyncio.run_coroutine_threadsafe(archive(), loop).result(30)
+        return read(folder)
+
+    monkeypatch.setattr(verification.papers, "read", overtaken)
+    assert (await verify(hub)).intact
+    await restore()
+    monkeypatch.setattr(verification.papers, "read", overtaken)
+    request = pb.GetStatementRequest(model_id=made[0], version="1")
+    assert json.loads((await hub.provenance.GetStatement(request)).data)["predicate"]
 
 
 async def test_a_statement_is_given_as_it_is_stored(hub: RunningRegistry, made: Made) -> None:

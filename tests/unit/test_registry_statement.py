@@ -45,7 +45,9 @@ EXPECTED = {
                     "uri": "urn:mlx-hub:base-model:tiny",
                     "digest": {"sha256": "a" * 64},
                     "annotations": {
-                        "sha256Of": "name\\0size\\0sha256\\n of each file, sorted by name"
+                        "sha256Of": "name\\0size\\0sha256\\n of each file, sorted by name",
+                        "source": BASE.origin.source,
+                        "revision": BASE.origin.revision,
                     },
                 },
                 {
@@ -79,8 +81,10 @@ def test_a_statement_is_slsa_provenance() -> None:
 
 def test_what_is_not_known_is_left_out() -> None:
     training = replace(TRAINING, code_commit="", lock_digest="", started_at=None)
-    statement = statement_of(replace(LINEAGE, training=training), SUBJECTS, "1.2")
+    lineage = replace(LINEAGE, training=training, base_source="", base_revision="")
+    statement = statement_of(lineage, SUBJECTS, "1.2")
     definition = statement["predicate"]["buildDefinition"]
+    assert list(definition["resolvedDependencies"][0]["annotations"]) == ["sha256Of"]
     assert [d["name"] for d in definition["resolvedDependencies"]] == ["base-model", "dataset"]
     assert list(statement["predicate"]["runDetails"]["metadata"]) == ["invocationId"]
 

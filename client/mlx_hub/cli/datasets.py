@@ -81,7 +81,7 @@ def upload(
 
 @datasets_app.command()
 def delete(ctx: typer.Context, dataset: DatasetArgument, json: JsonOption = False) -> None:
-    """Delete a dataset that no job and no version refers to; there is no way back."""
+    """Delete a dataset that nothing refers to, no job, version, evaluation or gate; for good."""
     here = hub(ctx)
     found = find_dataset(here, dataset)
     here.datasets.delete(found.id)

@@ -104,7 +104,8 @@ class DatasetStore:
         except exc.IntegrityError as error:
             raise FailedPrecondition(
                 "DATASET_IN_USE",
-                f"a job or a version refers to dataset {dataset_id}; it stays for their lineage",
+                f"a job, version, evaluation or gate refers to dataset {dataset_id}; a gate can be "
+                "deleted, and for the others it stays",
                 metadata={"dataset_id": str(dataset_id)},
             ) from error
         if found is None:

@@ -1,9 +1,10 @@
 """How good a model's versions are: evaluations, their trend, and the gate."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, func, or_, select
+from sqlalchemy import ColumnElement, Select, delete, exc, func, or_, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by, distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
@@ -24,6 +25,7 @@ from services.registry.store.evaluations import add_evaluation, evaluation_from,
 from services.registry.store.gates import find_gate
 from services.registry.store.session import (
     Sessions,
+    constraint_of,
     page_of,
     record,
     repeated,
@@ -59,7 +61,8 @@ class QualityStore:
             if evaluation_id is None:
                 subject = await _subject(session, new.model_id, new.version)
                 digest = await _digest(session, new.dataset_id)
-                evaluation_id = await add_evaluation(session, new, subject, digest)
+                with _named_if_gone(new.dataset_id):
+                    evaluation_id = await add_evaluation(session, new, subject, digest)
             if evaluation_id is None:  # taken in this moment, for another model
                 raise request_id_reused(new.request_id)
             return await _one(session, new.model_id, evaluation_id)
@@ -115,7 +118,8 @@ class QualityStore:
             await _digest(session, rule.dataset_id)
             known = await find_gate(session, rule.model_id)
             if known is None or known.rule != rule:
-                await session.execute(statement)
+                with _named_if_gone(rule.dataset_id):
+                    await session.execute(statement)
                 await record(session, rule.model_id, EventType.GATE_SET, 0, rule.details())
             return await _gate(session, rule.model_id)
 
@@ -150,6 +154,17 @@ async def _digest(session: AsyncSession, dataset_id: int) -> str:
     if (digest := await session.scalar(query)) is None:
         raise dataset_not_found(dataset_id)
     return digest
+
+
+@contextmanager
+def _named_if_gone(dataset_id: int) -> Iterator[None]:
+    """Name a dataset that was deleted after it had been found."""
+    try:
+        yield
+    except exc.IntegrityError as error:
+        if not (constraint_of(error) or "").endswith("_dataset_id"):
+            raise
+        raise dataset_not_found(dataset_id) from error
 
 
 async def _one(session: AsyncSession, model_id: int, evaluation_id: int) -> Evaluation:

@@ -47,7 +47,7 @@ def upload_dataset(
 
 
 def delete_dataset(dataset_id: int) -> Call[Empty]:
-    """Delete a dataset that no job and no version refers to."""
+    """Delete a dataset that no job, version, evaluation or gate refers to."""
     return Call(_rpc("DeleteDataset"), pb.DeleteDatasetRequest(dataset_id=dataset_id), Empty)
 
 

@@ -100,7 +100,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_STATEMENT_NOT_FOUND: _ErrorReason.ValueType  # 36
     """NOT_FOUND. The version was published before statements were written. Metadata: model_id, version."""
     ERROR_REASON_DATASET_IN_USE: _ErrorReason.ValueType  # 37
-    """FAILED_PRECONDITION. A job or a version refers to the dataset. Metadata: dataset_id."""
+    """FAILED_PRECONDITION. A job, version, evaluation or gate refers to the dataset. Metadata:
+    dataset_id.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the value of `ErrorInfo.reason` (domain `mlx-hub`) in
@@ -186,5 +188,7 @@ ERROR_REASON_EVALUATION_NOT_FOUND: ErrorReason.ValueType  # 35
 ERROR_REASON_STATEMENT_NOT_FOUND: ErrorReason.ValueType  # 36
 """NOT_FOUND. The version was published before statements were written. Metadata: model_id, version."""
 ERROR_REASON_DATASET_IN_USE: ErrorReason.ValueType  # 37
-"""FAILED_PRECONDITION. A job or a version refers to the dataset. Metadata: dataset_id."""
+"""FAILED_PRECONDITION. A job, version, evaluation or gate refers to the dataset. Metadata:
+dataset_id.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -130,9 +130,9 @@ class DatasetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteDataset(self, request, context):
-        """Deletes a dataset that no job and no version refers to, and frees its name. The file goes with
-        the next sweep, unless another dataset has the same bytes. The dataset's request id is
-        forgotten: with it the same data can be registered anew.
+        """Deletes a dataset that no job, version, evaluation or gate refers to, and frees its name. The
+        file goes with the next sweep, unless another dataset has the same bytes. The dataset's request
+        id is forgotten: with it the same data can be registered anew.
         Fails with DATASET_NOT_FOUND, DATASET_IN_USE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -48,9 +48,9 @@ class DatasetServiceStub:
     QUEUE_FULL, SHUTTING_DOWN, INTERNAL.
     """
     DeleteDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.DeleteDatasetRequest, _empty_pb2.Empty]
-    """Deletes a dataset that no job and no version refers to, and frees its name. The file goes with
-    the next sweep, unless another dataset has the same bytes. The dataset's request id is
-    forgotten: with it the same data can be registered anew.
+    """Deletes a dataset that no job, version, evaluation or gate refers to, and frees its name. The
+    file goes with the next sweep, unless another dataset has the same bytes. The dataset's request
+    id is forgotten: with it the same data can be registered anew.
     Fails with DATASET_NOT_FOUND, DATASET_IN_USE.
     """
 
@@ -121,9 +121,9 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dataset_service_pb2.DeleteDatasetRequest,
         context: _aio.ServicerContext[_dataset_service_pb2.DeleteDatasetRequest, _abc.Awaitable[_empty_pb2.Empty]],
     ) -> _abc.Awaitable[_empty_pb2.Empty]:
-        """Deletes a dataset that no job and no version refers to, and frees its name. The file goes with
-        the next sweep, unless another dataset has the same bytes. The dataset's request id is
-        forgotten: with it the same data can be registered anew.
+        """Deletes a dataset that no job, version, evaluation or gate refers to, and frees its name. The
+        file goes with the next sweep, unless another dataset has the same bytes. The dataset's request
+        id is forgotten: with it the same data can be registered anew.
         Fails with DATASET_NOT_FOUND, DATASET_IN_USE.
         """
 

@@ -55,7 +55,8 @@ class ProvenanceServiceServicer:
     def VerifyVersion(self, request, context):
         """Reads and hashes every byte that a version stands on and compares it with the record. Damage
         is the answer, not an error.
-        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, and DEPENDENCY_UNAVAILABLE when a volume is not
+        there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -65,7 +66,8 @@ class ProvenanceServiceServicer:
         """Gives the version's in-toto statement as it is stored: in its DSSE envelope
         (`application/vnd.dsse.envelope.v1+json`) when it was signed, else plain
         (`application/vnd.in-toto+json`).
-        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, STATEMENT_NOT_FOUND, ARTIFACT_CORRUPT.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, STATEMENT_NOT_FOUND, ARTIFACT_CORRUPT,
+        DEPENDENCY_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -20,13 +20,15 @@ class ProvenanceServiceStub:
     VerifyVersion: _aio.UnaryUnaryMultiCallable[_provenance_service_pb2.VerifyVersionRequest, _provenance_service_pb2.Verification]
     """Reads and hashes every byte that a version stands on and compares it with the record. Damage
     is the answer, not an error.
-    Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND.
+    Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, and DEPENDENCY_UNAVAILABLE when a volume is not
+    there.
     """
     GetStatement: _aio.UnaryUnaryMultiCallable[_provenance_service_pb2.GetStatementRequest, _httpbody_pb2.HttpBody]
     """Gives the version's in-toto statement as it is stored: in its DSSE envelope
     (`application/vnd.dsse.envelope.v1+json`) when it was signed, else plain
     (`application/vnd.in-toto+json`).
-    Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, STATEMENT_NOT_FOUND, ARTIFACT_CORRUPT.
+    Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, STATEMENT_NOT_FOUND, ARTIFACT_CORRUPT,
+    DEPENDENCY_UNAVAILABLE.
     """
 
 class ProvenanceServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -40,7 +42,8 @@ class ProvenanceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_provenance_service_pb2.Verification]:
         """Reads and hashes every byte that a version stands on and compares it with the record. Damage
         is the answer, not an error.
-        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, and DEPENDENCY_UNAVAILABLE when a volume is not
+        there.
         """
 
     @_abc_1.abstractmethod
@@ -52,7 +55,8 @@ class ProvenanceServiceServicer(metaclass=_abc_1.ABCMeta):
         """Gives the version's in-toto statement as it is stored: in its DSSE envelope
         (`application/vnd.dsse.envelope.v1+json`) when it was signed, else plain
         (`application/vnd.in-toto+json`).
-        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, STATEMENT_NOT_FOUND, ARTIFACT_CORRUPT.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, STATEMENT_NOT_FOUND, ARTIFACT_CORRUPT,
+        DEPENDENCY_UNAVAILABLE.
         """
 
 def add_ProvenanceServiceServicer_to_server(servicer: ProvenanceServiceServicer, server: _aio.Server) -> None: ...
