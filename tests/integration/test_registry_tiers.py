@@ -191,10 +191,11 @@ async def test_a_cold_tier_that_is_away_loses_no_version(one: Versions) -> None:
     error = await failure(one.restore())
     assert isinstance(error, Unavailable)
     assert "MLX_HUB_STORAGE_COLD_PATH" in error.message
-    which = {"model_id": 1, "version": "1"}
     for call in (
-        one.hub.provenance.VerifyVersion(provenance_pb.VerifyVersionRequest(**which)),
-        one.hub.provenance.GetStatement(provenance_pb.GetStatementRequest(**which)),
+        one.hub.provenance.VerifyVersion(
+            provenance_pb.VerifyVersionRequest(model_id=1, version="1")
+        ),
+        one.hub.provenance.GetStatement(provenance_pb.GetStatementRequest(model_id=1, version="1")),
     ):
         error = await failure(call)
         assert isinstance(error, Unavailable), "nothing is known to be damaged"

@@ -15,7 +15,7 @@ from mlx_hub.registry.v1 import publication_pb2, version_pb2
 from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 
 from services.chassis.errors import DataLoss, NotFound
-from services.registry import verification
+from services.registry import papers
 from services.registry.__main__ import Registry
 from services.registry.settings import RegistrySettings
 from services.registry.signing import generate
@@ -151,7 +151,7 @@ async def test_a_version_that_is_archived_meanwhile_is_not_damaged(
     hub: RunningRegistry, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await published(hub, *made)
-    loop, read = asyncio.get_running_loop(), verification.papers.read
+    loop, read = asyncio.get_running_loop(), papers.read
 
     async def archive() -> None:
         await hub.stub.ArchiveVersion(versions_pb.ArchiveVersionRequest(model_id=1, version="1"))
@@ -160,14 +160,14 @@ async def test_a_version_that_is_archived_meanwhile_is_not_damaged(
         await hub.stub.RestoreVersion(versions_pb.RestoreVersionRequest(model_id=1, version="1"))
 
     def overtaken(folder: Path) -> dict[str, bytes]:
-        monkeypatch.setattr(verification.papers, "read", read)
+        monkeypatch.setattr(papers, "read", read)
         asyncio.run_coroutine_threadsafe(archive(), loop).result(30)
         return read(folder)
 
-    monkeypatch.setattr(verification.papers, "read", overtaken)
+    monkeypatch.setattr(papers, "read", overtaken)
     assert (await verify(hub)).intact
     await restore()
-    monkeypatch.setattr(verification.papers, "read", overtaken)
+    monkeypatch.setattr(papers, "read", overtaken)
     request = pb.GetStatementRequest(model_id=made[0], version="1")
     assert json.loads((await hub.provenance.GetStatement(request)).data)["predicate"]
 
