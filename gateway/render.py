@@ -118,7 +118,7 @@ def _route(method: MethodDescriptor) -> Route:
         match={"path": f"/{service.full_name}/{method.name}"},
         cluster=_SERVED_BY.get(package, package),
         timeout=LONG_SECONDS.get(method.full_name, READ_SECONDS if read else WRITE_SECONDS),
-        retries=read,
+        retries=read and method.full_name not in LONG_SECONDS,
         streams=method.server_streaming,
         uploads=method.client_streaming,
     )

@@ -31,6 +31,7 @@ class Forwarder:
         self._forwards = forwards
         self._registry = registry
         self._bell = bell
+        self._refused: set[int] = set()
 
     async def run(self) -> None:
         """Forward for ever."""
@@ -52,7 +53,7 @@ class Forwarder:
     async def forward(self) -> bool:
         """Send what is new of some jobs; tell whether any was taken."""
         sent = False
-        for job_id, heard in await self._forwards.behind():
+        for job_id, heard in await self._forwards.behind(self._refused):
             try:
                 await self._forward(job_id, heard)
                 sent = True
@@ -60,6 +61,7 @@ class Forwarder:
                 raise
             except HubError as error:  # of this job alone: the others go on
                 log.warning("the facts of job %d are not taken: %s", job_id, error.message)
+                self._refused.add(job_id)  # until the trainer starts again
         return sent
 
     async def _forward(self, job_id: int, heard: int) -> None:

@@ -1,5 +1,7 @@
 """How much of each job's log the registry has heard."""
 
+from collections.abc import Collection
+
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -7,6 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.trainer.domain import TrainingJob, decode
 from services.trainer.store import EVENTS, JOBS, transaction
 from services.trainer.tables import ForwardRow
+
+BATCH = 20
 
 
 class Forwards:
@@ -16,15 +20,15 @@ class Forwards:
         """Take the engine; it connects when first used."""
         self._engine = engine
 
-    async def behind(self, limit: int = 20) -> list[tuple[int, int]]:
+    async def behind(self, without: Collection[int] = ()) -> list[tuple[int, int]]:
         """Give some jobs with news, oldest first, and the sequence that each was heard up to."""
         heard = func.coalesce(ForwardRow.sequence, 0)
         query = (
             select(JOBS.c.id, heard)
             .outerjoin(ForwardRow, ForwardRow.job_id == JOBS.c.id)
-            .where(JOBS.c.last_sequence > heard)
+            .where(JOBS.c.last_sequence > heard, JOBS.c.id.not_in(without))
             .order_by(JOBS.c.id)
-            .limit(limit)
+            .limit(BATCH)
         )
         async with transaction(self._engine) as connection:
             return [(row[0], row[1]) for row in await connection.execute(query)]

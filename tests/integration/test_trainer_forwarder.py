@@ -1,6 +1,5 @@
 """Behind the log, in order, again until it is heard; and never in anybody's way."""
 
-import contextlib
 from collections.abc import Sequence
 from typing import cast
 
@@ -10,7 +9,7 @@ from mlx_hub.registry.v1 import training_record_pb2 as pb
 from services.chassis.errors import Invalid, Unavailable
 from services.trainer.domain import Progress, Step, TrainingJob
 from services.trainer.forwarder import Forwarder
-from services.trainer.forwards import Forwards
+from services.trainer.forwards import BATCH, Forwards
 from services.trainer.queue import Bell
 from services.trainer.registry import Registry
 from tests.fixtures.jobs import Jobs
@@ -24,10 +23,10 @@ class Hearing:
     def __init__(self) -> None:
         self.heard: list[tuple[int, int, int]] = []
         self.lost_answers = 0
-        self.refused = 0
+        self.refused: set[int] = set()
 
     async def record(self, job_id: int, model_id: int, facts: Sequence[pb.TrainingFact]) -> None:
-        if job_id == self.refused:
+        if job_id in self.refused:
             raise Invalid("INVALID_FIELD", "no", field="facts")
         self.heard += [(job_id, fact.attempt, fact.sequence) for fact in facts]
         if self.lost_answers:
@@ -84,7 +83,21 @@ async def test_an_ended_job_is_still_heard_and_holds_up_no_other(
         await jobs.create()
         job = await claim(jobs)
         await jobs.queue.fail(job.token, "DISK_FULL", "full")
-    hearing.refused = 1
-    with contextlib.suppress(Invalid):
-        await forwarder.forward()
+    hearing.refused = {1}
+    await forwarder.forward()
     assert hearing.heard == [(2, 1, 2), (2, 1, 3)]
+
+
+async def test_however_many_jobs_are_refused_the_next_one_is_heard(
+    jobs: Jobs, forwarder: Forwarder, hearing: Hearing
+) -> None:
+    """Those that nobody takes would come first for ever."""
+    for _ in range(BATCH + 1):
+        await jobs.create()
+        job = await claim(jobs)
+        await jobs.queue.fail(job.token, "DISK_FULL", "full")
+    hearing.refused = set(range(1, BATCH + 1))
+    await forwarder.forward()
+    assert hearing.heard == []
+    await forwarder.forward()
+    assert hearing.heard == [(BATCH + 1, 1, 2), (BATCH + 1, 1, 3)]

@@ -36,6 +36,8 @@ def test_only_declared_reads_are_retried() -> None:
     for written in ("registry.v1.RegistryService/CreateModel", "inference.v1.InferenceService/"):
         assert not [path for path in retried if path and written in path]
     assert "/mlx_hub.trainer.v1.TrainerService/WatchTrainingJob" not in retried
+    report = "/mlx_hub.registry.v1.DatasetService/GetDatasetReport"
+    assert report not in retried, "a try that is cut short would throw minutes of work away"
 
 
 def test_openai_is_served_by_inference() -> None:
