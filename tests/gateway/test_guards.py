@@ -96,7 +96,7 @@ def test_preflights_name_what_is_allowed(gateway: int) -> None:
     asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
     reply = rest.call(gateway, "OPTIONS", "/models", headers=asked)
     assert (reply.status, reply.headers["access-control-allow-origin"]) == (200, ORIGIN)
-    assert reply.headers["access-control-allow-methods"] == "DELETE,GET,OPTIONS,PATCH,POST"
+    assert reply.headers["access-control-allow-methods"] == "DELETE,GET,OPTIONS,PATCH,POST,PUT"
     evil = {**asked, "Origin": "http://evil.example"}
     assert_error(rest.call(gateway, "OPTIONS", "/models", headers=evil), 403, 7)
 
