@@ -86,7 +86,7 @@ def submit(
     test_fraction: Annotated[float | None, typer.Option(help="Rows never looked at.")] = None,
     checkpoint_every_steps: Annotated[int | None, typer.Option(help="Steps between.")] = None,
     max_attempts: Annotated[int | None, typer.Option(help="Before it fails for good.")] = None,
-    method: Annotated[Method | None, typer.Option(help="What is trained.")] = None,
+    method: Annotated[Method | None, typer.Option(help="So far only lora is served.")] = None,
     quantize_bits: Annotated[int | None, typer.Option(help="Of the base: 0, 4 or 8.")] = None,
     target_keys: TargetKeys = None,
     optimizer: Annotated[Optimizer | None, typer.Option(help="Default adamw.")] = None,
