@@ -2,6 +2,8 @@
 
 import os
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,14 +27,27 @@ def prepare() -> BlasReport:
     matrix product is redirected and run-time compilation is off unless MLX_HUB_COMPILE=1: there it
     calls g++ and writes libraries into the shared temporary folder, to gain less than a tenth.
     """
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    os.environ["TRANSFORMERS_OFFLINE"] = "1"
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    import_module("mlx_lm.utils")  # sets RLIMIT_NOFILE to 2048 of 4096, reads HF_HUB_OFFLINE
+    with _environment(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1"):
+        import_module("mlx_lm.utils")  # sets RLIMIT_NOFILE to 2048 of 4096, reads HF_HUB_OFFLINE
     _restore_open_files(limits)
     if on_cpu() and os.environ.get("MLX_HUB_COMPILE") != "1":
         mx.disable_compile()
     return redirect()
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Set variables that an import reads, and leave nothing of them to this process's children."""
+    before = {name: os.environ.pop(name, None) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
 
 
 def on_cpu() -> bool:

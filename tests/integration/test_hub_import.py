@@ -33,6 +33,7 @@ def server(
     with HubServer(files) as running:
         monkeypatch.setenv("HF_ENDPOINT", running.address)
         monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield running
         running.shutdown()
