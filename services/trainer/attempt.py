@@ -17,12 +17,14 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from services.chassis.errors import Aborted, FailedPrecondition, HubError, Internal, Unavailable
 from services.trainer import messages, metrics, provenance
 from services.trainer.child import Child
-from services.trainer.domain import Event, Progress, TrainingJob
+from services.trainer.domain import TrainingJob
+from services.trainer.events import Event
 from services.trainer.history import attempts_of
 from services.trainer.publication import Result, publication_of
 from services.trainer.queue import Bell, JobQueue
 from services.trainer.recorder import Recorder
 from services.trainer.registry import Inputs, Registry
+from services.trainer.reports import Progress
 from services.trainer.store import JobStore
 from services.trainer.workspace import LOG, Workspace
 

@@ -1,12 +1,13 @@
 """A training job's life as pure functions: every change of state is decided here, none stored."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from services.chassis.errors import Aborted, FailedPrecondition
 from services.trainer.recipe import DEFAULTS, Recipe
+from services.trainer.reports import NO_PROGRESS, Progress
 
 
 class JobStatus(StrEnum):
@@ -29,30 +30,6 @@ LEGAL: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.FAILED: frozenset(),
     JobStatus.CANCELLED: frozenset(),
 }
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a job is; the last attempt's word."""
-
-    step: int = 0
-    total_steps: int = 0
-    epoch: int = 0
-    loss: float = 0.0
-    val_loss: float | None = None
-    tokens_per_second: float = 0.0
-    peak_memory_bytes: float = 0.0
-
-    def after(self, event: "Event") -> "Progress":
-        """Fold in what the worker reported."""
-        match event:
-            case Step():
-                told = asdict(event)
-                del told["learning_rate"]
-                return replace(self, **told)
-            case Validation():
-                return replace(self, val_loss=event.val_loss)
-        return self
 
 
 @dataclass(frozen=True)
@@ -87,7 +64,7 @@ class TrainingJob:
     created_at: datetime
     attempt: int = 0
     failed_attempts: int = 0
-    progress: Progress = Progress()
+    progress: Progress = NO_PROGRESS
     node: str | None = None
     lease_owner: str | None = None
     lease_expires_at: datetime | None = None
@@ -205,75 +182,3 @@ class TrainingJob:
 
 
 _NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None}
-
-
-@dataclass(frozen=True)
-class Step:
-    """One optimizer step was done."""
-
-    step: int
-    total_steps: int
-    epoch: int
-    loss: float
-    learning_rate: float
-    tokens_per_second: float
-    peak_memory_bytes: float
-
-
-@dataclass(frozen=True)
-class Validation:
-    """The held-out rows were scored."""
-
-    step: int
-    val_loss: float
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A later attempt can resume from here."""
-
-    step: int
-
-
-type Event = TrainingJob | Step | Validation | Checkpoint
-
-_KINDS: dict[str, type[Step | Validation | Checkpoint]] = {
-    "step": Step,
-    "validation": Validation,
-    "checkpoint": Checkpoint,
-}
-
-
-@dataclass(frozen=True)
-class StoredEvent:
-    """An event in a job's log; `sequence` rises by one, across attempts."""
-
-    sequence: int
-    attempt: int
-    created_at: datetime
-    event: Event
-
-
-def encode(event: Event) -> tuple[str, dict[str, Any]]:
-    """Give an event's kind and its JSON payload."""
-    if isinstance(event, TrainingJob):
-        return "job", {k: _plain(v) for k, v in asdict(event).items()}
-    return next(kind for kind, cls in _KINDS.items() if isinstance(event, cls)), asdict(event)
-
-
-def decode(kind: str, payload: dict[str, Any]) -> Event:
-    """Give the event that `encode` wrote."""
-    if kind != "job":
-        return _KINDS[kind](**payload)
-    values = {f.name: payload[f.name] for f in fields(TrainingJob)}
-    for name, value in values.items():
-        if name.endswith("_at") and value is not None:
-            values[name] = datetime.fromisoformat(value)
-    values["status"] = JobStatus(values["status"])
-    values["recipe"] = Recipe(**values["recipe"])
-    values["progress"] = Progress(**values["progress"])
-    return TrainingJob(**values)
-
-
-def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value

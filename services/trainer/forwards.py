@@ -6,7 +6,8 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.trainer.domain import TrainingJob, decode
+from services.trainer.domain import TrainingJob
+from services.trainer.events import decode
 from services.trainer.store import EVENTS, JOBS, transaction
 from services.trainer.tables import ForwardRow
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from services.trainer.domain import JobStatus, StoredEvent, TrainingJob
+from services.trainer.domain import JobStatus, TrainingJob
+from services.trainer.events import StoredEvent
 
 
 class Outcome(StrEnum):

@@ -14,17 +14,10 @@ from mlx_hub.trainer.v1 import training_job_pb2 as pb
 from services.chassis.errors import HubError
 from services.chassis.status import to_status
 from services.runtime.rows import check_fractions, masks_prompt
-from services.trainer.domain import (
-    Checkpoint,
-    JobStatus,
-    Order,
-    Progress,
-    Step,
-    StoredEvent,
-    TrainingJob,
-    Validation,
-)
+from services.trainer.domain import JobStatus, Order, TrainingJob
+from services.trainer.events import StoredEvent
 from services.trainer.recipe import Recipe, complete
+from services.trainer.reports import Checkpoint, Progress, Step, Validation
 
 RECIPE_FIELDS = tuple(Recipe.__dataclass_fields__)
 # On the wire these are enums; the domain has the lower-case rest of their values' names.

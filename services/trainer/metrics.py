@@ -2,7 +2,8 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.trainer.domain import JobStatus, Step
+from services.trainer.domain import JobStatus
+from services.trainer.reports import Step
 
 JOBS = Counter("mlx_hub_training_jobs", "Jobs that ended, by how.", ["status"])
 LOST = Counter("mlx_hub_training_lost_attempts", "Attempts whose worker died.")

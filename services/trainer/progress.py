@@ -3,7 +3,8 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from services.chassis.errors import HubError, Invalid, Unavailable
-from services.trainer.domain import StoredEvent, TrainingJob
+from services.trainer.domain import TrainingJob
+from services.trainer.events import StoredEvent
 from services.trainer.queue import Bell
 from services.trainer.store import JobStore
 

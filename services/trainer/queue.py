@@ -15,7 +15,9 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services.trainer.domain import Event, JobStatus, Progress, Token, TrainingJob
+from services.trainer.domain import JobStatus, Token, TrainingJob
+from services.trainer.events import Event
+from services.trainer.reports import Progress
 from services.trainer.store import CHANGED, JOBS, LISTEN, clock, found, job_of, save, transaction
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from services.trainer.domain import Event, Progress
+from services.trainer.events import Event
+from services.trainer.reports import Progress
 
 type Write = Callable[[Progress, list[Event]], Awaitable[None]]
 

@@ -8,7 +8,9 @@ from mlx_hub.registry.v1 import lineage_pb2
 from mlx_hub.registry.v1 import training_record_pb2 as pb
 
 from services.trainer import messages
-from services.trainer.domain import JobStatus, Step, StoredEvent, TrainingJob, Validation
+from services.trainer.domain import JobStatus, TrainingJob
+from services.trainer.events import StoredEvent
+from services.trainer.reports import Step, Validation
 
 _OUTCOME = {
     JobStatus.COMPLETED: lineage_pb2.ATTEMPT_OUTCOME_FINISHED,

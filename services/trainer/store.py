@@ -12,18 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.chassis import database
 from services.chassis.errors import AlreadyExists, NotFound
-from services.trainer.domain import (
-    Event,
-    JobStatus,
-    Order,
-    Progress,
-    StoredEvent,
-    TrainingJob,
-    decode,
-    encode,
-)
+from services.trainer.domain import JobStatus, Order, TrainingJob
+from services.trainer.events import Event, StoredEvent, decode, encode
 from services.trainer.history import Log, Span
 from services.trainer.recipe import Recipe
+from services.trainer.reports import Progress
 from services.trainer.tables import JobEventRow, JobRow
 
 JOBS = cast(Table, JobRow.__table__)

@@ -7,11 +7,12 @@ import pytest
 from mlx_hub.registry.v1 import training_record_pb2 as pb
 
 from services.chassis.errors import Invalid, Unavailable
-from services.trainer.domain import Progress, Step, TrainingJob
+from services.trainer.domain import TrainingJob
 from services.trainer.forwarder import Forwarder
 from services.trainer.forwards import BATCH, Forwards
 from services.trainer.queue import Bell
 from services.trainer.registry import Registry
+from services.trainer.reports import Progress, Step
 from tests.fixtures.jobs import Jobs
 
 STEP = Step(1, 4, 0, 2.0, 1e-4, 10.0, 100.0)

@@ -7,18 +7,11 @@ from typing import Any
 import pytest
 
 from services.chassis.errors import Aborted, AlreadyExists, FailedPrecondition, NotFound
-from services.trainer.domain import (
-    Checkpoint,
-    Event,
-    JobStatus,
-    Order,
-    Progress,
-    Step,
-    TrainingJob,
-    Validation,
-)
+from services.trainer.domain import JobStatus, Order, TrainingJob
+from services.trainer.events import Event
 from services.trainer.queue import Bell
 from services.trainer.recipe import Method, Optimizer, Schedule
+from services.trainer.reports import Checkpoint, Progress, Step, Validation
 from tests.fixtures.jobs import RECIPE, Jobs
 
 STEP = Step(1, 10, 1, 2.5, 0.001, 100.0, 1e9)

@@ -10,20 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from services.chassis.errors import Aborted, FailedPrecondition, HubError
-from services.trainer.domain import (
-    LEGAL,
-    Checkpoint,
-    Event,
-    JobStatus,
-    Progress,
-    Step,
-    Token,
-    TrainingJob,
-    Validation,
-    decode,
-    encode,
-)
+from services.trainer.domain import LEGAL, JobStatus, Token, TrainingJob
+from services.trainer.events import Event, decode, encode
 from services.trainer.recipe import Recipe
+from services.trainer.reports import Checkpoint, Progress, Step, Validation
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=30)

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from services.trainer.domain import JobStatus, StoredEvent, TrainingJob
+from services.trainer.domain import JobStatus, TrainingJob
+from services.trainer.events import StoredEvent
 from services.trainer.history import Log, Outcome, PastAttempt, Span, attempts_of
 from services.trainer.recipe import Recipe
 

@@ -15,17 +15,10 @@ from services.chassis.errors import Invalid, Unavailable
 from services.registry.domain import Dataset, DatasetSchema
 from services.registry.messages.reports import report_parameters
 from services.trainer import messages
-from services.trainer.domain import (
-    Checkpoint,
-    JobStatus,
-    Order,
-    Progress,
-    Step,
-    StoredEvent,
-    TrainingJob,
-    Validation,
-)
+from services.trainer.domain import JobStatus, Order, TrainingJob
+from services.trainer.events import StoredEvent
 from services.trainer.recipe import Method, Optimizer, Recipe, Schedule
+from services.trainer.reports import Checkpoint, Progress, Step, Validation
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, 678000, UTC)
 SINGLE = st.floats(2**-20, 1, width=32, exclude_max=True)

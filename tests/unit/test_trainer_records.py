@@ -8,17 +8,11 @@ import pytest
 from mlx_hub.registry.v1 import lineage_pb2
 from mlx_hub.registry.v1 import training_record_pb2 as pb
 
-from services.trainer.domain import (
-    Checkpoint,
-    Event,
-    JobStatus,
-    Step,
-    StoredEvent,
-    TrainingJob,
-    Validation,
-)
+from services.trainer.domain import JobStatus, TrainingJob
+from services.trainer.events import Event, StoredEvent
 from services.trainer.recipe import Recipe
 from services.trainer.records import facts_of
+from services.trainer.reports import Checkpoint, Step, Validation
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 QUEUED = TrainingJob(5, JobStatus.QUEUED, 1, 2, Recipe(), 2, NOW)

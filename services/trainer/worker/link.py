@@ -7,7 +7,7 @@ from mlx_hub.internal.v1 import worker_pb2 as pb
 
 from services.runtime.frames import FrameError, Frames
 from services.trainer import messages
-from services.trainer.domain import Checkpoint, Step, Validation
+from services.trainer.reports import Checkpoint, Step, Validation
 from services.trainer.worker.failures import Stopped, TrainingFailed
 
 

@@ -22,8 +22,8 @@ from mlx.utils import tree_map
 from services.runtime.batches import epoch_batches
 from services.runtime.encoding import Example
 from services.runtime.trainable import name_lines
-from services.trainer.domain import Checkpoint, Step, Validation
 from services.trainer.recipe import Recipe
+from services.trainer.reports import Checkpoint, Step, Validation
 from services.trainer.worker.data import Batch, derived_seed, pad
 from services.trainer.worker.failures import untrainable
 from services.trainer.worker.methods import prepare

@@ -18,8 +18,8 @@ from services.runtime.folder import FolderError, digest_of, hash_folder
 from services.runtime.model import load_base
 from services.runtime.packed import is_quantized, load_packed
 from services.trainer import messages
-from services.trainer.domain import Checkpoint
 from services.trainer.recipe import Method, Recipe
+from services.trainer.reports import Checkpoint
 from services.trainer.worker.adapters import export
 from services.trainer.worker.checkpoint import Checkpoints
 from services.trainer.worker.data import Sides, load_sides
