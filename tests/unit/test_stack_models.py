@@ -10,13 +10,15 @@ from rich.console import Console
 from services.stack import demo, models
 from services.stack.errors import StackError
 from services.stack.importing import on_disk
-from services.stack.settings import StackSettings
+from services.stack.settings import PORT_FIELDS, StackSettings, environment_name
 from services.stack.stack import Stack
 
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StackSettings:
     monkeypatch.setenv("MLX_HUB_HOME", str(tmp_path / "home"))
+    for name in PORT_FIELDS:
+        monkeypatch.setenv(environment_name(name), "0")
     return StackSettings()
 
 
