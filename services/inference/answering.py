@@ -34,14 +34,17 @@ class Answering:
         metrics.RUNNING.set_function(lambda: scheduler.running)
 
     async def answer(
-        self, request: pb.GenerateRequest, seconds: float | None
+        self, request: pb.GenerateRequest, seconds: float | None, generation_id: str = ""
     ) -> AsyncGenerator[Delta | Answer, None]:
-        """Yield text as it comes and the whole answer last; `seconds` is the caller's patience."""
+        """Yield text as it comes and the whole answer last.
+
+        `seconds` is the caller's patience; an answer without an id gets one.
+        """
         now = time.monotonic()
         arrival = Arrival(now, None if seconds is None else now + seconds)
         try:
             target = await self._catalogue.resolve(request.model_id, request.version)
-            generation = generation_of(request)
+            generation = generation_of(request).begun(generation_id)
             run = self._scheduler.generate(target, generation, arrival)
             async with aclosing(run) as frames:
                 async for frame in frames:

@@ -1,7 +1,10 @@
 """What is asked, what answers it, and when an engine that crashes may start again."""
 
+import secrets
+import uuid
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -30,8 +33,21 @@ class Generation:
     top_k: int = 0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    logprobs: bool = False
+    top_logprobs: int = 0
+    id: str = ""
+
+    def begun(self, generation_id: str = "") -> "Generation":
+        """Give the generation with a name of its own, and with the seed that it will draw by."""
+        seed = self.seed
+        if seed is None and self.temperature > 0:
+            seed = secrets.randbits(31)
+        return replace(self, id=generation_id or uuid.uuid4().hex, seed=seed)
 
     def check_size(self) -> None:
         """Refuse what is too large to be worth tokenising."""
@@ -89,11 +105,30 @@ class Target:
 
 
 @dataclass(frozen=True)
+class LikelyToken:
+    """A token, what it adds to the text, and the natural logarithm of its probability."""
+
+    id: int
+    text: str
+    bytes: bytes
+    logprob: float
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A generated token, and the likeliest in its place."""
+
+    token: LikelyToken
+    top: tuple[LikelyToken, ...] = ()
+
+
+@dataclass(frozen=True)
 class Delta:
-    """The next piece of text, and the tokens generated so far."""
+    """The next piece of text, the tokens generated so far, and how likely the new ones were."""
 
     text: str
     tokens: int
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,6 +151,8 @@ class Answer:
     latency_ms: float
     ttft_ms: float
     provenance: Provenance
+    generation: Generation
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True)

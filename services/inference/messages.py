@@ -23,12 +23,19 @@ from services.inference.domain import (
     Delta,
     Finished,
     Generation,
+    LikelyToken,
     Provenance,
     Target,
+    TokenLogprob,
     Turn,
 )
 
-_OPTIONAL = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
+# What picks tokens, as every completion tells it.
+_SAMPLING = (
+    "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty",
+    "frequency_penalty", "seed",
+)  # fmt: skip
+_OPTIONAL = ("max_tokens", "logprobs", "top_logprobs", *_SAMPLING)
 _KINDS: dict[str, type[HubError]] = {
     "PROMPT_TOO_LONG": Invalid,
     "PROMPT_REFUSED": Invalid,
@@ -42,7 +49,9 @@ def generation_of(request: pb.GenerateRequest) -> Generation:
     """Read a request; what it leaves open takes the domain's defaults."""
     given = {f.name: value for f, value in request.ListFields() if f.name in _OPTIONAL}
     turns = tuple(Turn(m.role, m.content) for m in request.messages)
-    return Generation(prompt=request.prompt, turns=turns, stop=tuple(request.stop), **given)
+    bias = dict(request.logit_bias)
+    stop = tuple(request.stop)
+    return Generation(prompt=request.prompt, turns=turns, stop=stop, logit_bias=bias, **given)
 
 
 def request_of(generation: Generation) -> pb.GenerateRequest:
@@ -51,6 +60,7 @@ def request_of(generation: Generation) -> pb.GenerateRequest:
         prompt=generation.prompt,
         messages=[pb.ChatMessage(role=t.role, content=t.content) for t in generation.turns],
         stop=generation.stop,
+        logit_bias=generation.logit_bias,
         **{name: getattr(generation, name) for name in _OPTIONAL},
     )
 
@@ -71,6 +81,26 @@ def submit_of(
 def cancel_of(number: int) -> engine_pb2.EngineCommand:
     """Write the command that drops a request."""
     return engine_pb2.EngineCommand(cancel=engine_pb2.CancelCommand(request=number))
+
+
+def delta_of(event: engine_pb2.EngineDelta) -> Delta:
+    """Read a piece of an answer."""
+    return Delta(event.text, event.tokens, tuple(map(logprob_of, event.logprobs)))
+
+
+def logprob_of(message: pb.TokenLogprob) -> TokenLogprob:
+    """Read how likely a token was."""
+    return TokenLogprob(_likely(message.token), tuple(map(_likely, message.top)))
+
+
+def logprob_to_proto(logprob: TokenLogprob) -> pb.TokenLogprob:
+    """Write how likely a token was."""
+    top = [pb.LikelyToken(**vars(token)) for token in logprob.top]
+    return pb.TokenLogprob(token=pb.LikelyToken(**vars(logprob.token)), top=top)
+
+
+def _likely(message: pb.LikelyToken) -> LikelyToken:
+    return LikelyToken(message.id, message.text, message.bytes, message.logprob)
 
 
 def finished_of(event: engine_pb2.EngineFinished) -> Finished:
@@ -106,13 +136,23 @@ def completion_of(answer: Answer) -> pb.Completion:
         ttft_ms=answer.ttft_ms,
         engine_ttft_ms=done.ttft_ms,
         provenance=pb.Provenance(**vars(answer.provenance)),
+        generation_id=answer.generation.id,
+        sampling=_sampling(answer.generation),
+        logprobs=map(logprob_to_proto, answer.logprobs),
     )
+
+
+def _sampling(generation: Generation) -> pb.Sampling:
+    used = {name: getattr(generation, name) for name in _SAMPLING}
+    return pb.Sampling(**used | ({"seed": None} if generation.temperature == 0 else {}))
 
 
 def event_of(frame: Delta | Answer) -> pb.GenerateEvent:
     """Write one frame of a stream."""
     if isinstance(frame, Delta):
-        return pb.GenerateEvent(delta=pb.TextDelta(text=frame.text, tokens=frame.tokens))
+        logprobs = map(logprob_to_proto, frame.logprobs)
+        delta = pb.TextDelta(text=frame.text, tokens=frame.tokens, logprobs=logprobs)
+        return pb.GenerateEvent(delta=delta)
     return pb.GenerateEvent(completion=completion_of(frame))
 
 

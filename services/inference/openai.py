@@ -75,21 +75,22 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
                 yield piece
 
     async def _whole(self, chat: Chat, reply: Reply, seconds: float | None) -> Bodies:
-        async with aclosing(self._answering.answer(chat.request, seconds)) as frames:
+        async with aclosing(self._answering.answer(chat.request, seconds, reply.id)) as frames:
             async for frame in frames:
                 if isinstance(frame, Answer):
                     yield _body(JSON, reply.whole(frame))
 
     async def _stream(self, chat: Chat, reply: Reply, seconds: float | None) -> Bodies:
         begun = False
-        async with aclosing(self._answering.answer(chat.request, seconds)) as frames:
+        async with aclosing(self._answering.answer(chat.request, seconds, reply.id)) as frames:
             async for frame in frames:
                 if not begun:
                     begun = True
                     first = reply.chunk({"role": "assistant", "content": ""})
                     yield _body(EVENTS, first)
                 if not isinstance(frame, Answer):
-                    yield _body(EVENTS, reply.chunk({"content": frame.text}))
+                    chunk = reply.chunk({"content": frame.text}, logprobs=frame.logprobs)
+                    yield _body(EVENTS, chunk)
                     continue
                 yield _body(EVENTS, reply.chunk({}, frame.finished.reason))
                 if chat.include_usage:

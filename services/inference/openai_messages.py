@@ -6,6 +6,7 @@ is, and max_tokens 256, as everywhere in this hub.
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from mlx_hub.inference.v1 import generation_pb2 as pb
 from services.chassis.errors import HubError, Invalid
 from services.chassis.interceptors.validation import validate
 from services.chassis.status import code_of
-from services.inference.domain import Answer, Provenance
+from services.inference.domain import Answer, LikelyToken, Provenance, TokenLogprob
 
 # `name`, `name:3`, `name:base` or `name@champion`.
 _MODEL = re.compile(r"([a-z0-9][a-z0-9._-]{0,99})(?:[:@]([a-z0-9][a-z0-9._-]{0,62}))?")
@@ -23,9 +24,6 @@ _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant"
 # What these say is what happens anyway; any other value is refused.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (1,),
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
-    "logprobs": (False,),
     "response_format": ({"type": "text"},),
 }
 _NUMBERS = {
@@ -34,8 +32,15 @@ _NUMBERS = {
     "temperature": "temperature",
     "top_p": "top_p",
     "seed": "seed",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "top_logprobs": "top_logprobs",
 }
-_READ = {"model", "messages", "stop", "stream", "stream_options", "user", *_NUMBERS}
+_WHOLE = ("max_tokens", "seed", "top_logprobs")
+_READ = {
+    "model", "messages", "stop", "stream", "stream_options", "user", "logit_bias", "logprobs",
+    *_NUMBERS,
+}  # fmt: skip
 _HTTP = {
     grpc.StatusCode.INVALID_ARGUMENT: (400, "invalid_request_error"),
     grpc.StatusCode.FAILED_PRECONDITION: (400, "invalid_request_error"),
@@ -66,9 +71,15 @@ class Reply:
     model: str
     include_usage: bool
 
-    def chunk(self, delta: dict[str, str], finish_reason: str | None = None) -> bytes:
+    def chunk(
+        self,
+        delta: dict[str, str],
+        finish_reason: str | None = None,
+        logprobs: Sequence[TokenLogprob] = (),
+    ) -> bytes:
         """Write one event of a stream."""
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        likely = _logprobs(logprobs)
+        choice = {"index": 0, "delta": delta, "logprobs": likely, "finish_reason": finish_reason}
         body = {**self._head("chat.completion.chunk"), "choices": [choice]}
         return event(body | ({"usage": None} if self.include_usage else {}))
 
@@ -81,7 +92,8 @@ class Reply:
         """Write an answer in one piece."""
         message = {"role": "assistant", "content": answer.text, "refusal": None}
         reason = answer.finished.reason
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
+        likely = _logprobs(answer.logprobs)
+        choice = {"index": 0, "message": message, "logprobs": likely, "finish_reason": reason}
         body = {**self._head("chat.completion"), "choices": [choice], "usage": _usage(answer)}
         return json.dumps(body | {"system_fingerprint": fingerprint(answer.provenance)}).encode()
 
@@ -107,6 +119,10 @@ def read_chat(body: bytes) -> Chat:
     _set_numbers(given, request)
     request.messages.extend(_messages(given.get("messages")))
     request.stop.extend(_stops(given.get("stop", [])))
+    request.logprobs = _boolean(given.get("logprobs", False), "logprobs")
+    if request.top_logprobs and not request.logprobs:
+        raise _wrong("top_logprobs", "left out, or logprobs be true")
+    _set_bias(given.get("logit_bias", {}), request)
     if not isinstance(given.get("user", ""), str):
         raise _wrong("user", "a string")
     validate(request)
@@ -167,7 +183,7 @@ def _set_numbers(given: dict[str, Any], request: pb.GenerateRequest) -> None:
     for key, field in _NUMBERS.items():
         if key not in given:
             continue
-        whole = field in ("max_tokens", "seed")
+        whole = field in _WHOLE
         kinds = int if whole else (int, float)
         if isinstance(given[key], bool) or not isinstance(given[key], kinds):
             raise _wrong(key, "a whole number" if whole else "a number")
@@ -175,6 +191,33 @@ def _set_numbers(given: dict[str, Any], request: pb.GenerateRequest) -> None:
             setattr(request, field, given[key])
         except (ValueError, OverflowError) as error:
             raise _wrong(key, "within 32 bits") from error
+
+
+def _set_bias(value: Any, request: pb.GenerateRequest) -> None:
+    if not isinstance(value, dict):
+        raise _wrong("logit_bias", "an object of token ids and numbers")
+    for key, bias in value.items():
+        if not key.isdecimal() or isinstance(bias, bool) or not isinstance(bias, int | float):
+            raise _wrong("logit_bias", "an object of token ids and numbers")
+        try:
+            request.logit_bias[int(key)] = bias
+        except (ValueError, OverflowError) as error:
+            raise _wrong("logit_bias", "within 32 bits") from error
+
+
+def _logprobs(logprobs: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+    if not logprobs:
+        return None
+    told = [
+        _likely(each.token) | {"top_logprobs": [_likely(token) for token in each.top]}
+        for each in logprobs
+    ]
+    return {"content": told, "refusal": None}
+
+
+def _likely(token: LikelyToken) -> dict[str, Any]:
+    # OpenAI's lists have a null where a token has no bytes.
+    return {"token": token.text, "logprob": token.logprob, "bytes": list(token.bytes) or None}
 
 
 def _messages(value: Any) -> list[pb.ChatMessage]:

@@ -12,7 +12,7 @@ from mlx_hub.internal.v1 import engine_pb2
 from services.chassis.errors import HubError, Unavailable
 from services.chassis.frames import FrameError, open_pair, read_frame, send_frame, write_frame
 from services.inference.domain import Adapter, Base, Delta, EngineLimits, Finished, Generation
-from services.inference.messages import cancel_of, error_of, finished_of, submit_of
+from services.inference.messages import cancel_of, delta_of, error_of, finished_of, submit_of
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class EngineProcess:
         try:
             await self._send(submit_of(number, generation, adapter))
             while (event := await inbox.get()) and event.HasField("delta"):
-                yield Delta(event.delta.text, event.delta.tokens)
+                yield delta_of(event.delta)
             over = True
             if event is None:
                 raise self._died()

@@ -8,7 +8,15 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from dataclasses import dataclass, field
 
 from services.chassis.errors import Exhausted, HubError, Unavailable
-from services.inference.domain import Answer, Base, Delta, Finished, Generation, Target
+from services.inference.domain import (
+    Answer,
+    Base,
+    Delta,
+    Finished,
+    Generation,
+    Target,
+    TokenLogprob,
+)
 from services.inference.residency import Engine
 
 type Clock = Callable[[], float]
@@ -119,6 +127,7 @@ class Scheduler:
         """Yield text as it comes and the whole answer last; closing it drops the request."""
         generation.check_size()
         text, first = "", 0.0
+        logprobs: list[TokenLogprob] = []
         async with (
             self._row(target.base, arrival),
             self._use(target.base) as engine,
@@ -128,6 +137,7 @@ class Scheduler:
                 first = first or self._since(arrival)
                 if isinstance(frame, Delta):
                     text += frame.text
+                    logprobs += frame.logprobs
                     yield frame
                     continue
                 yield Answer(
@@ -136,6 +146,8 @@ class Scheduler:
                     latency_ms=self._since(arrival),
                     ttft_ms=first,
                     provenance=target.provenance,
+                    generation=generation,
+                    logprobs=tuple(logprobs),
                 )
 
     async def stop(self) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from mlx_hub.inference.v1 import generation_pb2 as pb
 
@@ -14,6 +16,8 @@ from services.inference.domain import Adapter
 from services.inference.engine.events import Ended, Failed, Job, Outcome, Token
 from services.runtime.folder import digest_of, hash_folder
 from services.runtime.model import load_base, prepare
+
+type Logits = npt.NDArray[np.float64]
 
 BASE = Adapter("", Path())
 
@@ -113,7 +117,7 @@ def test_a_poisoned_processor_fails_its_row_alone(
     good = bench.alone("good one")
     poisoned = sampling.Guarded(after(2, lambda _, logits: logits), lambda _, logits: logits)
     monkeypatch.setattr(
-        sampling, "processors_of", lambda request: [poisoned] if request.seed == 13 else []
+        sampling, "processors_of", lambda request, _: [poisoned] if request.seed == 13 else []
     )
     bench.add(1, "good one")
     bench.add(2, "poison", seed=13)
@@ -180,6 +184,82 @@ def test_a_repetition_penalty_changes_what_is_repeated(bench: Bench) -> None:
     tokens = bench.finish()
     assert tokens[1] == bench.alone("la la la la")
     assert tokens[2] != tokens[1]
+
+
+class Reference:
+    """The same model without a batch, asked for the logits after some tokens."""
+
+    def __init__(self, folder: Path) -> None:
+        self.model, self.tokenizer, _ = load_base(folder)
+
+    def logits(self, tokens: list[int]) -> Logits:
+        import mlx.core as mx  # noqa: PLC0415
+
+        return np.array(self.model(mx.array([tokens]))[0, -1], np.float64)
+
+    def greedy(self, prompt: str, change: Callable[[Logits, list[int]], None]) -> list[int]:
+        """Take the likeliest token each time, after `change` has had the logits and the answer."""
+        tokens, answer = self.tokenizer.encode(prompt, add_special_tokens=False), list[int]()
+        while len(answer) < 12 and 2 not in answer:
+            logits = self.logits(tokens + answer)
+            change(logits, answer)
+            answer.append(int(logits.argmax()))
+        return answer
+
+
+@pytest.mark.parametrize("value", [-2.0, 0.7, 2.0])
+def test_penalties_count_the_answer_alone(bench: Bench, tiny_model: Path, value: float) -> None:
+    reference = Reference(tiny_model)
+
+    def presence(logits: Logits, answer: list[int]) -> None:
+        logits[sorted(set(answer))] -= value
+
+    def frequency(logits: Logits, answer: list[int]) -> None:
+        np.subtract.at(logits, answer, value)
+
+    bench.add(1, "la la la", presence_penalty=value)
+    bench.add(2, "la la la", frequency_penalty=value)
+    bench.add(3, "la la la")
+    found = bench.finish()
+    assert found[1] == reference.greedy("la la la", presence)
+    assert found[2] == reference.greedy("la la la", frequency)
+    assert found[3] == reference.greedy("la la la", lambda *_: None)
+    if value > 0:
+        assert found[3] not in (found[1], found[2]), "the penalties change nothing"
+
+
+def test_biases_forbid_and_force_tokens(bench: Bench) -> None:
+    first = bench.alone("biased")[0]
+    bench.add(1, "biased", logit_bias={first: -100})
+    bench.add(2, "biased", logit_bias={77: 100})
+    found = bench.finish()
+    assert first not in found[1]
+    assert found[2] == [77] * 12
+
+
+def test_likelihoods_are_those_of_the_model(bench: Bench, tiny_model: Path) -> None:
+    reference = Reference(tiny_model)
+    prompt, plain = "how likely", "neighbour"
+    bench.add(1, prompt, logprobs=True, top_logprobs=5, temperature=1.5, seed=3)
+    bench.add(2, plain)
+    bench.add(3, prompt, logprobs=True, logit_bias={77: 5})
+    bench.finish()
+    tokens_told = [outcome for outcome in bench.outcomes if isinstance(outcome, Token)]
+    told = {n: [t for t in tokens_told if t.request == n] for n in (1, 2, 3)}
+    assert all(token.likelihood is None for token in told[2])
+    for number, bias in ((1, 0.0), (3, 5.0)):
+        tokens = reference.tokenizer.encode(prompt, add_special_tokens=False)
+        for token in told[number]:
+            if not token.visible:
+                continue
+            logits = reference.logits(tokens)
+            logits[77] += bias
+            logprobs = logits - np.logaddexp.reduce(logits)
+            assert token.likelihood is not None
+            assert token.likelihood.logprob == pytest.approx(logprobs[token.token], abs=1e-3)
+            best = np.sort(logprobs)[::-1][: 5 if number == 1 else 0]
+            assert [v for _, v in token.likelihood.top] == pytest.approx(best, abs=1e-3)
+            tokens.append(token.token)
 
 
 @pytest.mark.parametrize("kind", ["dora", "full"])

@@ -20,7 +20,9 @@ from services.inference.domain import (
     EngineLimits,
     Finished,
     Generation,
+    LikelyToken,
     Provenance,
+    TokenLogprob,
     Turn,
 )
 from services.inference.messages import (
@@ -28,6 +30,7 @@ from services.inference.messages import (
     error_of,
     event_of,
     generation_of,
+    logprob_of,
     request_of,
     target_of,
 )
@@ -105,6 +108,11 @@ generations = st.builds(
     top_k=st.integers(0, 1000),
     min_p=st.floats(0, 1, width=32),
     repetition_penalty=st.floats(0.125, 2, width=32),
+    presence_penalty=st.floats(-2, 2, width=32),
+    frequency_penalty=st.floats(-2, 2, width=32),
+    logit_bias=st.dictionaries(st.integers(0, 2**31 - 1), st.floats(-100, 100, width=32)),
+    logprobs=st.booleans(),
+    top_logprobs=st.integers(0, 20),
     stop=st.lists(st.text(min_size=1), max_size=3).map(tuple),
     seed=st.none() | st.integers(0, 2**31 - 1),
 )
@@ -138,18 +146,38 @@ def test_text_beyond_the_bound_is_refused_before_it_is_tokenised() -> None:
     assert caught.value.metadata == {"field": "messages"}
 
 
+PROVENANCE = Provenance(7, "bot", "tiny", "b" * 64, 2, "a" * 64, 5, "d" * 64, "c0ffee")
+DONE = Finished("length", tokens=3, prompt_tokens=9, cached_tokens=0, ttft_ms=1.5)
+
+
 def test_a_finished_answer_arrives_whole() -> None:
-    provenance = Provenance(7, "bot", "tiny", "b" * 64, 2, "a" * 64, 5, "d" * 64, "c0ffee")
-    finished = Finished("length", tokens=3, prompt_tokens=9, cached_tokens=0, ttft_ms=1.5)
-    answer = Answer("abc", finished, latency_ms=20, ttft_ms=10, provenance=provenance)
+    likely = LikelyToken(5, "\ufffd", b"\xe2", -0.5)
+    logprobs = (TokenLogprob(likely, (likely, LikelyToken(6, "b", b"b", -1.5))),)
+    generation = Generation(prompt="x", temperature=0.5, presence_penalty=1).begun("g1")
+    answer = Answer("abc", DONE, 20, 10, PROVENANCE, generation, logprobs)
     completion = completion_of(answer)
+    assert completion.generation_id == "g1"
+    assert completion.sampling.seed == generation.seed
+    assert (completion.sampling.temperature, completion.sampling.presence_penalty) == (0.5, 1)
+    assert tuple(map(logprob_of, completion.logprobs)) == logprobs
     assert completion.finish_reason == pb.FINISH_REASON_LENGTH
     assert (completion.tokens, completion.prompt_tokens) == (3, 9)
     assert (completion.ttft_ms, completion.engine_ttft_ms) == (10, 1.5)
     assert completion.provenance.dataset_digest == "d" * 64
     assert completion.provenance.version == 2
     assert event_of(answer).completion == completion
-    assert event_of(Delta("a", 1)).delta == pb.TextDelta(text="a", tokens=1)
+    delta = event_of(Delta("a", 1, logprobs)).delta
+    assert delta == pb.TextDelta(text="a", tokens=1, logprobs=completion.logprobs)
+
+
+def test_a_seed_is_drawn_where_something_is_drawn_by_it() -> None:
+    greedy, wild = Generation(prompt="x"), Generation(prompt="x", temperature=1)
+    assert greedy.begun().seed is None
+    assert wild.begun().seed != wild.begun().seed
+    assert wild.begun().id != wild.begun().id
+    assert Generation(prompt="x", seed=7).begun("a") == Generation(prompt="x", seed=7, id="a")
+    greedy_answer = Answer("", DONE, 0, 0, PROVENANCE, Generation(prompt="x", seed=7))
+    assert not completion_of(greedy_answer).sampling.HasField("seed")
 
 
 @pytest.mark.parametrize(

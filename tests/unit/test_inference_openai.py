@@ -15,24 +15,27 @@ from services.chassis.errors import (
     NotFound,
     Unavailable,
 )
-from services.inference.domain import Answer, Finished, Provenance
+from services.inference.domain import (
+    Answer,
+    Finished,
+    Generation,
+    LikelyToken,
+    Provenance,
+    TokenLogprob,
+)
 from services.inference.openai_messages import Reply, error_body, models_body, read_chat
 
 HI = [{"role": "user", "content": "hi"}]
 # Every parameter of OpenAI's chat completions.
 OTHERS: dict[str, Any] = {
     "audio": {"voice": "alloy", "format": "wav"},
-    "frequency_penalty": 0.5,
     "function_call": "auto",
     "functions": [{"name": "f"}],
-    "logit_bias": {"50256": -100},
-    "logprobs": True,
     "metadata": {"a": "b"},
     "modalities": ["text", "audio"],
     "n": 2,
     "parallel_tool_calls": True,
     "prediction": {"type": "content", "content": "x"},
-    "presence_penalty": 0.5,
     "prompt_cache_key": "k",
     "reasoning_effort": "low",
     "response_format": {"type": "json_object"},
@@ -41,7 +44,6 @@ OTHERS: dict[str, Any] = {
     "store": True,
     "tool_choice": "auto",
     "tools": [{"type": "function", "function": {"name": "f"}}],
-    "top_logprobs": 3,
     "verbosity": "low",
     "web_search_options": {},
     "no_such_parameter": 1,
@@ -102,6 +104,14 @@ def test_developers_speak_as_the_system() -> None:
     assert [m.role for m in chat.request.messages] == ["system", "user"]
 
 
+def test_penalties_biases_and_logprobs_are_passed_on() -> None:
+    given = {"presence_penalty": 0.5, "frequency_penalty": -1, "logit_bias": {"7": -100, "8": 2}}
+    request = read(**given, logprobs=True, top_logprobs=3).request
+    assert (request.presence_penalty, request.frequency_penalty) == (0.5, -1)
+    assert dict(request.logit_bias) == {7: -100, 8: 2}
+    assert (request.logprobs, request.top_logprobs) == (True, 3)
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_other_parameter_is_refused_by_its_name(name: str) -> None:
     error = refusal(**{name: OTHERS[name]})
@@ -117,6 +127,8 @@ def test_every_other_parameter_is_refused_by_its_name(name: str) -> None:
         {"frequency_penalty": 0},
         {"presence_penalty": 0.0},
         {"logprobs": False},
+        {"logit_bias": {}},
+        {"top_logprobs": 0},
         {"response_format": {"type": "text"}},
         dict.fromkeys(OTHERS),
     ],
@@ -155,6 +167,17 @@ def test_what_asks_for_nothing_is_accepted(neutral: dict[str, Any]) -> None:
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"stream": True, "stream_options": {"x": 1}}, "stream_options.x"),
         ({"user": 5}, "user"),
+        ({"presence_penalty": 2.5}, "presence_penalty"),
+        ({"frequency_penalty": "1"}, "frequency_penalty"),
+        ({"logprobs": 1}, "logprobs"),
+        ({"top_logprobs": 3}, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        ({"logit_bias": [1]}, "logit_bias"),
+        ({"logit_bias": {"x": 1}}, "logit_bias"),
+        ({"logit_bias": {"1": "2"}}, "logit_bias"),
+        ({"logit_bias": {"4294967296": 1}}, "logit_bias"),
+        ({"logit_bias": {str(n): 1 for n in range(301)}}, "logit_bias"),
+        ({"logit_bias": {"5": 101}}, "logit_bias[5]"),
     ],
 )
 def test_wrong_values_are_refused_by_name(given: dict[str, Any], field: str) -> None:
@@ -196,10 +219,10 @@ def test_errors_take_openais_shape(
     assert shown["param"] == (error.violations[0].field if error.violations else None)
 
 
-def answer(text: str = "hello") -> Answer:
+def answer(text: str = "hello", logprobs: tuple[TokenLogprob, ...] = ()) -> Answer:
     provenance = Provenance(1, "bot", "tiny", "b" * 64, 2, "a" * 64)
     finished = Finished("length", tokens=3, prompt_tokens=9, cached_tokens=4, ttft_ms=1)
-    return Answer(text, finished, latency_ms=2, ttft_ms=1, provenance=provenance)
+    return Answer(text, finished, 2, 1, provenance, Generation(prompt="x"), logprobs)
 
 
 def test_a_whole_answer_reads_as_openais_does() -> None:
@@ -216,6 +239,31 @@ def test_a_whole_answer_reads_as_openais_does() -> None:
         "prompt_tokens_details": {"cached_tokens": 4},
     }
     assert body["system_fingerprint"] == "b" * 12 + "-" + "a" * 12
+
+
+def test_logprobs_read_as_openais_do() -> None:
+    end, euro = LikelyToken(2, "<|im_end|>", b"", -3), LikelyToken(5, "\ufffd", b"\xe2", -0.5)
+    logprobs = (TokenLogprob(euro, (euro, end)),)
+    shown = {
+        "content": [
+            {
+                "token": "\ufffd",
+                "logprob": -0.5,
+                "bytes": [0xE2],
+                "top_logprobs": [
+                    {"token": "\ufffd", "logprob": -0.5, "bytes": [0xE2]},
+                    {"token": "<|im_end|>", "logprob": -3, "bytes": None},
+                ],
+            }
+        ],
+        "refusal": None,
+    }
+    reply = Reply("chatcmpl-1", 5, "bot", include_usage=False)
+    [choice] = json.loads(reply.whole(answer(logprobs=logprobs)))["choices"]
+    assert choice["logprobs"] == shown
+    chunk = reply.chunk({"content": "a"}, logprobs=logprobs).removeprefix(b"data: ")
+    assert json.loads(chunk)["choices"][0]["logprobs"] == shown
+    assert json.loads(reply.whole(answer()))["choices"][0]["logprobs"] is None
 
 
 @pytest.mark.parametrize("include_usage", [False, True])

@@ -121,7 +121,7 @@ async def test_text_comes_as_it_is_made_and_the_whole_last(
     rest = [frame async for frame in run]
     assert rest == [
         Delta(" world", 2),
-        Answer("hello world", DONE, latency_ms=5000, ttft_ms=2000, provenance=TARGET.provenance),
+        Answer("hello world", DONE, 5000, 2000, TARGET.provenance, Generation(prompt="a")),
     ]
     assert scheduler.running == 0
 

@@ -11,7 +11,15 @@ from mlx_hub.internal.v1 import engine_pb2
 from tokenizers import Tokenizer
 
 from services.chassis.errors import Internal
-from services.inference.engine.events import Cancel, Closed, Ended, Failed, Opened, Token
+from services.inference.engine.events import (
+    Cancel,
+    Closed,
+    Ended,
+    Failed,
+    Likelihood,
+    Opened,
+    Token,
+)
 from services.inference.engine.text import StopBuffer, Writer
 
 few_letters = st.text(alphabet="ab ", max_size=30)
@@ -80,6 +88,33 @@ class Desk:
 @pytest.fixture
 def desk(tiny_model: Path) -> Desk:
     return Desk(tiny_model)
+
+
+def test_likelihoods_come_with_the_text_of_their_tokens(desk: Desk) -> None:
+    desk.writer.handle(Opened(1, 1, ("xEND",)))
+    euro, (x,) = desk.tokenizer.encode("€").ids, desk.tokenizer.encode("x").ids
+    for token in (*euro, x):
+        likely = Likelihood(-0.5, ((token, -0.5), (2, -1.5)))
+        desk.writer.handle(Token(1, token, 5, likelihood=likely))
+    desk.writer.handle(Ended(1, pb.FINISH_REASON_LENGTH))
+    deltas = [e.delta for e in desk.sent if e.HasField("delta")]
+    assert [(d.text, len(d.logprobs)) for d in deltas] == [("€", 3), ("x", 1)]
+    told = [entry for delta in deltas for entry in delta.logprobs]
+    assert b"".join(entry.token.bytes for entry in told) == "€x".encode()
+    assert [entry.token.text for entry in told] == ["\ufffd"] * 3 + ["x"]
+    assert [(t.text, t.bytes, t.logprob) for t in told[3].top] == [
+        ("x", b"x", -0.5),
+        ("<|im_end|>", b"", -1.5),
+    ]
+
+
+def test_likelihoods_without_text_still_come(desk: Desk) -> None:
+    desk.writer.handle(Opened(1, 1, ()))
+    first = desk.tokenizer.encode("€").ids[0]
+    desk.writer.handle(Token(1, first, 5, likelihood=Likelihood(-0.5)))
+    desk.writer.handle(Ended(1, pb.FINISH_REASON_LENGTH))
+    assert [len(e.delta.logprobs) for e in desk.sent] == [1, 0]
+    assert desk.sent[-1].HasField("finished")
 
 
 def test_letters_of_several_tokens_come_whole(desk: Desk) -> None:

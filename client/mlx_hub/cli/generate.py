@@ -25,6 +25,8 @@ def generate(
     top_k: Annotated[int | None, typer.Option(help="The k likeliest.")] = None,
     min_p: Annotated[float | None, typer.Option(help="Drop below this share.")] = None,
     repetition_penalty: Annotated[float | None, typer.Option(help="Above 1: fewer.")] = None,
+    presence_penalty: Annotated[float | None, typer.Option(help="Less of what is there.")] = None,
+    frequency_penalty: Annotated[float | None, typer.Option(help="By how often it is.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="End before it; repeatable.")] = None,
     seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
     json: JsonOption = False,

@@ -128,7 +128,7 @@ class Batch:
 
     def _insert(self, job: Job, slot: int) -> None:
         sampler = sampling.sampler_of(job.generate)
-        processors = sampling.processors_of(job.generate)
+        processors = sampling.processors_of(job.generate, len(job.tokens))
         (uid,) = self._generator.insert(
             [job.tokens],
             max_tokens=[job.generate.max_tokens],
@@ -151,7 +151,12 @@ class Batch:
         self.tokens_generated += 1
         row.ttft_ms = row.ttft_ms or (time.monotonic() - row.job.received) * 1000
         stopped = response.finish_reason == "stop"
-        self._tell(Token(request, int(response.token), row.ttft_ms, visible=not stopped))
+        token, asked = int(response.token), row.job.generate
+        likelihood = None
+        if asked.logprobs and not stopped:
+            likelihood = sampling.likelihood_of(response.logprobs, token, asked.top_logprobs)
+        told = Token(request, token, row.ttft_ms, visible=not stopped, likelihood=likelihood)
+        self._tell(told)
         if response.finish_reason is not None:
             self._forget(response.uid)
             reason = pb.FINISH_REASON_STOP if stopped else pb.FINISH_REASON_LENGTH

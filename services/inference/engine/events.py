@@ -38,6 +38,14 @@ class Opened:
 
 
 @dataclass(frozen=True)
+class Likelihood:
+    """How likely a token was, and the (token, log probability) of the likeliest in its place."""
+
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
 class Token:
     """One token was generated; `visible` is false for the one that ends the text."""
 
@@ -45,6 +53,8 @@ class Token:
     token: int
     ttft_ms: float
     visible: bool = True
+    likelihood: Likelihood | None = None
+    """If it was asked for."""
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,10 @@ class Prompts:
             raise _refused(field, f"{field} gives no tokens; send some text")
         if max(tokens) >= self._vocabulary:
             raise _refused(field, f"{field} holds a token that this model does not know")
+        if any(token >= self._vocabulary for token in request.logit_bias):
+            raise _refused(
+                "logit_bias", f"logit_bias names a token beyond this model's {self._vocabulary}"
+            )
         if len(tokens) + request.max_tokens > self._context:
             raise Invalid(
                 "PROMPT_TOO_LONG",

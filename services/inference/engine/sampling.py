@@ -1,7 +1,6 @@
 """How one request picks its tokens, whatever else is in the batch."""
 
 import logging
-import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -12,12 +11,19 @@ from mlx_lm.sample_utils import (
     apply_top_k,
     apply_top_p,
     greedy_sampler,
+    make_frequency_penalty,
+    make_logits_processors,
+    make_presence_penalty,
     make_repetition_penalty,
 )
+
+from services.inference.engine.events import Likelihood
 
 log = logging.getLogger(__name__)
 
 REPETITION_WINDOW = 64
+
+type Processor = Callable[[mx.array, mx.array], mx.array]
 
 
 class Guarded:
@@ -50,17 +56,46 @@ def sampler_of(request: pb.GenerateRequest) -> Callable[[mx.array], mx.array]:
     return Guarded(_seeded(request), greedy_sampler)
 
 
-def processors_of(request: pb.GenerateRequest) -> list[Callable[[mx.array, mx.array], mx.array]]:
-    """Give what changes the request's logits before sampling."""
-    penalty: float = request.repetition_penalty
-    if penalty in (0, 1):
-        return []
-    return [Guarded(make_repetition_penalty(penalty, REPETITION_WINDOW), _keep)]
+def processors_of(request: pb.GenerateRequest, prompt_tokens: int) -> list[Processor]:
+    """Give what changes the request's logits before sampling, in the order of application."""
+    found: list[Processor] = []
+    if request.logit_bias:
+        found += make_logits_processors(logit_bias=dict(request.logit_bias))
+    if request.repetition_penalty not in (0, 1):
+        found.append(make_repetition_penalty(request.repetition_penalty, REPETITION_WINDOW))
+    for penalty, make in (
+        (request.presence_penalty, make_presence_penalty),
+        (request.frequency_penalty, make_frequency_penalty),
+    ):
+        if penalty:
+            found.append(_of_answer(make(penalty, request.max_tokens), prompt_tokens))
+    return [Guarded(processor, _keep) for processor in found]
+
+
+def likelihood_of(logprobs: mx.array, token: int, top: int) -> Likelihood:
+    """Read a token's log probability off the vocabulary's (vocabulary,), and the likeliest ones."""
+    wanted = mx.array([token])
+    if top:
+        likeliest = mx.argpartition(-logprobs, top - 1)[:top]
+        wanted = mx.concatenate([wanted, likeliest])
+    ids: list[int] = wanted.tolist()  # type: ignore[assignment]
+    values: list[float] = logprobs[wanted].astype(mx.float32).tolist()  # type: ignore[assignment]
+    pairs = sorted(zip(ids[1:], values[1:], strict=True), key=lambda pair: (-pair[1], pair[0]))
+    return Likelihood(values[0], tuple(pairs))
 
 
 def error_of(calls: list[Any]) -> Exception | None:
     """Give the first error of a request's guarded calls."""
     return next((c.error for c in calls if isinstance(c, Guarded) and c.error), None)
+
+
+def _of_answer(processor: Processor, prompt_tokens: int) -> Processor:
+    """Let a processor see the tokens of the answer alone, as OpenAI's penalties do."""
+
+    def process(tokens: mx.array, logits: mx.array) -> mx.array:
+        return processor(tokens[prompt_tokens:], logits)
+
+    return process
 
 
 def _keep(_tokens: mx.array, logits: mx.array) -> mx.array:
@@ -69,8 +104,7 @@ def _keep(_tokens: mx.array, logits: mx.array) -> mx.array:
 
 def _seeded(request: pb.GenerateRequest) -> Callable[[mx.array], mx.array]:
     """Sample with a key of the request's own: the thread's random state is shared by all."""
-    seed = request.seed if request.HasField("seed") else secrets.randbits(31)
-    key = mx.random.key(seed)
+    key = mx.random.key(request.seed)
     scale = 1.0 / request.temperature
 
     def sample(logprobs: mx.array) -> mx.array:

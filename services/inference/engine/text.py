@@ -25,6 +25,7 @@ from services.inference.engine.events import (
     Token,
     generation_failed,
 )
+from services.inference.engine.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,8 @@ class Stream:
         self.prompt_tokens = opened.prompt_tokens
         self.tokens = 0
         self.ttft_ms = 0.0
+        self.logprobs: list[pb.TokenLogprob] = []
+        """Of the tokens since the last delta."""
 
 
 class Writer:
@@ -87,6 +90,7 @@ class Writer:
         """Take the tokenizer's file, the way to the service, and the way to end a row."""
         self.outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
+        self._vocabulary = Vocabulary(self._tokenizer)
         self._send = send
         self._cancel = cancel
         self._streams: dict[int, Stream] = {}
@@ -138,6 +142,8 @@ class Writer:
         stream.ttft_ms = stream.ttft_ms or event.ttft_ms
         if not event.visible:
             return
+        if event.likelihood:
+            stream.logprobs.append(self._vocabulary.logprob(event.token, event.likelihood))
         text = stream.decoder.step(self._tokenizer, event.token)
         self._delta(event.request, stream, stream.stop.push(text or ""))
         if stream.stop.stopped:
@@ -152,11 +158,20 @@ class Writer:
 
     def _delta(self, request: int, stream: Stream, text: str) -> None:
         if text:
-            delta = engine_pb2.EngineDelta(request=request, text=text, tokens=stream.tokens)
-            self._send(engine_pb2.EngineEvent(delta=delta))
+            self._send_delta(request, stream, text)
+
+    def _send_delta(self, request: int, stream: Stream, text: str) -> None:
+        delta = engine_pb2.EngineDelta(
+            request=request, text=text, tokens=stream.tokens, logprobs=stream.logprobs
+        )
+        stream.logprobs = []
+        self._send(engine_pb2.EngineEvent(delta=delta))
 
     def _finish(self, request: int, reason: pb.FinishReason.ValueType) -> None:
         stream = self._streams.pop(request)
+        if stream.logprobs:
+            # Their text was held back or is none, and never came.
+            self._send_delta(request, stream, "")
         finished = engine_pb2.EngineFinished(
             request=request,
             finish_reason=reason,

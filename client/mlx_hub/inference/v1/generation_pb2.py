@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%mlx_hub/inference/v1/generation.proto\x12\x14mlx_hub.inference.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17google/rpc/status.proto\"W\n\x0b\x43hatMessage\x12,\n\x04role\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19R\x06systemR\x04userR\tassistant\x12\x1a\n\x07\x63ontent\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\xc0\x84=\"\xbb\x05\n\x0fGenerateRequest\x12\x19\n\x08model_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x19\n\x06prompt\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\xc0\x84=\x12>\n\x08messages\x18\x03 \x03(\x0b\x32!.mlx_hub.inference.v1.ChatMessageB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12$\n\nmax_tokens\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\x80\x80\x02(\x01H\x00\x88\x01\x01\x12)\n\x0btemperature\x18\x05 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00@-\x00\x00\x00\x00H\x01\x88\x01\x01\x12#\n\x05top_p\x18\x06 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x80?%\x00\x00\x00\x00H\x02\x88\x01\x01\x12\x36\n\x07version\x18\x07 \x01(\tB%\xbaH\"r 2\x1e^([a-z0-9][a-z0-9._-]{0,62})?$\x12\x1e\n\x05top_k\x18\x08 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00H\x03\x88\x01\x01\x12#\n\x05min_p\x18\t \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x80?-\x00\x00\x00\x00H\x04\x88\x01\x01\x12\x30\n\x12repetition_penalty\x18\n \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00@%\x00\x00\x00\x00H\x05\x88\x01\x01\x12\x1e\n\x04stop\x18\x0b \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x08\"\x06r\x04\x10\x01\x18\x64\x12\x1a\n\x04seed\x18\x0c \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00H\x06\x88\x01\x01:t\xbaHq\x1ao\n\x1bgenerate.prompt_or_messages\x12\x1egive either prompt or messages\x1a\x30(this.prompt != \'\') != (size(this.messages) > 0)B\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x07\n\x05_seed\"\x86\x02\n\nCompletion\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x01(\x05\x12\x12\n\nlatency_ms\x18\x03 \x01(\x02\x12\x39\n\rfinish_reason\x18\x04 \x01(\x0e\x32\".mlx_hub.inference.v1.FinishReason\x12\x15\n\rprompt_tokens\x18\x05 \x01(\x05\x12\x15\n\rcached_tokens\x18\x06 \x01(\x05\x12\x0f\n\x07ttft_ms\x18\x07 \x01(\x02\x12\x16\n\x0e\x65ngine_ttft_ms\x18\x08 \x01(\x02\x12\x34\n\nprovenance\x18\t \x01(\x0b\x32 .mlx_hub.inference.v1.Provenance\"\xc1\x01\n\nProvenance\x12\x10\n\x08model_id\x18\x01 \x01(\x05\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x16\n\x0e\x61\x64\x61pter_digest\x18\x04 \x01(\t\x12\x12\n\nbase_model\x18\x05 \x01(\t\x12\x13\n\x0b\x62\x61se_digest\x18\x06 \x01(\t\x12\x0e\n\x06job_id\x18\x07 \x01(\x05\x12\x16\n\x0e\x64\x61taset_digest\x18\x08 \x01(\t\x12\x13\n\x0b\x63ode_commit\x18\t \x01(\t\"\xa7\x01\n\rGenerateEvent\x12\x30\n\x05\x64\x65lta\x18\x01 \x01(\x0b\x32\x1f.mlx_hub.inference.v1.TextDeltaH\x00\x12\x36\n\ncompletion\x18\x02 \x01(\x0b\x32 .mlx_hub.inference.v1.CompletionH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x07\n\x05\x65vent\")\n\tTextDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x01(\x05*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%mlx_hub/inference/v1/generation.proto\x12\x14mlx_hub.inference.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17google/rpc/status.proto\"W\n\x0b\x43hatMessage\x12,\n\x04role\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19R\x06systemR\x04userR\tassistant\x12\x1a\n\x07\x63ontent\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\xc0\x84=\"\x9e\t\n\x0fGenerateRequest\x12\x19\n\x08model_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x19\n\x06prompt\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\xc0\x84=\x12>\n\x08messages\x18\x03 \x03(\x0b\x32!.mlx_hub.inference.v1.ChatMessageB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12$\n\nmax_tokens\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\x80\x80\x02(\x01H\x00\x88\x01\x01\x12)\n\x0btemperature\x18\x05 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00@-\x00\x00\x00\x00H\x01\x88\x01\x01\x12#\n\x05top_p\x18\x06 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x80?%\x00\x00\x00\x00H\x02\x88\x01\x01\x12\x36\n\x07version\x18\x07 \x01(\tB%\xbaH\"r 2\x1e^([a-z0-9][a-z0-9._-]{0,62})?$\x12\x1e\n\x05top_k\x18\x08 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00H\x03\x88\x01\x01\x12#\n\x05min_p\x18\t \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x80?-\x00\x00\x00\x00H\x04\x88\x01\x01\x12\x30\n\x12repetition_penalty\x18\n \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00@%\x00\x00\x00\x00H\x05\x88\x01\x01\x12\x1e\n\x04stop\x18\x0b \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x08\"\x06r\x04\x10\x01\x18\x64\x12\x1a\n\x04seed\x18\x0c \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00H\x06\x88\x01\x01\x12.\n\x10presence_penalty\x18\r \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00@-\x00\x00\x00\xc0H\x07\x88\x01\x01\x12/\n\x11\x66requency_penalty\x18\x0e \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00@-\x00\x00\x00\xc0H\x08\x88\x01\x01\x12g\n\nlogit_bias\x18\x0f \x03(\x0b\x32\x34.mlx_hub.inference.v1.GenerateRequest.LogitBiasEntryB\x1d\xbaH\x1a\x9a\x01\x17\x10\xac\x02\"\x04\x1a\x02(\x00*\x0c\n\n\x1d\x00\x00\xc8\x42-\x00\x00\xc8\xc2\x12\x15\n\x08logprobs\x18\x10 \x01(\x08H\t\x88\x01\x01\x12$\n\x0ctop_logprobs\x18\x11 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00H\n\x88\x01\x01\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01:\xd4\x01\xbaH\xd0\x01\x1ao\n\x1bgenerate.prompt_or_messages\x12\x1egive either prompt or messages\x1a\x30(this.prompt != \'\') != (size(this.messages) > 0)\x1a]\n\x15generate.top_logprobs\x12\x1btop_logprobs needs logprobs\x1a\'this.top_logprobs == 0 || this.logprobsB\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x07\n\x05_seedB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\x0b\n\t_logprobsB\x0f\n\r_top_logprobs\"\x85\x03\n\nCompletion\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x01(\x05\x12\x12\n\nlatency_ms\x18\x03 \x01(\x02\x12\x39\n\rfinish_reason\x18\x04 \x01(\x0e\x32\".mlx_hub.inference.v1.FinishReason\x12\x15\n\rprompt_tokens\x18\x05 \x01(\x05\x12\x15\n\rcached_tokens\x18\x06 \x01(\x05\x12\x0f\n\x07ttft_ms\x18\x07 \x01(\x02\x12\x16\n\x0e\x65ngine_ttft_ms\x18\x08 \x01(\x02\x12\x34\n\nprovenance\x18\t \x01(\x0b\x32 .mlx_hub.inference.v1.Provenance\x12\x15\n\rgeneration_id\x18\n \x01(\t\x12\x30\n\x08sampling\x18\x0b \x01(\x0b\x32\x1e.mlx_hub.inference.v1.Sampling\x12\x34\n\x08logprobs\x18\x0c \x03(\x0b\x32\".mlx_hub.inference.v1.TokenLogprob\"\xb9\x01\n\x08Sampling\x12\x13\n\x0btemperature\x18\x01 \x01(\x02\x12\r\n\x05top_p\x18\x02 \x01(\x02\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12\r\n\x05min_p\x18\x04 \x01(\x02\x12\x1a\n\x12repetition_penalty\x18\x05 \x01(\x02\x12\x18\n\x10presence_penalty\x18\x06 \x01(\x02\x12\x19\n\x11\x66requency_penalty\x18\x07 \x01(\x02\x12\x11\n\x04seed\x18\x08 \x01(\x05H\x00\x88\x01\x01\x42\x07\n\x05_seed\"p\n\x0cTokenLogprob\x12\x30\n\x05token\x18\x01 \x01(\x0b\x32!.mlx_hub.inference.v1.LikelyToken\x12.\n\x03top\x18\x02 \x03(\x0b\x32!.mlx_hub.inference.v1.LikelyToken\"G\n\x0bLikelyToken\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05\x62ytes\x18\x03 \x01(\x0c\x12\x0f\n\x07logprob\x18\x04 \x01(\x02\"\xc1\x01\n\nProvenance\x12\x10\n\x08model_id\x18\x01 \x01(\x05\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x16\n\x0e\x61\x64\x61pter_digest\x18\x04 \x01(\t\x12\x12\n\nbase_model\x18\x05 \x01(\t\x12\x13\n\x0b\x62\x61se_digest\x18\x06 \x01(\t\x12\x0e\n\x06job_id\x18\x07 \x01(\x05\x12\x16\n\x0e\x64\x61taset_digest\x18\x08 \x01(\t\x12\x13\n\x0b\x63ode_commit\x18\t \x01(\t\"\xa7\x01\n\rGenerateEvent\x12\x30\n\x05\x64\x65lta\x18\x01 \x01(\x0b\x32\x1f.mlx_hub.inference.v1.TextDeltaH\x00\x12\x36\n\ncompletion\x18\x02 \x01(\x0b\x32 .mlx_hub.inference.v1.CompletionH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x07\n\x05\x65vent\"_\n\tTextDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x01(\x05\x12\x34\n\x08logprobs\x18\x03 \x03(\x0b\x32\".mlx_hub.inference.v1.TokenLogprob*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHATMESSAGE'].fields_by_name['role']._serialized_options = b'\272H\033r\031R\006systemR\004userR\tassistant'
   _globals['_CHATMESSAGE'].fields_by_name['content']._loaded_options = None
   _globals['_CHATMESSAGE'].fields_by_name['content']._serialized_options = b'\272H\006r\004(\300\204='
+  _globals['_GENERATEREQUEST_LOGITBIASENTRY']._loaded_options = None
+  _globals['_GENERATEREQUEST_LOGITBIASENTRY']._serialized_options = b'8\001'
   _globals['_GENERATEREQUEST'].fields_by_name['model_id']._loaded_options = None
   _globals['_GENERATEREQUEST'].fields_by_name['model_id']._serialized_options = b'\272H\004\032\002 \000'
   _globals['_GENERATEREQUEST'].fields_by_name['prompt']._loaded_options = None
@@ -61,20 +63,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATEREQUEST'].fields_by_name['stop']._serialized_options = b'\272H\r\222\001\n\020\010\"\006r\004\020\001\030d'
   _globals['_GENERATEREQUEST'].fields_by_name['seed']._loaded_options = None
   _globals['_GENERATEREQUEST'].fields_by_name['seed']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_GENERATEREQUEST'].fields_by_name['presence_penalty']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['presence_penalty']._serialized_options = b'\272H\014\n\n\035\000\000\000@-\000\000\000\300'
+  _globals['_GENERATEREQUEST'].fields_by_name['frequency_penalty']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['frequency_penalty']._serialized_options = b'\272H\014\n\n\035\000\000\000@-\000\000\000\300'
+  _globals['_GENERATEREQUEST'].fields_by_name['logit_bias']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['logit_bias']._serialized_options = b'\272H\032\232\001\027\020\254\002\"\004\032\002(\000*\014\n\n\035\000\000\310B-\000\000\310\302'
+  _globals['_GENERATEREQUEST'].fields_by_name['top_logprobs']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['top_logprobs']._serialized_options = b'\272H\006\032\004\030\024(\000'
   _globals['_GENERATEREQUEST']._loaded_options = None
-  _globals['_GENERATEREQUEST']._serialized_options = b'\272Hq\032o\n\033generate.prompt_or_messages\022\036give either prompt or messages\0320(this.prompt != \'\') != (size(this.messages) > 0)'
-  _globals['_FINISHREASON']._serialized_start=1582
-  _globals['_FINISHREASON']._serialized_end=1677
+  _globals['_GENERATEREQUEST']._serialized_options = b'\272H\320\001\032o\n\033generate.prompt_or_messages\022\036give either prompt or messages\0320(this.prompt != \'\') != (size(this.messages) > 0)\032]\n\025generate.top_logprobs\022\033top_logprobs needs logprobs\032\'this.top_logprobs == 0 || this.logprobs'
+  _globals['_FINISHREASON']._serialized_start=2621
+  _globals['_FINISHREASON']._serialized_end=2716
   _globals['_CHATMESSAGE']._serialized_start=117
   _globals['_CHATMESSAGE']._serialized_end=204
   _globals['_GENERATEREQUEST']._serialized_start=207
-  _globals['_GENERATEREQUEST']._serialized_end=906
-  _globals['_COMPLETION']._serialized_start=909
-  _globals['_COMPLETION']._serialized_end=1171
-  _globals['_PROVENANCE']._serialized_start=1174
-  _globals['_PROVENANCE']._serialized_end=1367
-  _globals['_GENERATEEVENT']._serialized_start=1370
-  _globals['_GENERATEEVENT']._serialized_end=1537
-  _globals['_TEXTDELTA']._serialized_start=1539
-  _globals['_TEXTDELTA']._serialized_end=1580
+  _globals['_GENERATEREQUEST']._serialized_end=1389
+  _globals['_GENERATEREQUEST_LOGITBIASENTRY']._serialized_start=960
+  _globals['_GENERATEREQUEST_LOGITBIASENTRY']._serialized_end=1008
+  _globals['_COMPLETION']._serialized_start=1392
+  _globals['_COMPLETION']._serialized_end=1781
+  _globals['_SAMPLING']._serialized_start=1784
+  _globals['_SAMPLING']._serialized_end=1969
+  _globals['_TOKENLOGPROB']._serialized_start=1971
+  _globals['_TOKENLOGPROB']._serialized_end=2083
+  _globals['_LIKELYTOKEN']._serialized_start=2085
+  _globals['_LIKELYTOKEN']._serialized_end=2156
+  _globals['_PROVENANCE']._serialized_start=2159
+  _globals['_PROVENANCE']._serialized_end=2352
+  _globals['_GENERATEEVENT']._serialized_start=2355
+  _globals['_GENERATEEVENT']._serialized_end=2522
+  _globals['_TEXTDELTA']._serialized_start=2524
+  _globals['_TEXTDELTA']._serialized_end=2619
 # @@protoc_insertion_point(module_scope)
