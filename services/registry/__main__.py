@@ -106,7 +106,8 @@ class Registry:
         self.stores = Stores(session.sessions(self.engine), mirrored=mirrored)
         self.artifacts = Artifacts(settings.storage_active_path, settings.storage_archive_path)
         self.storage = Storage(settings, self.stores, self.artifacts)
-        self.reports = Reports(self.stores.bases, self.stores.reports, self.artifacts)
+        linger_s = settings.report_background_seconds
+        self.reports = Reports(self.stores.bases, self.stores.reports, self.artifacts, linger_s)
         self.mirror = Mirror(self.stores.outbox) if mirrored else None
         self.server = HubServer("registry", settings, database.translate, session.translate)
         self._add_registry(settings)
