@@ -1,7 +1,6 @@
 """The reporting child as the registry sees it: started when needed, kept for a while, ended."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,6 +8,7 @@ from contextlib import suppress
 from mlx_hub.internal.v1 import reporter_pb2 as pb
 from mlx_hub.registry.v1.dataset_report_pb2 import DatasetReport
 
+from services.chassis import children
 from services.chassis.errors import DataLoss, FailedPrecondition, HubError
 from services.chassis.frames import FrameError, open_pair, read_frame, write_frame
 
@@ -16,8 +16,6 @@ from services.chassis.frames import FrameError, open_pair, read_frame, write_fra
 IDLE_S = 60.0
 # Hears how many rows were read.
 type Heard = Callable[[int], None]
-# A child needs neither the database nor MLflow, and these hold passwords.
-_SECRETS = ("DATABASE_URL", "MLFLOW_TRACKING_URI")
 
 
 class _Child:
@@ -35,13 +33,12 @@ class _Child:
     async def start(cls) -> "_Child":
         """Start `python -m services.runtime.report`."""
         reader, writer, theirs = await open_pair()
-        kept = {name: value for name, value in os.environ.items() if name not in _SECRETS}
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "services.runtime.report", str(theirs.fileno())),
                 pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
-                env={"OPENBLAS_NUM_THREADS": "1", **kept},
+                env=children.environment(OPENBLAS_NUM_THREADS="1"),
                 process_group=0,  # Ctrl-C in a terminal is for the registry, which then ends this
             )
         except BaseException:

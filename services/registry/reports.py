@@ -22,7 +22,7 @@ from services.runtime.rows import check_fractions
 # A call may wait so long: a little less than the gateway does.
 LONGEST_S = 290.0
 # Raise the revision when the same data get another report; the libraries may change tokens, too.
-_CODE = {"revision": 1, **{n: version(n) for n in ("mlx-lm", "tokenizers", "transformers")}}
+CODE = {"revision": 1, **{n: version(n) for n in ("mlx-lm", "tokenizers", "transformers")}}
 
 
 class Reports:
@@ -111,5 +111,5 @@ def _key(dataset: Dataset, base: BaseModel, parameters: ReportParameters) -> Rep
     values = MessageToDict(
         parameters, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
-    text = json.dumps({**_CODE, **values}, sort_keys=True)
+    text = json.dumps({**CODE, **values}, sort_keys=True)
     return ReportKey(dataset.checksum, base.digest, text)
