@@ -10,7 +10,7 @@ from rich.console import Console
 from services.stack import demo, models
 from services.stack.errors import StackError
 from services.stack.importing import on_disk
-from services.stack.settings import StackSettings
+from services.stack.settings import PORT_FIELDS, StackSettings
 from services.stack.stack import Stack
 
 
@@ -56,7 +56,7 @@ def test_a_first_start_without_the_starter_model_tells_the_remedy(
     monkeypatch.setattr(metadata, "distribution", absent)
     remedy = r"starter model is not installed.*mlx-hub models import"
     with pytest.raises(StackError, match=remedy):
-        Stack(settings, print).run(print)
+        Stack(settings.model_copy(update=dict.fromkeys(PORT_FIELDS, 0)), print).run(print)
     assert not (settings.home / "postgres").exists()
 
 
