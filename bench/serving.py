@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,8 @@ def peer(folder: Path) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def stack() -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Run a hub of its own in a temporary home, with the starter model."""
+def stack(before: Sequence[str] = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Run a hub in a temporary home; with the starter model unless `before` imports another."""
     with tempfile.TemporaryDirectory(prefix="mlx-hub-bench-", ignore_cleanup_errors=True) as name:
         home = Path(name)
         home.chmod(0o711)
@@ -58,6 +58,8 @@ def stack() -> Iterator[tuple[Path, dict[str, Any]]]:
         ports = {f"MLX_HUB_{name}PORT": "0" for name in names}
         environment = {**os.environ, **ports, "MLX_HUB_HOME": name}
         command = [sys.executable, "-m", "mlx_hub.cli"]
+        if before:
+            subprocess.run([*command, *before], env=environment, check=True)
         subprocess.run([*command, "up", "--detach"], env=environment, check=True)
         try:
             yield home, json.loads((home / "run" / "ports.json").read_text())

@@ -9,6 +9,7 @@ pytest_plugins = [
     "tests.fixtures.kills",
     "tests.fixtures.postgres",
     "tests.fixtures.registry",
+    "tests.fixtures.gated",
     "tests.fixtures.scripted_registry",
     "tests.fixtures.stack",
     "tests.fixtures.starter",

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from alembic import op
+from alembic import context, op
+from alembic.util import CommandError
+from sqlalchemy import text
 
 revision = "0004"
 down_revision = "0003"
@@ -18,7 +20,18 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take them back; what only they could say is lost."""
+    """Take them back; what only they could say is lost.
+
+    An earlier registry can't read how versions came to be as it is recorded since, and could not
+    start. What it would have to be without names the files that it must find.
+    """
+    newer = "SELECT count(*) FROM registry.versions WHERE lineage ? 'base_source'"
+    count = op.get_bind().scalar(text(newer))
+    if count and context.get_revision_argument():
+        raise CommandError(
+            f"the lineage of {count} version(s) was recorded by a release that earlier ones can't "
+            "read; stay at revision 0004 or later, or restore a backup from before the upgrade"
+        )
     _execute("0004_downgrade.sql")
 
 

@@ -8,6 +8,9 @@ from google.protobuf.message import Message
 
 from services.chassis.errors import Invalid
 
+# What an answer takes on its way.
+ANSWER_S = 0.5
+
 type Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -42,6 +45,12 @@ def body_digest(request: Message) -> str:
     copy.CopyFrom(request)
     copy.ClearField("request_id")
     return hashlib.sha256(copy.SerializeToString(deterministic=True)).hexdigest()
+
+
+def time_left(context: Context, at_most: float) -> float:
+    """Give the seconds in which to answer: a moment less than the caller waits."""
+    left = context.time_remaining()
+    return at_most if left is None else min(max(left - ANSWER_S, 0.0), at_most)
 
 
 async def created(context: Context, location: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 
 from mlx_hub.internal.v1 import engine_pb2
 
+from services.chassis import children
 from services.chassis.errors import HubError, Unavailable
 from services.chassis.frames import FrameError, open_pair, read_frame, send_frame, write_frame
 from services.inference.domain import Adapter, Base, Delta, EngineLimits, Finished, Generation
@@ -54,6 +55,7 @@ class EngineProcess:
                 *(str(descriptor), str(base.path)),
                 pass_fds=(descriptor,),
                 stdin=asyncio.subprocess.DEVNULL,
+                env=children.environment(),
             )
         except BaseException:
             writer.close()

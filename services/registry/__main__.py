@@ -21,6 +21,7 @@ from services.registry.datasets import DatasetFiles
 from services.registry.intake import DatasetIntake
 from services.registry.mlflow_sync.mirror import Mirror
 from services.registry.mover import Mover
+from services.registry.pruner import Pruner
 from services.registry.publisher import Publisher
 from services.registry.reading import Limits
 from services.registry.reconciler import Reconciler
@@ -76,13 +77,15 @@ class Storage:
         """Build it; nothing runs yet."""
         self.tiers = tiers = Tiers(artifacts, settings.storage_cold_path)
         self.mover = Mover(stores.versions, tiers)
+        pruner = Pruner(stores.checks, stores.reports)
         pace = (settings.scrub_bytes_per_second, settings.scrub_interval_seconds)
-        self.scrubber = Scrubber(stores.checks, tiers, self.mover, *pace)
+        self.scrubber = Scrubber(stores.checks, pruner, tiers, self.mover, *pace)
         self.reconciler = Reconciler(
             bases=stores.bases,
             datasets=stores.datasets,
             versions=stores.versions,
             checks=stores.checks,
+            pruner=pruner,
             tiers=tiers,
             mover=self.mover,
             grace_s=settings.orphan_grace_seconds,
@@ -106,7 +109,8 @@ class Registry:
         self.stores = Stores(session.sessions(self.engine), mirrored=mirrored)
         self.artifacts = Artifacts(settings.storage_active_path, settings.storage_archive_path)
         self.storage = Storage(settings, self.stores, self.artifacts)
-        self.reports = Reports(self.stores.bases, self.stores.reports, self.artifacts)
+        linger_s = settings.report_background_seconds
+        self.reports = Reports(self.stores.bases, self.stores.reports, self.artifacts, linger_s)
         self.mirror = Mirror(self.stores.outbox) if mirrored else None
         self.server = HubServer("registry", settings, database.translate, session.translate)
         self._add_registry(settings)

@@ -13,22 +13,17 @@ from pathlib import Path
 
 from services.chassis.durable import sync_path
 from services.chassis.errors import DataLoss, Invalid
-from services.registry import files
+from services.registry import files, intact
 from services.registry.domain import StoredFile
+from services.registry.files import checksum_of
 from services.registry.papers import MANIFEST
 from services.registry.storage import Orphan
-from services.runtime.folder import FileDigest, digest_of
 
 log = logging.getLogger(__name__)
 
 # Files up to this size are hashed each time, whatever their time says.
 ALWAYS_READ = 64 * 1024
 KINDS = ("base", "versions", "datasets")
-
-
-def checksum_of(stored: Iterable[StoredFile]) -> str:
-    """Give one SHA-256 over files, independent of their order."""
-    return digest_of(tuple(FileDigest(f.name, f.size, f.sha256) for f in stored))
 
 
 class Artifacts:
@@ -78,7 +73,7 @@ class Artifacts:
         finally:
             files.remove(folder)
 
-    def place(self, folder: Path, kind: str, digest: str, stored: Iterable[StoredFile]) -> str:
+    def place(self, folder: Path, kind: str, digest: str, stored: Collection[StoredFile]) -> str:
         """Rename a finished folder to its digest and give that place, relative to the archive.
 
         One that is there already and whole is kept; a damaged one is replaced.
@@ -91,7 +86,7 @@ class Artifacts:
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
-                if self.damage(name, stored, hashed=True, anew=True) is None:
+                if _whole(target, stored):
                     os.utime(target)  # young again: a sweep keeps it until its row is there
                     return name
                 damaged = folder.with_name(f"{files.TEMPORARY}{uuid.uuid4().hex}")
@@ -131,16 +126,11 @@ class Artifacts:
             raise corrupt(name)
 
     def damage(
-        self,
-        artifact_path: str,
-        stored: Iterable[StoredFile],
-        *,
-        hashed: bool,
-        anew: bool = False,
+        self, artifact_path: str, stored: Iterable[StoredFile], *, hashed: bool
     ) -> str | None:
-        """Name the first file that is missing or changed.
+        """Name the first file that is missing or changed; without `hashed`, look at sizes only.
 
-        Without `hashed`, look at sizes only; with `anew`, hash each file whatever its time says.
+        A large file whose time is the one known as good is taken for it; `intact` reads all.
         """
         folder = self.archive / artifact_path
         for file in stored:
@@ -148,21 +138,21 @@ class Artifacts:
                 seen = (folder / file.name).lstat()
                 good = seen.st_size == file.size
                 if good and hashed:
-                    good = self._hash_holds(folder / file.name, file, seen, anew)
+                    good = self._hash_holds(folder / file.name, file, seen)
             except OSError:
                 good = False
             if not good:
                 return file.name
         return None
 
-    def _hash_holds(self, path: Path, file: StoredFile, seen: os.stat_result, anew: bool) -> bool:
+    def _hash_holds(self, path: Path, file: StoredFile, seen: os.stat_result) -> bool:
         """Compare hashes, reading a large file only if its time is not the one known as good.
 
         Who loads its bytes hashes those (ADR 0014); resolving a name must stay cheap.
         """
         mark = (seen.st_mtime_ns, seen.st_size, file.sha256)
         known = seen.st_mtime_ns == file.mtime_ns or self._verified.get(path) == mark
-        if known and not anew and seen.st_size > ALWAYS_READ:
+        if known and seen.st_size > ALWAYS_READ:
             return True
         if files.hash_file(path).sha256 != file.sha256:
             return False
@@ -214,6 +204,14 @@ class Artifacts:
                     f"the staged file {file.name} is not the one that was hashed; publish again",
                     metadata={"file": file.name},
                 )
+
+
+def _whole(folder: Path, stored: Collection[StoredFile]) -> bool:
+    """Tell whether a folder can be kept; one that can't be read is replaced as a damaged one is."""
+    try:
+        return intact.damaged(folder, stored) is None
+    except OSError:
+        return False
 
 
 def _changed(entry: Path) -> float:

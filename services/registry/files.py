@@ -5,7 +5,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -13,6 +13,7 @@ from typing import BinaryIO
 from services.chassis.durable import sync
 from services.chassis.errors import Exhausted
 from services.registry.domain import StoredFile
+from services.runtime.folder import FileDigest, digest_of
 
 TEMPORARY = ".tmp-"
 _CHUNK = 1 << 20
@@ -108,6 +109,11 @@ def hash_file(path: Path) -> StoredFile:
         seen = os.fstat(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return StoredFile(path.name, seen.st_size, digest, seen.st_mtime_ns)
+
+
+def checksum_of(stored: Iterable[StoredFile]) -> str:
+    """Give one SHA-256 over files, independent of their order."""
+    return digest_of(tuple(FileDigest(f.name, f.size, f.sha256) for f in stored))
 
 
 def measure(path: Path | os.DirEntry[str]) -> tuple[int, float]:

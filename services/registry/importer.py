@@ -17,8 +17,9 @@ from services.chassis.errors import HubError, Invalid
 from services.chassis.settings import load
 from services.chassis.tables import NAME_PATTERN
 from services.registry import files, intact
-from services.registry.artifacts import Artifacts, checksum_of
+from services.registry.artifacts import Artifacts
 from services.registry.domain import BaseModel, Origin, StoredFile
+from services.registry.files import checksum_of
 from services.registry.settings import RegistrySettings
 from services.registry.store.base_models import BaseModelStore
 from services.registry.store.session import sessions

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from services.registry import files
-from services.registry.artifacts import checksum_of
 from services.registry.domain import StoredFile
+from services.registry.files import checksum_of
 from services.registry.papers import MANIFEST
 
 type Read = Callable[[Path], StoredFile]

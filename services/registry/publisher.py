@@ -4,8 +4,9 @@ import asyncio
 from dataclasses import replace
 
 from services.registry import lineage as lineages
-from services.registry.artifacts import Artifacts, checksum_of
+from services.registry.artifacts import Artifacts
 from services.registry.domain import Version
+from services.registry.files import checksum_of
 from services.registry.lineage import Publication
 from services.registry.papers import digests, papers_of
 from services.registry.signing import Keys

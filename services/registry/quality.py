@@ -154,18 +154,22 @@ def worse_by(direction: Direction, value: float, reference: float) -> Fraction:
     return difference if direction is Direction.LOWER else -difference
 
 
-def admit(gate: Gate, alias: str, candidate: Measured, reference: Measured) -> dict[str, str]:
+def admit(
+    gate: Gate, alias: str, candidate: Measured, reference: Measured, *, deleted: bool = False
+) -> dict[str, str]:
     """Let a version through to an alias, and give what the history is to say of it.
 
-    `reference` is what the alias points at now, or the base model when it points nowhere; only
-    the base may lack a value, since then there is nothing that the version could be worse than.
+    `reference` is what the alias points at now, or pointed at before it was deleted, or the base
+    model when it never was; only the base may lack a value, since then there is nothing that the
+    version could be worse than.
     """
+    held = f"{alias!r} pointed at before it was deleted" if deleted else f"{alias!r} points at"
     if candidate.value is None:
-        raise _unevaluated(gate, alias, candidate, candidate)
+        raise _unevaluated(gate, alias, candidate, candidate, held)
     details = {"metric": gate.rule.metric, "value": repr(candidate.value)}
     if reference.value is None:
         if reference.version != BASE_VERSION:
-            raise _unevaluated(gate, alias, candidate, reference)
+            raise _unevaluated(gate, alias, candidate, reference, held)
         return details
     details |= {
         "reference": BASE if reference.version == BASE_VERSION else str(reference.version),
@@ -227,7 +231,7 @@ def _facts(gate: Gate, alias: str, candidate: Measured) -> dict[str, str]:
 
 
 def _unevaluated(
-    gate: Gate, alias: str, candidate: Measured, missing: Measured
+    gate: Gate, alias: str, candidate: Measured, missing: Measured, held: str
 ) -> FailedPrecondition:
     rule = gate.rule
     what = f"has no evaluation of {rule.metric} on dataset {gate.dataset_name!r} ({rule.split})"
@@ -238,7 +242,7 @@ def _unevaluated(
         )
     return FailedPrecondition(
         "PROMOTION_REFUSED",
-        f"version {missing.version}, which {alias!r} points at, {what}; "
+        f"version {missing.version}, which {held}, {what}; "
         "record one to compare with, or delete the gate",
         metadata=facts | {"reference": str(missing.version)},
     )

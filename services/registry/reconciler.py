@@ -10,6 +10,7 @@ from services.chassis.errors import HubError
 from services.registry import intact, metrics
 from services.registry.datasets import SUFFIX
 from services.registry.mover import Mover
+from services.registry.pruner import Pruner
 from services.registry.storage import ArtifactKind, Reconciliation, Stored
 from services.registry.store.base_models import BaseModelStore
 from services.registry.store.datasets import DatasetStore
@@ -30,6 +31,7 @@ class Reconciler:
         datasets: DatasetStore,
         versions: VersionStore,
         checks: StorageStore,
+        pruner: Pruner,
         tiers: Tiers,
         mover: Mover,
         grace_s: float,
@@ -39,6 +41,7 @@ class Reconciler:
         self._datasets = datasets
         self._versions = versions
         self._checks = checks
+        self._pruner = pruner
         self._tiers = tiers
         self._mover = mover
         self.grace_s = grace_s
@@ -84,6 +87,7 @@ class Reconciler:
         swept = await asyncio.to_thread(self._tiers.sweep, await self.known(), self.grace_s)
         for orphan in swept:
             log.warning("removed %s, which no row knows", orphan.name)
+        await self._pruner.prune()
         await metrics.show(self._checks)
         problems = [outcome for outcome in settled if isinstance(outcome, str)]
         return replace(

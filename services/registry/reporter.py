@@ -1,20 +1,21 @@
 """The reporting child as the registry sees it: started when needed, kept for a while, ended."""
 
 import asyncio
-import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 from mlx_hub.internal.v1 import reporter_pb2 as pb
 from mlx_hub.registry.v1.dataset_report_pb2 import DatasetReport
 
+from services.chassis import children
 from services.chassis.errors import DataLoss, FailedPrecondition, HubError
 from services.chassis.frames import FrameError, open_pair, read_frame, write_frame
 
 # Starting costs seconds of imports, so the child stays for the next one who asks.
 IDLE_S = 60.0
-# A child needs neither the database nor MLflow, and these hold passwords.
-_SECRETS = ("DATABASE_URL", "MLFLOW_TRACKING_URI")
+# Hears how many rows were read.
+type Heard = Callable[[int], None]
 
 
 class _Child:
@@ -32,13 +33,12 @@ class _Child:
     async def start(cls) -> "_Child":
         """Start `python -m services.runtime.report`."""
         reader, writer, theirs = await open_pair()
-        kept = {name: value for name, value in os.environ.items() if name not in _SECRETS}
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "services.runtime.report", str(theirs.fileno())),
                 pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
-                env={"OPENBLAS_NUM_THREADS": "1", **kept},
+                env=children.environment(OPENBLAS_NUM_THREADS="1"),
                 process_group=0,  # Ctrl-C in a terminal is for the registry, which then ends this
             )
         except BaseException:
@@ -48,12 +48,15 @@ class _Child:
             theirs.close()
         return cls(process, (reader, writer))
 
-    async def ask(self, command: pb.ReportCommand) -> pb.ReportAnswer:
-        """Send a command and wait for its answer."""
+    async def ask(self, command: pb.ReportCommand, heard: Heard) -> pb.ReportAnswer:
+        """Send a command, hear how far it is, and wait for its answer."""
         answer = None
         with suppress(ConnectionError, FrameError):
             await write_frame(self._writer, command)
-            answer = await read_frame(self._reader, pb.ReportAnswer)
+            while (answer := await read_frame(self._reader, pb.ReportAnswer)) is not None:
+                if not answer.HasField("progress"):
+                    break
+                heard(answer.progress.rows_read)
         if answer is None:
             raise RuntimeError("the reporting process ended before its report was done")
         return answer
@@ -71,21 +74,23 @@ class _Child:
 
 
 class Reporter:
-    """At most one child, asked by one at a time."""
+    """A child for each that asks at the same time, of which one stays for the next."""
 
     def __init__(self) -> None:
         """Begin without a child."""
         self._child: _Child | None = None
         self._leaving: asyncio.TimerHandle | None = None
 
-    async def report(self, command: pb.ReportCommand) -> DatasetReport:
-        """Let the child report; it is killed when the caller is cancelled."""
+    async def report(self, command: pb.ReportCommand, heard: Heard) -> DatasetReport:
+        """Let a child report; it is killed when the caller is cancelled."""
         child = self._take() or await _Child.start()
         try:
-            answer = await child.ask(command)
+            answer = await child.ask(command, heard)
         except BaseException:
             await child.end()
             raise
+        if other := self._take():
+            await other.end()
         self._child = child
         self._leaving = asyncio.get_running_loop().call_later(IDLE_S, self._dismiss)
         if answer.HasField("failed"):

@@ -16,6 +16,7 @@ from pathlib import Path
 from services.registry import intact, metrics
 from services.registry.domain import StoredFile
 from services.registry.mover import Mover
+from services.registry.pruner import Pruner
 from services.registry.storage import ArtifactKind, Stored
 from services.registry.store.storage import StorageStore
 from services.registry.tiers import Tiers
@@ -68,10 +69,17 @@ class Scrubber:
     """The background check; a rate of 0 turns it off."""
 
     def __init__(
-        self, checks: StorageStore, tiers: Tiers, mover: Mover, rate: int, interval_s: float
+        self,
+        checks: StorageStore,
+        pruner: Pruner,
+        tiers: Tiers,
+        mover: Mover,
+        rate: int,
+        interval_s: float,
     ) -> None:
         """Know what to read, how fast, and how old a check may become."""
         self._checks = checks
+        self._pruner = pruner
         self._tiers = tiers
         self._mover = mover
         self._interval = timedelta(seconds=interval_s)
@@ -103,6 +111,8 @@ class Scrubber:
         due = await self._checks.due(before, BATCH, cold=cold)
         for stored in due:
             await self._checks.record(stored.path, await self._found(stored))
+        if not due:
+            await self._pruner.prune()
         await metrics.show(self._checks)
         return len(due)
 

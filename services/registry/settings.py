@@ -28,6 +28,9 @@ class RegistrySettings(HubSettings):
     """MLX_HUB_SCRUB_BYTES_PER_SECOND: how fast stored files are read again; 0 turns it off."""
     scrub_interval_seconds: float = Field(default=86400, ge=1, le=365 * 86400)
     """MLX_HUB_SCRUB_INTERVAL_SECONDS: how old a file's check may become."""
+    report_background_seconds: float = Field(default=1800, ge=0, le=86400)
+    """MLX_HUB_REPORT_BACKGROUND_SECONDS: how long a dataset report in progress goes on when its
+    last caller has left; 0 ends it with the caller."""
     mlflow_idle_seconds: float = Field(default=60, ge=1, le=86400)
     """MLX_HUB_MLFLOW_IDLE_SECONDS: how long the mirror's process stays without work."""
 

@@ -110,6 +110,7 @@ class MirrorStatus:
 
     enabled: bool
     pending: int = 0
+    parked: int = 0
     oldest_seconds: float = 0.0
     failing_since: datetime | None = None
     last_error: str = ""

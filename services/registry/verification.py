@@ -10,9 +10,10 @@ from pathlib import Path
 
 from services.chassis.errors import NotFound
 from services.registry import files, papers
-from services.registry.artifacts import checksum_of, corrupt
+from services.registry.artifacts import corrupt
 from services.registry.datasets import SUFFIX
 from services.registry.domain import BaseModel, StoredFile, Version
+from services.registry.files import checksum_of
 from services.registry.lineage import Lineage, of_version
 from services.registry.papers import ENVELOPE, MANIFEST, STATEMENT
 from services.registry.signing import ENVELOPE_TYPE, PAYLOAD_TYPE, Keys, SignatureStatus

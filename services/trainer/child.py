@@ -11,14 +11,13 @@ from typing import BinaryIO
 
 from mlx_hub.internal.v1 import worker_pb2 as pb
 
+from services.chassis import children
 from services.chassis.frames import FrameError, open_pair, read_frame, send_frame
 
 log = logging.getLogger(__name__)
 
 # How a failed allocation looks: MLX crashes, or the system kills.
 _MEMORY_HINT = ", often for lack of memory: lower batch_size or max_seq_length"
-# A child needs neither the database nor MLflow, and these hold passwords.
-_SECRETS = ("DATABASE_URL", "MLFLOW_TRACKING_URI")
 
 
 class Child:
@@ -101,5 +100,4 @@ class Child:
 def environment() -> dict[str, str]:
     """Give the child's environment: one core stays free of BLAS threads for serving."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    kept = {name: value for name, value in os.environ.items() if name not in _SECRETS}
-    return {"OPENBLAS_NUM_THREADS": str(max(1, cores - 1)), **kept}
+    return children.environment(OPENBLAS_NUM_THREADS=str(max(1, cores - 1)))

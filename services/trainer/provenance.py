@@ -35,6 +35,7 @@ def _git(root: Path, *words: str) -> str:
             ["git", "-C", str(root), "--no-optional-locks", *words],
             capture_output=True,
             text=True,
+            errors="replace",  # a file's name is whatever bytes it is
             timeout=10,
             check=False,
         )

@@ -67,6 +67,9 @@ class Supervisor:
             except HubError as error:
                 log.warning("the queue can't be read: %s", error)
                 job = None
+            except Exception:  # a fault here must not end what nothing else would notice
+                log.exception("no job can be taken up; trying again")
+                job = None
             if job is None:
                 await self._bell.wait(ticket)
             elif await self._run(job):
@@ -99,7 +102,7 @@ class Supervisor:
         """Spend the attempt that a fault of ours ended; if even that fails, the lease does it."""
         try:
             await self._queue.lose(job.token, "a fault in the trainer; its log has more")
-        except HubError as error:
+        except Exception as error:
             log.warning("job %d stays until its lease runs out: %s", job.id, error)
 
     async def _sweep(self) -> bool:

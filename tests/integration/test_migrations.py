@@ -7,6 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from alembic.script import ScriptDirectory
+from psycopg.types.json import Jsonb
 from sqlalchemy import create_engine, make_url, text
 
 import migrations
@@ -179,3 +180,29 @@ def test_a_stranger_to_the_roles_is_told_what_to_do(
     assert "be a member" in complaint
     assert migrate(empty_database_url, "current")[1] == "none\n", "nothing was half done"
     _forget_user(empty_database_url)
+
+
+def lineages(url: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(plain(url)) as connection:
+        return connection.execute("SELECT lineage FROM registry.versions").fetchall()
+
+
+def test_a_lineage_that_earlier_releases_can_not_read_is_kept_from_them(
+    database_url: str, migrate: Migrate
+) -> None:
+    split = {"test_rows": 1, "split_seed": 2, "validation_fraction": 0.5, "test_fraction": 0.5}
+    old = {"base_source": "folder", "base_revision": "", "train_rows": 1}
+    with psycopg.connect(plain(database_url)) as connection:
+        connection.execute(SEED.encode())
+        connection.execute("UPDATE registry.versions SET lineage = %s", [Jsonb({**old, **split})])
+        connection.execute("UPDATE registry.versions SET status = 'ready'")
+    assert migrate(database_url, "downgrade", "0007")[0] == 0
+    assert lineages(database_url) == [(old,)]
+    code, _, complaint = migrate(database_url, "downgrade", "0003")
+    assert (code, len(complaint.splitlines())) == (2, 1)
+    assert "1 version(s)" in complaint
+    assert "0004" in complaint
+    assert migrate(database_url, "current")[1] == "0007\n", "nothing was half done"
+    assert migrate(database_url, "upgrade")[0] == 0
+    assert lineages(database_url) == [(old,)]
+    assert migrate(database_url, "downgrade", "base")[0] == 0, "nobody is left to read it"

@@ -6,74 +6,15 @@ from typing import Any
 
 import pytest
 from mlx_hub.registry.v1 import dataset_service_pb2 as datasets_pb
-from mlx_hub.registry.v1 import evaluation_pb2, promotion_gate_pb2, version_pb2
-from mlx_hub.registry.v1 import model_messages_pb2 as models_pb
+from mlx_hub.registry.v1 import evaluation_pb2
 from mlx_hub.registry.v1 import quality_service_pb2 as pb
 from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.chassis.errors import FailedPrecondition, HubError, NotFound
+from services.chassis.errors import NotFound
 from services.registry.store import quality
-from tests.fixtures.publications import staged
-from tests.fixtures.registry import RunningRegistry, failure
-
-LOWER = promotion_gate_pb2.METRIC_DIRECTION_LOWER_IS_BETTER
-HIGHER = promotion_gate_pb2.METRIC_DIRECTION_HIGHER_IS_BETTER
-VALID = evaluation_pb2.EVALUATION_SPLIT_VALID
-LOSSES = {1: 0.5, 2: 0.4, 3: 0.75, 4: None}
-
-
-class Gated:
-    """Four versions with their jobs' losses, and short names for what is done to them."""
-
-    def __init__(self, hub: RunningRegistry, model_id: int) -> None:
-        self.hub, self.quality, self.model_id = hub, hub.quality, model_id
-
-    def set_gate(self, **fields: Any) -> Awaitable[promotion_gate_pb2.PromotionGate]:
-        rule = {"metric": "val_loss", "direction": LOWER, "tolerance": 0.1, "dataset_id": 1}
-        body = {"model_id": self.model_id, **rule, "split": VALID, **fields}
-        return self.quality.SetPromotionGate(pb.SetPromotionGateRequest(**body))
-
-    def delete_gate(self) -> Awaitable[object]:
-        return self.quality.DeletePromotionGate(
-            pb.DeletePromotionGateRequest(model_id=self.model_id)
-        )
-
-    def measure(self, version: object, value: float, **fields: Any) -> Awaitable[object]:
-        body = {"metric": "val_loss", "dataset_id": 1, "split": VALID, **fields}
-        request = pb.RecordEvaluationRequest(
-            model_id=self.model_id, version=str(version), value=value, **body
-        )
-        return self.quality.RecordEvaluation(request)
-
-    def promote(self, version: int, alias: str = "") -> Awaitable[version_pb2.ModelVersion]:
-        request = versions_pb.PromoteVersionRequest(
-            model_id=self.model_id, version=str(version), alias=alias
-        )
-        return self.hub.stub.PromoteVersion(request)
-
-    async def refused(self, version: int, alias: str = "") -> HubError:
-        error = await failure(self.promote(version, alias))
-        assert isinstance(error, FailedPrecondition)
-        assert error.reason == "PROMOTION_REFUSED"
-        return error
-
-    async def newest_event(self) -> tuple[int, dict[str, str]]:
-        request = models_pb.GetModelHistoryRequest(model_id=self.model_id, page_size=1)
-        [event] = (await self.hub.stub.GetModelHistory(request)).events
-        return event.type, dict(event.details)
-
-
-@pytest.fixture
-async def gated(hub: RunningRegistry) -> Gated:
-    model, dataset = await hub.model(), await hub.dataset()
-    for version, loss in LOSSES.items():
-        request = await staged(hub, model.id, dataset, str(version))
-        request.metrics.clear()
-        if loss is not None:
-            request.metrics["val_loss"] = loss
-        await hub.stub.PublishVersion(request)
-    return Gated(hub, model.id)
+from tests.fixtures.gated import HIGHER, LOSSES, Gated
+from tests.fixtures.registry import failure
 
 
 async def test_the_dataset_of_a_gate_stays_as_long_as_the_gate(gated: Gated) -> None:
@@ -292,3 +233,30 @@ async def test_a_promotion_has_seen_all_that_history_shows_before_it(gated: Gate
             assert seen == (value[int(details["to"])], value[int(details["from"])])
             assert details["tolerance"] == tolerance
     assert moves
+
+
+async def test_deleting_an_alias_is_no_way_around_the_gate(gated: Gated) -> None:
+    """History tells where it pointed; what pointed there is what must not become worse."""
+    await gated.set_gate()
+    await gated.measure("base", 0.9)
+    await gated.promote(2)
+    await gated.delete_alias("champion")
+    error = await gated.refused(3)
+    assert (error.metadata["reference"], error.metadata["worse_by"]) == ("2", "0.35")
+    await gated.promote(1)
+    assert (await gated.newest_event())[1]["reference"] == "2"
+    await gated.delete_alias("champion")
+    await gated.promote(2)
+    await gated.delete_alias("champion")
+    assert (await gated.refused(3)).metadata["reference"] == "2", "the newest deletion counts"
+    await gated.measure("base", 0.8)
+    await gated.promote(3, "challenger")
+    assert (await gated.newest_event())[1]["reference"] == "base", "another alias had no version"
+
+
+async def test_the_version_a_deleted_alias_pointed_at_must_be_evaluated_too(gated: Gated) -> None:
+    await gated.promote(4)
+    await gated.delete_alias("champion")
+    await gated.set_gate()
+    error = await gated.refused(1)
+    assert "version 4, which 'champion' pointed at before it was deleted" in error.message

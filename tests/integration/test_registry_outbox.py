@@ -9,7 +9,7 @@ from mlx_hub.registry.v1 import model_pb2
 
 from services.registry.storage import MirrorStatus
 from services.registry.store.models import ModelStore
-from services.registry.store.outbox import Outbox
+from services.registry.store.outbox import PARK_AFTER, Delivery, Outbox
 from services.registry.store.session import sessions
 from tests.fixtures.publications import published
 from tests.fixtures.registry import RunningRegistry
@@ -133,3 +133,44 @@ async def test_versions_of_a_model_come_in_order(hub: RunningRegistry, outbox: O
     assert delivery is not None
     assert delivery.version is not None
     assert delivery.version.id == second.id
+
+
+async def refused(hub: RunningRegistry, outbox: Outbox) -> Delivery:
+    """Let MLflow refuse what is due first, as for the last time before it is given up."""
+    delivery = await outbox.claim(LEASE)
+    assert delivery is not None
+    hub.sql("UPDATE registry.outbox SET attempts = %s WHERE id = %s", PARK_AFTER, delivery.id)
+    await outbox.postpone(delivery, "refused")
+    return delivery
+
+
+async def test_what_mlflow_never_takes_holds_back_no_later_version(
+    hub: RunningRegistry, outbox: Outbox
+) -> None:
+    model, dataset = await hub.model(), await hub.dataset()
+    await published(hub, model.id, dataset, "a")
+    second = await published(hub, model.id, dataset, "b")
+    hub.sql("DELETE FROM registry.outbox WHERE version_id IS NULL")
+    bad = await refused(hub, outbox)
+    assert (await outbox.status()).parked == 0, "nothing says that MLflow takes any"
+    await hub.model("other")
+    other = await outbox.claim(LEASE)
+    assert other is not None
+    assert other.model.id != model.id
+    await outbox.confirm(other, "7")
+    hub.sql("UPDATE registry.outbox SET next_attempt_at = now()")
+    assert (await refused(hub, outbox)).id == bad.id
+    status = await outbox.status()
+    assert (status.pending, status.parked, status.last_error) == (1, 1, "refused")
+    delivery = await outbox.claim(LEASE)
+    assert delivery is not None
+    assert delivery.version is not None
+    assert delivery.version.id == second.id
+    await outbox.confirm(delivery, "7")
+    assert await outbox.claim(LEASE) is None, "it is tried again in an hour"
+    hub.sql("UPDATE registry.outbox SET next_attempt_at = now()")
+    again = await outbox.claim(LEASE)
+    assert again is not None
+    assert again.id == bad.id
+    await outbox.confirm(again, "7")
+    assert await outbox.status() == MirrorStatus(enabled=True)

@@ -9,17 +9,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import grpc
 import numpy as np
-import psutil
 import pytest
 from mlx_hub.registry.v1 import dataset_report_pb2 as report_pb
-from mlx_hub.registry.v1 import dataset_service_pb2 as pb
 
 from services.chassis.errors import DataLoss, Exhausted, Invalid, NotFound
 from services.registry.importer import run as import_base
 from services.runtime.batches import epoch_batches
 from tests.fixtures.registry import RunningRegistry, failure
+from tests.fixtures.reports import ask, children, until_children
 from tests.fixtures.rows import chat, register
 
 LIMIT = 256
@@ -74,27 +72,11 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-async def ask(hub: RunningRegistry, **fields: Any) -> report_pb.DatasetReport:
-    return await hub.datasets.GetDatasetReport(pb.GetDatasetReportRequest(**fields))
-
-
-def children() -> list[psutil.Process]:
-    return [c for c in psutil.Process().children() if "services.runtime.report" in c.cmdline()]
-
-
 SIDES = [side(row, SEED) for row in ROWS]
 TOTAL = [lengths(row)[0] for row in ROWS]
 CUT = [min(length, LIMIT) for length in TOTAL]
 TRAINED = [max(0, kept - lengths(row)[1]) for kept, row in zip(CUT, ROWS, strict=True)]
 SEEN = [n for n in range(len(ROWS)) if SIDES[n] == "train" and TRAINED[n]]
-
-
-async def until_children(count: int) -> None:
-    for _ in range(3000):
-        if len(children()) == count:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"{len(children())} children, not {count}")
 
 
 async def test_every_number_is_right(hub: RunningRegistry) -> None:
@@ -187,16 +169,6 @@ async def test_the_same_at_once_is_made_once_and_the_child_stays_a_while(
     assert children() == []
 
 
-async def test_the_child_ends_when_nobody_waits(hub: RunningRegistry) -> None:
-    model, dataset = (await hub.model()).id, await register(hub, "rows", ROWS[:10])
-    call = asyncio.ensure_future(ask(hub, dataset_id=dataset, model_id=model))
-    await until_children(1)
-    call.cancel()
-    await asyncio.gather(call, return_exceptions=True)
-    await until_children(0)
-    assert (await ask(hub, dataset_id=dataset, model_id=model)).rows == 10
-
-
 async def test_a_lost_child_is_our_fault_and_the_next_call_works(hub: RunningRegistry) -> None:
     model, dataset = (await hub.model()).id, await register(hub, "rows", ROWS[:10])
     call = asyncio.ensure_future(ask(hub, dataset_id=dataset, model_id=model))
@@ -280,12 +252,3 @@ async def test_a_changed_file_is_no_dataset(hub: RunningRegistry) -> None:
     assert str(hub.archive) not in error.message
     stored.write_bytes(content)
     assert (await ask(hub, dataset_id=dataset, model_id=model)).rows == 10
-
-
-async def test_who_gives_up_gets_a_deadline(hub: RunningRegistry) -> None:
-    model, dataset = (await hub.model()).id, await register(hub, "rows", ROWS[:10])
-    request = pb.GetDatasetReportRequest(dataset_id=dataset, model_id=model)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await hub.datasets.GetDatasetReport(request, timeout=0.2)
-    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    await until_children(0)

@@ -27,6 +27,7 @@ class Child:
         )
         theirs.close()
         self.frames = Frames(ours)
+        self.told: list[int] = []
 
     def ask(self, base: Path, dataset: Path) -> pb.ReportAnswer:
         command = pb.ReportCommand(
@@ -36,9 +37,12 @@ class Child:
             dataset_digest=hashlib.sha256(ROWS).hexdigest(),
         )
         self.frames.write(command)
-        answer = self.frames.read(pb.ReportAnswer)
-        assert answer is not None
-        return answer
+        self.told = []
+        while (answer := self.frames.read(pb.ReportAnswer)) is not None:
+            if not answer.HasField("progress"):
+                return answer
+            self.told.append(answer.progress.rows_read)
+        raise AssertionError("the child ended")
 
 
 @pytest.fixture
@@ -67,6 +71,7 @@ def test_it_says_why_there_is_no_report_and_goes_on(
     assert str(tmp_path) not in failed.message
     # Each text ends with a token of its own.
     assert child.ask(tiny_model, dataset).report.tokens.total == 4 + 5
+    assert child.told[-1] == 2
 
 
 def test_it_ends_with_its_parent(child: Child) -> None:

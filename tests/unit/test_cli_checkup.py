@@ -100,6 +100,14 @@ CASES: dict[str, tuple[pb.StorageReport, Level, str, str]] = {
         "mlflow",
         "tries again",
     ),
+    "an entry that MLflow never takes": (
+        pb.StorageReport(
+            mlflow=pb.MlflowMirror(enabled=True, parked=1, last_error="INVALID_PARAMETER")
+        ),
+        Level.ATTENTION,
+        "mlflow",
+        "tries again",
+    ),
     "a mirror that fails": (
         pb.StorageReport(mlflow=pb.MlflowMirror(enabled=True, pending=1, last_error="refused")),
         Level.ATTENTION,

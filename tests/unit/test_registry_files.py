@@ -1,14 +1,15 @@
 """Paths never leave their root; files are all there or not at all."""
 
+import errno
 import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from services.registry import files
-from services.registry.artifacts import Artifacts, checksum_of
-from services.registry.files import UnreadableError
+from services.registry import files, intact
+from services.registry.artifacts import ALWAYS_READ, Artifacts
+from services.registry.files import UnreadableError, checksum_of
 from services.runtime.folder import FileDigest, digest_of
 
 
@@ -98,3 +99,38 @@ def test_the_checksum_is_the_one_of_base_models(tmp_path: Path) -> None:
     stored = [files.hash_file(tmp_path / name) for name in ("b", "a")]
     same = tuple(FileDigest(f.name, f.size, f.sha256) for f in reversed(stored))
     assert checksum_of(stored) == digest_of(same)
+
+
+@pytest.mark.parametrize("harm", ["changed", "missing", "a folder", "unreadable"])
+def test_what_is_put_in_place_replaces_what_is_not_whole(
+    tmp_path: Path, harm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large file of the same size and time as the good one is read all the same."""
+    artifacts = Artifacts(tmp_path / "active", tmp_path / "archive")
+    artifacts.prepare()
+    good, bad = b"g" * (ALWAYS_READ + 1), b"b" * (ALWAYS_READ + 1)
+
+    def place() -> str:
+        with artifacts.fresh_folder("versions") as folder:
+            (folder / "f").write_bytes(good)
+            os.utime(folder / "f", (1, 1))
+            stored = [files.hash_file(folder / "f")]
+            with monkeypatch.context() as patched:
+                if harm == "unreadable":
+                    patched.setattr(intact, "damaged", _fails)
+                return artifacts.place(folder, "versions", checksum_of(stored), stored)
+
+    file = artifacts.archive / place() / "f"
+    file.unlink()
+    if harm == "a folder":
+        file.mkdir()
+    elif harm != "missing":
+        file.write_bytes(bad)
+        os.utime(file, (1, 1))
+    place()
+    assert file.read_bytes() == good
+    assert [p.name for p in file.parents[1].iterdir()] == [file.parent.name]
+
+
+def _fails(*_: object) -> str:
+    raise OSError(errno.EIO, "Input/output error")

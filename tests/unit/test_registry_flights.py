@@ -11,13 +11,13 @@ from services.registry.flights import QUEUE_LIMIT, Flights
 class Bench:
     """Counts what is done; every piece waits to be let go."""
 
-    def __init__(self) -> None:
+    def __init__(self, linger_s: float = 0.0) -> None:
         self.begun: list[str] = []
         self.cancelled: list[str] = []
         self.go = asyncio.Event()
-        self.flights: Flights[str, str] = Flights()
+        self.flights: Flights[str, str] = Flights(linger_s)
 
-    def join(self, key: str) -> "asyncio.Task[str]":
+    def join(self, key: str, patience: float | None = None) -> "asyncio.Task[str]":
         async def work() -> str:
             self.begun.append(key)
             try:
@@ -27,12 +27,26 @@ class Bench:
                 raise
             return key.upper()
 
-        return asyncio.create_task(self.flights.join(key, work))
+        return asyncio.create_task(self.flights.join(key, work, patience))
+
+    async def leave(self, call: "asyncio.Task[str]") -> None:
+        await settle()
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        await settle()
 
 
 async def settle() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
+
+
+async def until_gone(flights: Flights[str, str], key: str) -> None:
+    for _ in range(1000):
+        if key not in flights:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{key} still goes on")
 
 
 async def test_who_asks_for_the_same_shares_it_and_the_rest_waits_in_turn() -> None:
@@ -61,6 +75,84 @@ async def test_what_nobody_waits_for_is_cancelled_and_can_be_asked_again() -> No
     assert (bench.begun, bench.cancelled) == (["a", "a"], ["a"])
     bench.go.set()
     assert await again == "A"
+
+
+async def test_what_has_begun_goes_on_for_a_while_without_callers() -> None:
+    bench = Bench(linger_s=3600)
+    await bench.leave(bench.join("a"))
+    assert (bench.begun, bench.cancelled) == (["a"], [])
+    again = bench.join("a")
+    await settle()
+    bench.go.set()
+    assert await again == "A"
+    assert bench.begun == ["a"], "it was done once"
+
+
+async def test_it_ends_by_itself_after_that_while() -> None:
+    bench = Bench(linger_s=0.01)
+    await bench.leave(bench.join("a"))
+    await until_gone(bench.flights, "a")
+    await settle()
+    assert bench.cancelled == ["a"]
+
+
+async def test_who_comes_back_keeps_it_from_ending() -> None:
+    bench = Bench(linger_s=0.01)
+    await bench.leave(bench.join("a"))
+    back = bench.join("a")
+    await asyncio.sleep(0.05)
+    assert bench.cancelled == []
+    bench.go.set()
+    assert await back == "A"
+
+
+async def test_what_goes_on_alone_keeps_nobody_waiting_and_is_one_at_most() -> None:
+    bench = Bench(linger_s=3600)
+    await bench.leave(bench.join("a"))
+    second = bench.join("b")
+    third = bench.join("c")
+    await settle()
+    assert bench.begun == ["a", "b"], "and the third waits in turn"
+    await bench.leave(second)
+    assert (bench.begun, bench.cancelled) == (["a", "b", "c"], ["b"])
+    await bench.leave(bench.join("d"))
+    assert "d" not in bench.flights, "what had not begun is forgotten"
+    bench.go.set()
+    assert await third == "C"
+    await settle()
+    assert "a" not in bench.flights
+    bench.go.clear()
+    await bench.leave(bench.join("e"))
+    assert "e" in bench.flights, "the place is free again"
+    await bench.flights.close()
+    assert bench.cancelled == ["b", "e"]
+
+
+async def test_patience_ends_before_the_work_does() -> None:
+    bench = Bench(linger_s=3600)
+    patient = bench.join("a")
+    await settle()
+    with pytest.raises(TimeoutError):
+        await bench.join("a", patience=0)
+    with pytest.raises(TimeoutError):
+        await bench.join("b", patience=0.01)
+    assert "b" not in bench.flights
+    bench.go.set()
+    assert await patient == "A"
+    assert bench.begun == ["a"]
+
+
+async def test_a_failure_that_nobody_waits_for_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    flights: Flights[str, str] = Flights(3600)
+
+    async def fail() -> str:
+        await asyncio.sleep(0.01)
+        raise ValueError("broken")
+
+    with pytest.raises(TimeoutError):
+        await flights.join("a", fail, patience=0.001)
+    await until_gone(flights, "a")
+    assert "broken" in caplog.text
 
 
 async def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:

@@ -51,12 +51,12 @@ def test_prometheus_sees_what_waits_and_what_was_done() -> None:
         return REGISTRY.get_sample_value(f"mlx_hub_mlflow_{name}", {"kind": "version"}) or 0.0
 
     delivered, failed = sample("deliveries_total"), sample("failures_total")
-    before = [Tally("version", 5, 1, 0, 0.0, None)]
+    before = [Tally("version", 5, 1, 0, 0, 0.0, None)]
     metrics.mirrored(before, None)  # what earlier processes did is not this one's
-    metrics.mirrored([Tally("version", 7, 4, 2, 30.5, None)], before)
+    metrics.mirrored([Tally("version", 7, 4, 2, 1, 30.5, None)], before)
     assert sample("deliveries_total") - delivered == 2
     assert sample("failures_total") - failed == 3
-    assert sample("pending") == 2
+    assert (sample("pending"), sample("parked")) == (2, 1)
     assert REGISTRY.get_sample_value("mlx_hub_mlflow_lag_seconds") == 30.5
 
 

@@ -148,6 +148,8 @@ def _mlflow(report: StorageReport) -> Finding:
     text = "nothing waits"
     if mirror.pending:
         text = f"{mirror.pending} waiting, the oldest for {mirror.oldest_seconds:.0f} s"
+    if mirror.parked:
+        text += f"; {mirror.parked} parked: MLflow takes others, and never these"
     if not mirror.last_error and mirror.oldest_seconds < LATE_S:
         return Finding(Level.OK, "mlflow", text)
     error = f"; last error: {mirror.last_error}" if mirror.last_error else ""

@@ -53,6 +53,7 @@ def to_report(report: Report) -> pb.StorageReport:
         mlflow=pb.MlflowMirror(
             enabled=mirror.enabled,
             pending=mirror.pending,
+            parked=mirror.parked,
             oldest_seconds=mirror.oldest_seconds,
             failing_since=to_timestamp(mirror.failing_since),
             last_error=mirror.last_error,

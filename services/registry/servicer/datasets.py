@@ -15,7 +15,7 @@ from services.registry.intake import DatasetIntake
 from services.registry.messages import uploads
 from services.registry.messages.datasets import new_dataset, to_dataset
 from services.registry.messages.reports import report_parameters
-from services.registry.reports import Reports
+from services.registry.reports import LONGEST_S, Reports
 from services.registry.servicer.pages import cursor, next_token
 from services.registry.store.datasets import DatasetStore
 
@@ -75,7 +75,8 @@ class DatasetServicer(pb_grpc.DatasetServiceServicer):
         """Report what a job on a model would make of a dataset."""
         dataset = await self._datasets.get(request.dataset_id)
         parameters = report_parameters(request, dataset)
-        return await self._reports.report(dataset, request.model_id, parameters)
+        patience = requests.time_left(context, LONGEST_S)
+        return await self._reports.report(dataset, request.model_id, parameters, patience)
 
     async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> Empty:
         """Delete a dataset that nothing refers to."""

@@ -3,10 +3,10 @@
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.registry.domain import Version
+from services.registry.domain import EventType, Version
 from services.registry.quality import BASE_VERSION, Direction, Gate, GateRule, Split, admit
 from services.registry.store.evaluations import newest_value
-from services.registry.tables import DatasetRow, GateRow
+from services.registry.tables import DatasetRow, EventRow, GateRow
 
 
 async def find_gate(session: AsyncSession, model_id: int) -> Gate | None:
@@ -25,11 +25,19 @@ async def admitted(
     gate = await find_gate(session, version.model_id)
     if gate is None or not gate.guards(alias):
         return {}
+    deleted = await _deleted(session, version.model_id, alias) if earlier is None else None
     candidate, reference = [
         await newest_value(session, version.model_id, number, gate.measure)
-        for number in (version.version, earlier or BASE_VERSION)
+        for number in (version.version, earlier or deleted or BASE_VERSION)
     ]
-    return admit(gate, alias, candidate, reference)
+    return admit(gate, alias, candidate, reference, deleted=deleted is not None)
+
+
+async def _deleted(session: AsyncSession, model_id: int, alias: str) -> int | None:
+    """Give the version that an alias, which is no more, pointed at when it was deleted."""
+    deletion = (EventRow.type == EventType.ALIAS_DELETED.value, EventRow.model_id == model_id)
+    query = select(EventRow.version).where(*deletion, EventRow.details["alias"].astext == alias)
+    return await session.scalar(query.order_by(EventRow.id.desc()).limit(1))
 
 
 def _gate(row: GateRow, dataset_name: str, dataset_digest: str) -> Gate:

@@ -27,6 +27,9 @@ from services.registry.training import Fact, Started, decode
 
 # Short enough that everything follows soon after MLflow's return.
 LONGEST_PAUSE_S = 10
+# So often MLflow may refuse an entry, while it takes others, before later versions go past it.
+PARK_AFTER = 10
+PARKED_PAUSE_S = 3600
 MAX_FACTS = 1000
 MAX_ERROR = 500
 KINDS = ("model", "version", "job")
@@ -64,6 +67,7 @@ class Tally:
     deliveries: int
     failures: int
     pending: int
+    parked: int
     oldest_seconds: float
     failing_since: datetime | None
 
@@ -148,9 +152,12 @@ class Outbox:
         await self._fail(OutboxRow.claimed_at.is_not(None), error)
 
     async def _fail(self, entries: ColumnElement[bool], error: str) -> None:
-        pause = func.least(func.power(2, func.least(OutboxRow.attempts, 10) - 1), LONGEST_PAUSE_S)
+        short = func.least(func.power(2, func.least(OutboxRow.attempts, 10) - 1), LONGEST_PAUSE_S)
+        parked = _never_taken()
+        pause = case((parked, PARKED_PAUSE_S), else_=short)
         later = {
             "next_attempt_at": func.now() + timedelta(seconds=1) * pause,
+            "parked_at": case((parked, func.coalesce(OutboxRow.parked_at, func.now()))),
             "claimed_at": None,
             "last_error": error[:MAX_ERROR],
             "failing_since": func.coalesce(OutboxRow.failing_since, func.now()),
@@ -167,20 +174,22 @@ class Outbox:
             else_="model",
         )
         waiting = _waiting()
-        oldest = func.min(OutboxRow.waiting_since).filter(waiting)
+        parked = OutboxRow.parked_at.is_not(None)
+        oldest = func.min(OutboxRow.waiting_since).filter(waiting, ~parked)
         query = select(
             kind,
             func.sum(OutboxRow.deliveries),
             func.sum(OutboxRow.failures),
-            func.count().filter(waiting),
+            func.count().filter(waiting, ~parked),
+            func.count().filter(waiting, parked),
             func.coalesce(func.extract("epoch", func.clock_timestamp() - oldest), 0.0),
             func.min(OutboxRow.failing_since).filter(waiting),
         ).group_by(kind)
         async with self._sessions() as session:
             rows = (await session.execute(query)).all()
         return [
-            Tally(name, int(delivered), int(failed), waits, float(oldest_s), since)
-            for name, delivered, failed, waits, oldest_s, since in rows
+            Tally(name, int(delivered), int(failed), waits, aside, float(oldest_s), since)
+            for name, delivered, failed, waits, aside, oldest_s, since in rows
         ]
 
     async def status(self) -> MirrorStatus:
@@ -195,13 +204,21 @@ class Outbox:
         return MirrorStatus(
             enabled=True,
             pending=sum(tally.pending for tally in tallies),
+            parked=sum(tally.parked for tally in tallies),
             oldest_seconds=max((tally.oldest_seconds for tally in tallies), default=0.0),
             failing_since=min(failing, default=None),
             last_error=error or "",
         )
 
 
-_NO_FAILURE = {"claimed_at": None, "last_error": "", "failing_since": None}
+_NO_FAILURE = {"claimed_at": None, "last_error": "", "failing_since": None, "parked_at": None}
+
+
+def _never_taken() -> ColumnElement[bool]:
+    """Tell an entry that failed often, although MLflow took another meanwhile."""
+    other = aliased(OutboxRow)
+    reachable = select(other.id).where(other.delivered_at > OutboxRow.failing_since)
+    return and_(OutboxRow.attempts >= PARK_AFTER, reachable.exists())
 
 
 def _waiting() -> ColumnElement[bool]:
@@ -211,12 +228,16 @@ def _waiting() -> ColumnElement[bool]:
 
 
 def _due() -> Select[int]:
-    """Find what may be delivered now: MLflow numbers a model's versions as they come."""
+    """Find what may be delivered now: MLflow numbers a model's versions as they come.
+
+    One that is parked has lost its turn, and gets a later number should MLflow take it at last.
+    """
     earlier = aliased(OutboxRow)
     before = select(earlier.id).where(
         earlier.model_id == OutboxRow.model_id,
         earlier.version_id < OutboxRow.version_id,
         earlier.delivered_at.is_(None),
+        earlier.parked_at.is_(None),
     )
     first = or_(OutboxRow.version_id.is_(None), ~before.exists())
     return select(OutboxRow.id).where(_waiting(), OutboxRow.next_attempt_at <= func.now(), first)

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Text,
     and_,
     cast,
+    delete,
     func,
     literal,
     or_,
@@ -77,6 +78,13 @@ class StorageStore:
             await session.execute(
                 statement.on_conflict_do_update(index_elements=[CheckRow.path], set_=found)
             )
+
+    async def prune(self) -> int:
+        """Forget the checks of what is not on record any more; give how many there were."""
+        gone = CheckRow.path.not_in(select(_on_record().c.path))
+        async with self._sessions.begin() as session:
+            found = await session.scalars(delete(CheckRow).where(gone).returning(CheckRow.path))
+            return len(found.all())
 
     async def quarantined(self, size: int) -> tuple[tuple[Quarantined, ...], int]:
         """List versions that lost files, newest first, and count all of them."""

@@ -29,6 +29,7 @@ class OutboxRow(Base):
     __table_args__ = (
         CheckConstraint("attempts >= 0", name="attempts"),
         CheckConstraint("num_nonnulls(version_id, job_id) < 2", name="subject"),
+        CheckConstraint("parked_at IS NULL OR failing_since IS NOT NULL", name="parked"),
         CheckConstraint("(last_error = '') = (failing_since IS NULL)", name="failing"),
         ForeignKeyConstraint(["model_id", "version_id"], [VersionRow.model_id, VersionRow.id]),
         UniqueConstraint("model_id", "version_id", "job_id", postgresql_nulls_not_distinct=True),
@@ -57,6 +58,8 @@ class OutboxRow(Base):
     failing_since: Mapped[Time | None]
     deliveries: Mapped[int] = mapped_column(server_default=_ZERO)
     failures: Mapped[int] = mapped_column(server_default=_ZERO)
+    parked_at: Mapped[Time | None]
+    """Since when it holds back no later version, as MLflow takes others and never this."""
 
 
 class TrainingFactRow(Base):

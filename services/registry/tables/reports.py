@@ -8,7 +8,7 @@ from services.registry.tables.common import SCHEMA
 
 
 class ReportRow(Base):
-    """A report by all that it depends on; never changed."""
+    """A report by all that it depends on; never changed, and deleted with the last of them."""
 
     __tablename__ = "dataset_reports"
     __table_args__ = (

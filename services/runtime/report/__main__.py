@@ -4,6 +4,8 @@ import logging
 import os
 import sys
 import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from queue import SimpleQueue
@@ -17,10 +19,13 @@ from services.runtime.encoding import Encoder
 from services.runtime.frames import FrameError, Frames
 from services.runtime.report.summary import summarize
 from services.runtime.report.survey import Survey
-from services.runtime.rows import ChangedError, Split, read_rows
+from services.runtime.rows import ChangedError, Row, Split, read_rows
 
 # Behind serving, before training: somebody waits for the answer.
 NICENESS = 10
+TELL_S = 1.0
+
+type Tell = Callable[[int], None]
 
 
 class NoReportError(Exception):
@@ -31,8 +36,8 @@ class NoReportError(Exception):
         self.reason = reason
 
 
-def report_on(command: pb.ReportCommand) -> dataset_report_pb2.DatasetReport:
-    """Read the dataset and report."""
+def report_on(command: pb.ReportCommand, tell: Tell) -> dataset_report_pb2.DatasetReport:
+    """Read the dataset and report, telling now and then how many rows were read."""
     options = command.parameters
     encoder = Encoder(
         _tokenizer(Path(command.base_path)),
@@ -42,10 +47,22 @@ def report_on(command: pb.ReportCommand) -> dataset_report_pb2.DatasetReport:
     survey = Survey()
     split = Split(options.seed, options.validation_fraction, options.test_fraction)
     try:
-        survey.read(read_rows(Path(command.dataset_path), command.dataset_digest), encoder, split)
+        rows = read_rows(Path(command.dataset_path), command.dataset_digest)
+        survey.read(_told(rows, tell), encoder, split)
     except (ChangedError, OSError) as error:
         raise NoReportError("ARTIFACT_CORRUPT", _plain(error)) from error
     return summarize(survey, options)
+
+
+def _told(rows: Iterable[Row], tell: Tell) -> Iterator[Row]:
+    count, due = 0, time.monotonic() + TELL_S
+    for row in rows:
+        yield row
+        count += 1
+        if time.monotonic() >= due:
+            tell(count)
+            due = time.monotonic() + TELL_S
+    tell(count)  # comparing them may take as long again
 
 
 @lru_cache(maxsize=1)
@@ -65,9 +82,12 @@ def _plain(error: ChangedError | OSError) -> str:
     return str(error)
 
 
-def _answer(command: pb.ReportCommand) -> pb.ReportAnswer:
+def _answer(command: pb.ReportCommand, frames: Frames) -> pb.ReportAnswer:
+    def tell(rows_read: int) -> None:
+        frames.write(pb.ReportAnswer(progress=pb.ReportProgress(rows_read=rows_read)))
+
     try:
-        return pb.ReportAnswer(report=report_on(command))
+        return pb.ReportAnswer(report=report_on(command, tell))
     except NoReportError as error:
         failed = pb.ReportFailed(reason=error.reason, message=str(error))
         return pb.ReportAnswer(failed=failed)
@@ -92,7 +112,7 @@ def main(arguments: list[str]) -> int:
     threading.Thread(target=_listen, args=(frames, commands), daemon=True).start()
     model.prepare()
     while True:
-        frames.write(_answer(commands.get()))
+        frames.write(_answer(commands.get(), frames))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from mlx_hub.registry.v1 import dataset_report_pb2 as mlx__hub_dot_registry_dot_v1_dot_dataset__report__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"mlx_hub/internal/v1/reporter.proto\x12\x13mlx_hub.internal.v1\x1a(mlx_hub/registry/v1/dataset_report.proto\"\x8b\x01\n\rReportCommand\x12\x39\n\nparameters\x18\x01 \x01(\x0b\x32%.mlx_hub.registry.v1.ReportParameters\x12\x11\n\tbase_path\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x61taset_path\x18\x03 \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\x04 \x01(\t\"\x83\x01\n\x0cReportAnswer\x12\x34\n\x06report\x18\x01 \x01(\x0b\x32\".mlx_hub.registry.v1.DatasetReportH\x00\x12\x33\n\x06\x66\x61iled\x18\x02 \x01(\x0b\x32!.mlx_hub.internal.v1.ReportFailedH\x00\x42\x08\n\x06\x61nswer\"/\n\x0cReportFailed\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"mlx_hub/internal/v1/reporter.proto\x12\x13mlx_hub.internal.v1\x1a(mlx_hub/registry/v1/dataset_report.proto\"\x8b\x01\n\rReportCommand\x12\x39\n\nparameters\x18\x01 \x01(\x0b\x32%.mlx_hub.registry.v1.ReportParameters\x12\x11\n\tbase_path\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x61taset_path\x18\x03 \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\x04 \x01(\t\"\xbc\x01\n\x0cReportAnswer\x12\x34\n\x06report\x18\x01 \x01(\x0b\x32\".mlx_hub.registry.v1.DatasetReportH\x00\x12\x33\n\x06\x66\x61iled\x18\x02 \x01(\x0b\x32!.mlx_hub.internal.v1.ReportFailedH\x00\x12\x37\n\x08progress\x18\x03 \x01(\x0b\x32#.mlx_hub.internal.v1.ReportProgressH\x00\x42\x08\n\x06\x61nswer\"#\n\x0eReportProgress\x12\x11\n\trows_read\x18\x01 \x01(\x05\"/\n\x0cReportFailed\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,7 +35,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORTCOMMAND']._serialized_start=102
   _globals['_REPORTCOMMAND']._serialized_end=241
   _globals['_REPORTANSWER']._serialized_start=244
-  _globals['_REPORTANSWER']._serialized_end=375
-  _globals['_REPORTFAILED']._serialized_start=377
-  _globals['_REPORTFAILED']._serialized_end=424
+  _globals['_REPORTANSWER']._serialized_end=432
+  _globals['_REPORTPROGRESS']._serialized_start=434
+  _globals['_REPORTPROGRESS']._serialized_end=469
+  _globals['_REPORTFAILED']._serialized_start=471
+  _globals['_REPORTFAILED']._serialized_end=518
 # @@protoc_insertion_point(module_scope)

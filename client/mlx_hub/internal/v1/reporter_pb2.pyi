@@ -51,33 +51,58 @@ Global___ReportCommand: _TypeAlias = ReportCommand  # noqa: Y015
 
 @_typing.final
 class ReportAnswer(_message.Message):
-    """Reporting child → registry, one for each command."""
+    """Reporting child → registry: how far it is, any number of times, and then the one that ends it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REPORT_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def report(self) -> _dataset_report_pb2.DatasetReport:
         """Without the names that only the registry knows."""
 
     @_builtins.property
     def failed(self) -> Global___ReportFailed: ...
+    @_builtins.property
+    def progress(self) -> Global___ReportProgress: ...
     def __init__(
         self,
         *,
         report: _dataset_report_pb2.DatasetReport | None = ...,
         failed: Global___ReportFailed | None = ...,
+        progress: Global___ReportProgress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "failed", b"failed", "report", b"report"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "failed", b"failed", "progress", b"progress", "report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "failed", b"failed", "report", b"report"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "failed", b"failed", "progress", b"progress", "report", b"report"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["report", "failed"]  # noqa: Y015
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["report", "failed", "progress"]  # noqa: Y015
     _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
 
 Global___ReportAnswer: _TypeAlias = ReportAnswer  # noqa: Y015
+
+@_typing.final
+class ReportProgress(_message.Message):
+    """The report is being made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_READ_FIELD_NUMBER: _builtins.int
+    rows_read: _builtins.int
+    def __init__(
+        self,
+        *,
+        rows_read: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows_read", b"rows_read"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportProgress: _TypeAlias = ReportProgress  # noqa: Y015
 
 @_typing.final
 class ReportFailed(_message.Message):

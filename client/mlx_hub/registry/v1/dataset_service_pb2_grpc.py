@@ -121,9 +121,10 @@ class DatasetServiceServicer:
 
     def GetDatasetReport(self, request, context):
         """Reports what a job on this model would make of the dataset. The first time it reads every row,
-        which may take minutes; the same again is answered at once.
+        which may take minutes; the same again is answered at once. A call waits until its deadline, 290
+        seconds at most, and is then told how far the report is, which goes on for the next call.
         Fails with DATASET_NOT_FOUND, MODEL_NOT_FOUND, INVALID_FIELD, UNTRAINABLE, ARTIFACT_CORRUPT,
-        QUEUE_FULL, SHUTTING_DOWN, INTERNAL.
+        REPORT_IN_PROGRESS, QUEUE_FULL, SHUTTING_DOWN, INTERNAL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,9 +43,10 @@ class DatasetServiceStub:
     """Gets one dataset. Fails with DATASET_NOT_FOUND."""
     GetDatasetReport: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.GetDatasetReportRequest, _dataset_report_pb2.DatasetReport]
     """Reports what a job on this model would make of the dataset. The first time it reads every row,
-    which may take minutes; the same again is answered at once.
+    which may take minutes; the same again is answered at once. A call waits until its deadline, 290
+    seconds at most, and is then told how far the report is, which goes on for the next call.
     Fails with DATASET_NOT_FOUND, MODEL_NOT_FOUND, INVALID_FIELD, UNTRAINABLE, ARTIFACT_CORRUPT,
-    QUEUE_FULL, SHUTTING_DOWN, INTERNAL.
+    REPORT_IN_PROGRESS, QUEUE_FULL, SHUTTING_DOWN, INTERNAL.
     """
     DeleteDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.DeleteDatasetRequest, _empty_pb2.Empty]
     """Deletes a dataset that no job, version, evaluation or gate refers to, and frees its name. The
@@ -110,9 +111,10 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_dataset_service_pb2.GetDatasetReportRequest, _abc.Awaitable[_dataset_report_pb2.DatasetReport]],
     ) -> _abc.Awaitable[_dataset_report_pb2.DatasetReport]:
         """Reports what a job on this model would make of the dataset. The first time it reads every row,
-        which may take minutes; the same again is answered at once.
+        which may take minutes; the same again is answered at once. A call waits until its deadline, 290
+        seconds at most, and is then told how far the report is, which goes on for the next call.
         Fails with DATASET_NOT_FOUND, MODEL_NOT_FOUND, INVALID_FIELD, UNTRAINABLE, ARTIFACT_CORRUPT,
-        QUEUE_FULL, SHUTTING_DOWN, INTERNAL.
+        REPORT_IN_PROGRESS, QUEUE_FULL, SHUTTING_DOWN, INTERNAL.
         """
 
     @_abc_1.abstractmethod

@@ -41,8 +41,8 @@ class QualityServiceStub:
     SetPromotionGate: _aio.UnaryUnaryMultiCallable[_quality_service_pb2.SetPromotionGateRequest, _promotion_gate_pb2.PromotionGate]
     """Sets the model's one gate. From then on PromoteVersion asks for the newest evaluation of the
     gate's metric, dataset and split: of the version, and of the one that the alias points at, or
-    of the base model when it points nowhere and the base was evaluated. It refuses when one is
-    missing, and when the version is worse by more than the tolerance.
+    did when it was deleted, or of the base model when it never was and the base was evaluated. It
+    refuses when one is missing, and when the version is worse by more than the tolerance.
     Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, INVALID_FIELD.
     """
     GetPromotionGate: _aio.UnaryUnaryMultiCallable[_quality_service_pb2.GetPromotionGateRequest, _promotion_gate_pb2.PromotionGate]
@@ -103,8 +103,8 @@ class QualityServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_promotion_gate_pb2.PromotionGate]:
         """Sets the model's one gate. From then on PromoteVersion asks for the newest evaluation of the
         gate's metric, dataset and split: of the version, and of the one that the alias points at, or
-        of the base model when it points nowhere and the base was evaluated. It refuses when one is
-        missing, and when the version is worse by more than the tolerance.
+        did when it was deleted, or of the base model when it never was and the base was evaluated. It
+        refuses when one is missing, and when the version is worse by more than the tolerance.
         Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, INVALID_FIELD.
         """
 

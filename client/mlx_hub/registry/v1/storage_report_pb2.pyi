@@ -403,14 +403,19 @@ class MlflowMirror(_message.Message):
     OLDEST_SECONDS_FIELD_NUMBER: _builtins.int
     LAST_ERROR_FIELD_NUMBER: _builtins.int
     FAILING_SINCE_FIELD_NUMBER: _builtins.int
+    PARKED_FIELD_NUMBER: _builtins.int
     enabled: _builtins.bool
     """False when no MLflow is configured."""
     pending: _builtins.int
-    """Entries of the outbox that are not delivered."""
+    """Entries of the outbox that are not delivered, without the parked ones."""
     oldest_seconds: _builtins.float
     """Age of the oldest of them."""
     last_error: _builtins.str
     """Why the last delivery that failed did so; empty when none waits for another try."""
+    parked: _builtins.int
+    """Entries that MLflow refused ten times and more while it took others. They hold back no later
+    version, and are tried again each hour.
+    """
     @_builtins.property
     def failing_since(self) -> _timestamp_pb2.Timestamp:
         """Since when deliveries have failed; unset when none waits for another try."""
@@ -423,10 +428,11 @@ class MlflowMirror(_message.Message):
         oldest_seconds: _builtins.float = ...,
         last_error: _builtins.str = ...,
         failing_since: _timestamp_pb2.Timestamp | None = ...,
+        parked: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failing_since", b"failing_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["enabled", b"enabled", "failing_since", b"failing_since", "last_error", b"last_error", "oldest_seconds", b"oldest_seconds", "pending", b"pending"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enabled", b"enabled", "failing_since", b"failing_since", "last_error", b"last_error", "oldest_seconds", b"oldest_seconds", "parked", b"parked", "pending", b"pending"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
