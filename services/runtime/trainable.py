@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 NO_ROWS = "no row is left to train on; set validation_fraction and test_fraction to 0"
+NO_HELD_OUT = (
+    "early_stop_patience needs held-out rows and the split left none; raise validation_fraction or "
+    "leave early_stop_patience out"
+)
 _KEPT = 100
 _NAMED = 10
 

@@ -11,6 +11,7 @@ from services.chassis import database
 from services.chassis.channels import connect
 from services.chassis.server import HubServer, prepare, serve
 from services.chassis.settings import load
+from services.trainer import cooldown
 from services.trainer.attempt import Attempt
 from services.trainer.domain import TrainingJob
 from services.trainer.forwarder import Forwarder
@@ -82,6 +83,7 @@ class Trainer:
             registry=self.registry,
             workspace=self.workspace,
             stop_seconds=self.settings.worker_stop_seconds,
+            cooldown=cooldown.policy(self.settings),
         )
 
 

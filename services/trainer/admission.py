@@ -3,18 +3,23 @@
 from mlx_hub.registry.v1.dataset_report_pb2 import DatasetReport, RowLines
 
 from services.chassis.errors import FailedPrecondition
-from services.runtime.trainable import NO_ROWS, Lines, Untrainable
+from services.runtime.trainable import NO_HELD_OUT, NO_ROWS, Lines, Untrainable
+from services.trainer.recipe import Recipe
 
 
-def check(report: DatasetReport) -> None:
+def check(report: DatasetReport, recipe: Recipe) -> None:
     """Raise UNTRAINABLE if the worker would refuse these rows."""
     found = Untrainable(_lines(report.masked), _lines(report.refused), report.refusal)
     complaint = found.complaint(report.parameters.max_seq_length)
-    if not complaint and report.train_rows:
+    if not complaint and not report.train_rows:
+        complaint = NO_ROWS
+    if not complaint and recipe.early_stop_patience and not report.valid_rows:
+        complaint = NO_HELD_OUT
+    if not complaint:
         return
     lines = sorted(found.masked.first + found.refused.first)
     raise FailedPrecondition(
-        "UNTRAINABLE", complaint or NO_ROWS, metadata={"lines": ",".join(map(str, lines))}
+        "UNTRAINABLE", complaint, metadata={"lines": ",".join(map(str, lines))}
     )
 
 

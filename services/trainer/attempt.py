@@ -15,7 +15,7 @@ from mlx_hub.internal.v1 import worker_pb2 as pb
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from services.chassis.errors import Aborted, FailedPrecondition, HubError, Internal, Unavailable
-from services.trainer import messages, metrics, provenance
+from services.trainer import guard_messages, messages, metrics, provenance
 from services.trainer.child import Child
 from services.trainer.domain import TrainingJob
 from services.trainer.events import Event
@@ -46,6 +46,7 @@ class Attempt:
         registry: Registry,
         workspace: Workspace,
         stop_seconds: float,
+        cooldown: pb.CooldownPolicy | None = None,
     ) -> None:
         """Take a fresh claim."""
         self.job = job
@@ -56,6 +57,7 @@ class Attempt:
         self._registry = registry
         self._workspace = workspace
         self._stop_seconds = stop_seconds
+        self._cooldown = cooldown
         self._interrupted = asyncio.Event()
         self._saves = True
         self._recorder = Recorder(job.progress, self._record)
@@ -149,6 +151,9 @@ class Attempt:
                 self._recorder.add(messages.validation_from_proto(event.validation))
             case "checkpoint":
                 self._recorder.add(messages.checkpoint_from_proto(event.checkpoint))
+        if report := guard_messages.from_worker_event(event):
+            metrics.guarded(report)
+            self._recorder.add(report)
 
     async def _publish(self, inputs: Inputs, code: provenance.Code, result: Result) -> TrainingJob:
         """Publish the adapter, unless a cancel came first."""
@@ -232,6 +237,7 @@ class Attempt:
             output_path=str(self._workspace.staged(self.job)),
             base_digest=inputs.base_digest,
             dataset_digest=inputs.dataset_digest,
+            cooldown=self._cooldown,
         )
 
     @property

@@ -6,7 +6,17 @@ from typing import Any
 
 from services.trainer.domain import JobStatus, TrainingJob
 from services.trainer.recipe import Recipe
-from services.trainer.reports import Checkpoint, Progress, Report, Step, Validation
+from services.trainer.reports import (
+    Checkpoint,
+    CooldownBegan,
+    CooldownEnded,
+    Progress,
+    RateLowered,
+    Report,
+    Step,
+    Validation,
+    WeightsKept,
+)
 
 type Event = TrainingJob | Report
 
@@ -14,6 +24,10 @@ _KINDS: dict[str, type[Report]] = {
     "step": Step,
     "validation": Validation,
     "checkpoint": Checkpoint,
+    "rate_lowered": RateLowered,
+    "weights_kept": WeightsKept,
+    "cooldown_began": CooldownBegan,
+    "cooldown_ended": CooldownEnded,
 }
 
 

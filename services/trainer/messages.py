@@ -14,6 +14,7 @@ from mlx_hub.trainer.v1 import training_job_pb2 as pb
 from services.chassis.errors import HubError
 from services.chassis.status import to_status
 from services.runtime.rows import check_fractions, masks_prompt
+from services.trainer import guard_messages
 from services.trainer.domain import JobStatus, Order, TrainingJob
 from services.trainer.events import StoredEvent
 from services.trainer.recipe import Recipe, complete
@@ -135,6 +136,8 @@ def event_to_proto(stored: StoredEvent) -> event_pb.TrainingEvent:
             message.validation.CopyFrom(validation_to_proto(validation))
         case Checkpoint() as checkpoint:
             message.checkpoint.CopyFrom(checkpoint_to_proto(checkpoint))
+        case guarded:
+            guard_messages.put(message, guarded)
     return message
 
 

@@ -3,7 +3,14 @@
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.trainer.domain import JobStatus
-from services.trainer.reports import Step
+from services.trainer.reports import (
+    CooldownBegan,
+    CooldownEnded,
+    Guarded,
+    RateLowered,
+    Step,
+    WeightsKept,
+)
 
 JOBS = Counter("mlx_hub_training_jobs", "Jobs that ended, by how.", ["status"])
 LOST = Counter("mlx_hub_training_lost_attempts", "Attempts whose worker died.")
@@ -12,6 +19,14 @@ STEPS = Counter("mlx_hub_training_steps", "Optimizer steps done.")
 TOKENS = Counter("mlx_hub_training_tokens", "Tokens trained on.")
 LOSS = Gauge("mlx_hub_training_loss", "Loss of the last step.")
 MEMORY = Gauge("mlx_hub_training_peak_memory_bytes", "Peak of the last worker.")
+LOWERED = Counter(
+    "mlx_hub_training_rate_lowered", "Learning rates lowered after a step that was not finite."
+)
+STOPPED_EARLY = Counter(
+    "mlx_hub_training_stopped_early", "Trainings that ended before their last epoch."
+)
+COOLING = Gauge("mlx_hub_training_cooling", "Jobs that pause to cool down now.")
+COOLDOWN_SECONDS = Counter("mlx_hub_training_cooldown_seconds", "Time spent in such pauses.")
 STEP_SECONDS = Histogram(
     "mlx_hub_training_step_seconds",
     "Duration of an optimizer step.",
@@ -29,6 +44,20 @@ def stepped(step: Step, seconds: float, tokens: int) -> None:
     LOSS.set(step.loss)
     MEMORY.set(step.peak_memory_bytes)
     STEP_SECONDS.observe(seconds)
+
+
+def guarded(report: Guarded) -> None:
+    """Count what a job's guards did."""
+    match report:
+        case RateLowered():
+            LOWERED.inc()
+        case WeightsKept():
+            STOPPED_EARLY.inc(report.stopped_early)
+        case CooldownBegan():
+            COOLING.set(1)
+        case CooldownEnded():
+            COOLING.set(0)
+            COOLDOWN_SECONDS.inc(report.seconds)
 
 
 def ended(status: JobStatus) -> None:

@@ -64,6 +64,9 @@ class Recipe:
     grad_clip: float = 0.0
     grad_accumulation: int = 1
     grad_checkpoint: bool = False
+    nonfinite_lr_factor: float = 0.0
+    early_stop_patience: int = 0
+    early_stop_min_delta: float = 0.0
 
     def __post_init__(self) -> None:
         """Take what rows and JSON hold for the types that they have no word for."""
@@ -97,4 +100,23 @@ def complete(given: Mapping[str, Any]) -> Recipe:
             field="weight_decay",
         )
     decay = ADAMW_DECAY if optimizer == Optimizer.ADAMW else 0.0
-    return Recipe(**{"weight_decay": decay, **given})
+    recipe = Recipe(**{"weight_decay": decay, **given})
+    _check_early_stop(recipe)
+    return recipe
+
+
+def _check_early_stop(recipe: Recipe) -> None:
+    if recipe.early_stop_patience and not recipe.validation_fraction:
+        raise Invalid(
+            "INVALID_FIELD",
+            "early_stop_patience needs held-out rows and validation_fraction is 0; raise "
+            "validation_fraction, or leave early_stop_patience out",
+            field="early_stop_patience",
+        )
+    if recipe.early_stop_min_delta and not recipe.early_stop_patience:
+        raise Invalid(
+            "INVALID_FIELD",
+            "early_stop_min_delta says what early_stop_patience waits for; give "
+            "early_stop_patience too, or leave early_stop_min_delta out",
+            field="early_stop_min_delta",
+        )

@@ -82,7 +82,7 @@ class Registry:
                 raise known from error
             log.warning("a job is queued without a report on its data: %s", known)
         else:
-            admission.check(report)
+            admission.check(report, order.recipe)
 
     async def inputs(self, model_id: int, dataset_id: int) -> Inputs:
         """Find a job's files; the registry has verified them."""

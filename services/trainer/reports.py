@@ -31,7 +31,45 @@ class Checkpoint:
     step: int
 
 
-type Report = Step | Validation | Checkpoint
+@dataclass(frozen=True)
+class RateLowered:
+    """`step` was not finite; training went back and goes on at the rates times `factor`."""
+
+    step: int
+    resumed_from_step: int
+    factor: float
+
+
+@dataclass(frozen=True)
+class WeightsKept:
+    """Training ended with `step`; the weights of `kept_step` are published."""
+
+    step: int
+    kept_step: int
+    val_loss: float
+    stopped_early: bool
+
+
+@dataclass(frozen=True)
+class CooldownBegan:
+    """Training pauses; a sensor has a word for one of the two."""
+
+    step: int
+    celsius: float | None
+    pressure: str | None
+
+
+@dataclass(frozen=True)
+class CooldownEnded:
+    """Training goes on, or the attempt ends; `still_hot` after the longest pause there may be."""
+
+    step: int
+    seconds: float
+    still_hot: bool
+
+
+type Guarded = RateLowered | WeightsKept | CooldownBegan | CooldownEnded
+type Report = Step | Validation | Checkpoint | Guarded
 
 
 @dataclass(frozen=True)
@@ -55,6 +93,11 @@ class Progress:
                 return replace(self, **told)
             case Validation():
                 return replace(self, val_loss=event.val_loss)
+            case RateLowered():
+                return replace(self, step=event.resumed_from_step)
+            case WeightsKept():
+                # Nothing is left to do; what is published has this loss.
+                return replace(self, total_steps=event.step, val_loss=event.val_loss)
         return self
 
 

@@ -1,10 +1,11 @@
 """What an operator may set for the trainer."""
 
 import platform
+from typing import Literal
 
 from pydantic import Field
 
-from services.chassis.settings import HubSettings
+from services.chassis.settings import Folder, HubSettings
 
 
 class TrainerSettings(HubSettings):
@@ -22,3 +23,13 @@ class TrainerSettings(HubSettings):
     """MLX_HUB_POLL_SECONDS: how often to look at the queue when no notification arrives."""
     worker_stop_seconds: float = Field(default=15, ge=0, le=600)
     """MLX_HUB_WORKER_STOP_SECONDS: for the running step and its checkpoint at shutdown."""
+    cooldown_celsius: float = Field(default=95, ge=20, le=150)
+    """MLX_HUB_COOLDOWN_CELSIUS: from here on training pauses at the end of an epoch."""
+    cooldown_pressure: Literal["moderate", "heavy", "trapping"] = "heavy"
+    """MLX_HUB_COOLDOWN_PRESSURE: the same by macOS's thermal pressure."""
+    cooldown_poll_seconds: float = Field(default=5, ge=0.05, le=60)
+    """MLX_HUB_COOLDOWN_POLL_SECONDS: how often to read the sensor during the pause."""
+    cooldown_longest_seconds: float = Field(default=600, ge=0, le=86400)
+    """MLX_HUB_COOLDOWN_LONGEST_SECONDS: then training goes on, hot or not; 0 is no pause at all."""
+    thermal_sensor_file: Folder | None = None
+    """MLX_HUB_THERMAL_SENSOR_FILE: holds degrees Celsius; read instead of the machine's sensor."""

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from sqlalchemy import RowMapping, Table, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -129,7 +130,10 @@ class JobStore:
         own = EVENTS.c.job_id == job_id
         changes = select(EVENTS).where(own, EVENTS.c.kind == "job").order_by(EVENTS.c.sequence)
         step = EVENTS.c.payload["step"].as_integer()
-        spans = select(EVENTS.c.attempt, func.min(step), func.max(step))
+        # By their place in the log: an attempt that went back has higher steps in the middle.
+        first = func.array_agg(aggregate_order_by(step, EVENTS.c.sequence))
+        last = func.array_agg(aggregate_order_by(step, EVENTS.c.sequence.desc()))
+        spans = select(EVENTS.c.attempt, first[1], last[1])
         spans = spans.where(own, EVENTS.c.kind == "step").group_by(EVENTS.c.attempt)
         async with transaction(self._engine) as connection:
             rows = (await connection.execute(changes)).mappings().all()

@@ -91,6 +91,7 @@ class Supervisor:
         finally:
             self._attempt = None
             metrics.RUNNING.set(0)
+            metrics.COOLING.set(0)
         if ended is None:
             return False
         log.info("job %d is %s", ended.id, ended.status)

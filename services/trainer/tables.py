@@ -55,6 +55,11 @@ class JobRow(Base):
         CheckConstraint("grad_clip BETWEEN 0 AND 1000", name="grad_clip"),
         CheckConstraint("grad_accumulation BETWEEN 1 AND 1024", name="grad_accumulation"),
         CheckConstraint(
+            "nonfinite_lr_factor >= 0 AND nonfinite_lr_factor < 1", name="nonfinite_lr_factor"
+        ),
+        CheckConstraint("early_stop_patience BETWEEN 0 AND 1000", name="early_stop_patience"),
+        CheckConstraint("early_stop_min_delta BETWEEN 0 AND 100", name="early_stop_min_delta"),
+        CheckConstraint(
             "checkpoint_every_steps BETWEEN 1 AND 100000", name="checkpoint_every_steps"
         ),
         CheckConstraint("max_attempts BETWEEN 1 AND 10", name="max_attempts"),
@@ -165,6 +170,9 @@ class JobRow(Base):
     grad_clip: Mapped[float] = mapped_column(REAL, server_default=_ZERO)
     grad_accumulation: Mapped[int] = mapped_column(server_default=text("1"))
     grad_checkpoint: Mapped[bool] = mapped_column(server_default=text("false"))
+    nonfinite_lr_factor: Mapped[float] = mapped_column(REAL, server_default=_ZERO)
+    early_stop_patience: Mapped[int] = mapped_column(server_default=_ZERO)
+    early_stop_min_delta: Mapped[float] = mapped_column(REAL, server_default=_ZERO)
 
 
 class JobEventRow(Base):
@@ -174,7 +182,11 @@ class JobEventRow(Base):
     __table_args__ = (
         CheckConstraint("sequence > 0", name="sequence"),
         CheckConstraint("attempt >= 0", name="attempt"),
-        CheckConstraint("kind IN ('job', 'step', 'validation', 'checkpoint')", name="kind"),
+        CheckConstraint(
+            "kind IN ('job', 'step', 'validation', 'checkpoint', 'rate_lowered', 'weights_kept',"
+            " 'cooldown_began', 'cooldown_ended')",
+            name="kind",
+        ),
         CheckConstraint("jsonb_typeof(payload) = 'object'", name="payload"),
         {"schema": SCHEMA},
     )
@@ -239,6 +251,7 @@ CREATE TRIGGER guard_recipe BEFORE UPDATE OF model_id, dataset_id, lora_rank, le
     batch_size, seed, lora_scale, lora_dropout, lora_layers, max_seq_length, mask_prompt,
     validation_fraction, checkpoint_every_steps, max_attempts, request_id, request_digest,
     created_at, test_fraction, method, quantize_bits, target_keys, optimizer, schedule,
-    warmup_steps, weight_decay, grad_clip, grad_accumulation, grad_checkpoint
+    warmup_steps, weight_decay, grad_clip, grad_accumulation, grad_checkpoint,
+    nonfinite_lr_factor, early_stop_patience, early_stop_min_delta
   ON trainer.jobs EXECUTE FUNCTION trainer.guard_recipe()""",
 )

@@ -16,6 +16,7 @@ from mlx_lm.models import llama
 from services.runtime import packed
 from services.trainer.worker.data import Batch
 from services.trainer.worker.failures import TrainingFailed
+from services.trainer.worker.guards import NO_HOOKS
 from services.trainer.worker.objective import Objective, arrays
 from tests.fixtures.trained import MakeTrainer, Silent
 
@@ -207,3 +208,11 @@ def test_a_clipped_gradient_has_the_norm_it_was_given(make_trainer: MakeTrainer)
         moved = np.sqrt(sum(mx.square(after[n] - before[n]).sum().item() for n in before))
         assert norm > 1e-2
         assert moved == pytest.approx(rate * (clip or norm), rel=1e-2)
+
+
+def test_scoring_leaves_no_cache_behind(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(rows=8)
+    trainer._valid = trainer._train
+    trainer._validate(Silent(), NO_HOOKS)
+    assert trainer.state.val_loss > 0
+    assert mx.get_cache_memory() == 0

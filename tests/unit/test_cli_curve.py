@@ -1,4 +1,5 @@
 from io import StringIO
+from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -8,7 +9,16 @@ from mlx_hub.cli.live import follow
 from mlx_hub.cli.plot import print_losses
 from mlx_hub.cli.session import split_version
 from mlx_hub.cli.system import parse_metrics
-from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent, TrainingStep, ValidationResult
+from mlx_hub.trainer.v1.training_event_pb2 import (
+    THERMAL_PRESSURE_HEAVY,
+    CooldownBegan,
+    CooldownEnded,
+    LearningRateLowered,
+    TrainingEvent,
+    TrainingStep,
+    ValidationResult,
+    WeightsKept,
+)
 from mlx_hub.trainer.v1.training_job_pb2 import JobError, JobStatus, TrainingJob
 from rich.console import Console
 
@@ -37,6 +47,48 @@ def test_a_second_attempt_overwrites_its_steps_and_times_its_own() -> None:
     curve.add(step(3, 2.3, attempt=2, at=1001))
     assert curve.train == pytest.approx({1: 3.0, 2: 2.6, 3: 2.3})
     assert curve.eta == 7
+
+
+def test_a_run_that_goes_back_forgets_the_steps_behind() -> None:
+    curve = Curve()
+    for event in (step(1, 3.0), step(2, 2.5), step(3, 9.9)):
+        curve.add(event)
+    lowered = LearningRateLowered(step=4, resumed_from_step=2, factor=0.5)
+    curve.add(TrainingEvent(attempt=1, learning_rate_lowered=lowered))
+    assert curve.numbers() == "step 2/10  loss 2.500  50 tok/s  ETA 0:16"
+    assert curve.note == "step 4 was not finite: back to step 2, learning rate times 0.5"
+
+
+def test_an_early_stop_fills_the_bar() -> None:
+    curve = Curve()
+    curve.add(step(4, 3.0))
+    kept = WeightsKept(step=4, kept_step=2, val_loss=1.5, stopped_early=True)
+    curve.add(TrainingEvent(attempt=1, weights_kept=kept))
+    assert curve.numbers() == "step 4/4  loss 3.000  50 tok/s"
+    assert curve.note == "stopped early at step 4, kept the weights of step 2, val loss 1.500"
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"weights_kept": WeightsKept(step=9, kept_step=9, val_loss=1)}, "kept the weights of"),
+        ({"cooldown_began": CooldownBegan(step=5, celsius=96.4)}, "paused to cool down, 96 °C"),
+        (
+            {"cooldown_began": CooldownBegan(step=5, pressure=THERMAL_PRESSURE_HEAVY)},
+            "paused to cool down, thermal pressure heavy",
+        ),
+        ({"cooldown_ended": CooldownEnded(step=5, seconds=9.6)}, "step 5  paused for 10 s, cool"),
+        ({"cooldown_ended": CooldownEnded(step=5, seconds=9, still_hot=True)}, "still hot"),
+    ],
+)
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_guards_do_is_shown(
+    terminal: bool, fields: dict[str, Any], line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    out = StringIO()
+    follow([step(1, 3.0), TrainingEvent(**fields)], Console(file=out, force_terminal=terminal))
+    assert line in out.getvalue()
 
 
 def test_a_job_that_was_running_shows_its_progress_before_the_first_event() -> None:

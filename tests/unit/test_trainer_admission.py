@@ -5,14 +5,26 @@ from mlx_hub.registry.v1.dataset_report_pb2 import DatasetReport, ReportParamete
 
 from services.chassis.errors import FailedPrecondition
 from services.trainer import admission
+from services.trainer.recipe import DEFAULTS, Recipe
 
+PATIENT = Recipe(early_stop_patience=1)
 GOOD = DatasetReport(
     rows=9, train_rows=8, valid_rows=1, parameters=ReportParameters(max_seq_length=64)
 )
 
 
 def test_good_data_are_let_in() -> None:
-    admission.check(GOOD)
+    admission.check(GOOD, DEFAULTS)
+    admission.check(GOOD, PATIENT)
+
+
+def test_early_stopping_needs_a_held_out_row() -> None:
+    report = DatasetReport()
+    report.CopyFrom(GOOD)
+    report.valid_rows = 0
+    admission.check(report, DEFAULTS)
+    with pytest.raises(FailedPrecondition, match="early_stop_patience needs held-out rows"):
+        admission.check(report, PATIENT)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +55,6 @@ def test_what_the_worker_would_refuse_is_refused(
     report.ClearField("train_rows")
     report.MergeFrom(DatasetReport(**{"train_rows": 8, **fields}))  # type: ignore[arg-type]
     with pytest.raises(FailedPrecondition) as caught:
-        admission.check(report)
+        admission.check(report, DEFAULTS)
     assert words in caught.value.message
     assert (caught.value.reason, caught.value.metadata) == ("UNTRAINABLE", {"lines": lines})

@@ -47,6 +47,9 @@ RECIPES = st.builds(
     grad_clip=SINGLE,
     grad_accumulation=st.integers(1, 1024),
     grad_checkpoint=st.booleans(),
+    nonfinite_lr_factor=SINGLE,
+    early_stop_patience=st.integers(0, 1000),
+    early_stop_min_delta=SINGLE,
 )
 CHAT, TEXT = dataset_pb2.DATASET_SCHEMA_CHAT, dataset_pb2.DATASET_SCHEMA_TEXT
 
@@ -126,6 +129,8 @@ FULL, ADAM = job_pb.TRAINING_METHOD_FULL, job_pb.TRAINING_OPTIMIZER_ADAM
         ({"method": FULL, "lora_dropout": 0.1}, "lora_dropout"),
         ({"method": FULL, "quantize_bits": 4}, "quantize_bits"),
         ({"optimizer": ADAM, "weight_decay": 0.1}, "weight_decay"),
+        ({"early_stop_patience": 2, "validation_fraction": 0}, "early_stop_patience"),
+        ({"early_stop_min_delta": 0.1}, "early_stop_min_delta"),
     ],
 )
 def test_what_a_choice_leaves_no_room_for_is_refused(fields: dict[str, Any], named: str) -> None:

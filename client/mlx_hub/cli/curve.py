@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
+from mlx_hub.trainer.v1.training_event_pb2 import ThermalPressure, TrainingEvent
 from mlx_hub.trainer.v1.training_job_pb2 import JobStatus, TrainingJob
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -23,6 +23,36 @@ def outcome(job: TrainingJob) -> str:
     return f"job {job.id} is {status_name(job)}{why}"
 
 
+def guard_line(event: TrainingEvent) -> str | None:
+    """What a job's guards did, in one line; None for other events."""
+    match event.WhichOneof("event"):
+        case "learning_rate_lowered":
+            lowered = event.learning_rate_lowered
+            return (
+                f"step {lowered.step} was not finite: back to step {lowered.resumed_from_step}, "
+                f"learning rate times {lowered.factor:g}"
+            )
+        case "weights_kept":
+            kept = event.weights_kept
+            early = f"stopped early at step {kept.step}, " if kept.stopped_early else ""
+            return f"{early}kept the weights of step {kept.kept_step}, val loss {kept.val_loss:.3f}"
+        case "cooldown_began":
+            return f"step {event.cooldown_began.step}  paused to cool down, {_heat(event)}"
+        case "cooldown_ended":
+            ended = event.cooldown_ended
+            why = "still hot" if ended.still_hot else "cool"
+            return f"step {ended.step}  paused for {ended.seconds:.0f} s, {why}"
+    return None
+
+
+def _heat(event: TrainingEvent) -> str:
+    began = event.cooldown_began
+    if began.HasField("celsius"):
+        return f"{began.celsius:.0f} °C"
+    name = ThermalPressure.Name(began.pressure)
+    return f"thermal pressure {name.removeprefix('THERMAL_PRESSURE_').lower()}"
+
+
 @dataclass
 class Curve:
     """Losses by step, and the newest of everything else."""
@@ -33,6 +63,8 @@ class Curve:
     step: int = 0
     total_steps: int = 0
     tokens_per_second: float = 0.0
+    note: str = ""
+    """What a guard did last."""
     _attempt: int = 0
     _first: tuple[int, float] | None = None
     _seconds_per_step: float = 0.0
@@ -41,6 +73,7 @@ class Curve:
         """Take in one event; a later attempt overwrites the steps it repeats."""
         if event.attempt != self._attempt:
             self._attempt, self._first = event.attempt, None
+        self.note = guard_line(event) or self.note
         match event.WhichOneof("event"):
             case "job":
                 self.job = event.job
@@ -51,6 +84,17 @@ class Curve:
                 self._add_step(event)
             case "validation":
                 self.valid[event.validation.step] = event.validation.val_loss
+            case "learning_rate_lowered":
+                self._go_back(event.learning_rate_lowered.resumed_from_step)
+            case "weights_kept":
+                self.step = self.total_steps = event.weights_kept.step
+
+    def _go_back(self, step: int) -> None:
+        """Forget the steps behind one: they come again, and otherwise."""
+        self.step, self._first = step, None
+        for curve in (self.train, self.valid):
+            for later in [number for number in curve if number > step]:
+                del curve[later]
 
     def _add_step(self, event: TrainingEvent) -> None:
         step = event.step

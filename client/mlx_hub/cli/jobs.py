@@ -96,6 +96,9 @@ def submit(
     grad_clip: Annotated[float | None, typer.Option(help="Largest norm; 0 any.")] = None,
     grad_accumulation: Annotated[int | None, typer.Option(help="Batches in a step.")] = None,
     grad_checkpoint: Annotated[bool | None, typer.Option(help="Slower, less memory.")] = None,
+    nonfinite_lr_factor: Annotated[float | None, typer.Option(help="Once; 0 never.")] = None,
+    early_stop_patience: Annotated[int | None, typer.Option(help="Validations.")] = None,
+    early_stop_min_delta: Annotated[float | None, typer.Option(help="In nats.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Stay and watch it.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -103,10 +106,7 @@ def submit(
     here = hub(ctx)
     ids = find_model(here, model).id, find_dataset(here, dataset).id
     job = here.jobs.create(*ids, **passed_on(ctx, "model", "dataset", "watch", "json"))
-    if watch:
-        _watch(here, job.id, json)
-    else:
-        show_one(job, json)
+    _watch(here, job.id, json) if watch else show_one(job, json)
 
 
 @jobs_app.command("list")

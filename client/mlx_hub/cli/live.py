@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from mlx_hub.cli.curve import Curve, sparkline, status_name
+from mlx_hub.cli.curve import Curve, guard_line, sparkline, status_name
 from mlx_hub.cli.output import literal
 from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
 from rich.console import Console, Group, RenderableType
@@ -36,7 +36,10 @@ def _panel(curve: Curve) -> RenderableType:
     bar = ProgressBar(total=max(curve.total_steps, 1), completed=curve.step, width=24)
     status = status_name(curve.job) if curve.job.id else "connecting"
     row.add_row(Text(status, style="bold"), bar, Text(curve.numbers()))
-    return Group(row, Text(sparkline(curve.train, 60), style="cyan"))
+    lines: list[RenderableType] = [row, Text(sparkline(curve.train, 60), style="cyan")]
+    if curve.note:
+        lines.append(Text(curve.note, style="yellow"))
+    return Group(*lines)
 
 
 @contextmanager
@@ -57,5 +60,7 @@ def _plain(ui: Console, curve: Curve) -> Iterator[Callable[[TrainingEvent], None
                 )
             case "checkpoint":
                 ui.print(literal(f"step {event.checkpoint.step}  checkpoint saved"))
+        if line := guard_line(event):
+            ui.print(literal(line))
 
     yield show

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,17 @@ log = logging.getLogger(__name__)
 
 KEPT = 2
 _WEIGHTS, _OPTIMIZER, _STATE = "adapters.safetensors", "optimizer.safetensors", "state.json"
+_UNSOUND = (OSError, ValueError, KeyError, TypeError)
 
 
 class Checkpoints:
     """One job's checkpoints; the fingerprint ties them to its recipe, base model and data."""
 
-    def __init__(self, folder: Path, fingerprint: str) -> None:
+    def __init__(self, folder: Path, fingerprint: str, way_back: int = 0) -> None:
+        """Take the folder; every `way_back` steps there must be one to go back to, if not 0."""
         self._folder = folder
         self._fingerprint = fingerprint
+        self._way_back = way_back
         folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, trainer: Trainer) -> None:
@@ -32,12 +36,8 @@ class Checkpoints:
         with whole_folder(self._folder / f"step-{trainer.state.step:08d}") as folder:
             save_arrays(folder / _WEIGHTS, trainer.model.trainable_parameters())
             save_arrays(folder / _OPTIMIZER, trainer.optimizer.state)
-            hashes = {name: digest(folder / name).sha256 for name in (_WEIGHTS, _OPTIMIZER)}
-            body = {"fingerprint": self._fingerprint, "sha256": hashes}
-            body["state"] = asdict(trainer.state)
-            (folder / _STATE).write_text(json.dumps(body))
-        for old in self._newest_first()[KEPT:]:
-            shutil.rmtree(old, ignore_errors=True)
+            self._seal(folder, trainer)
+        self._prune(trainer)
 
     def restore(self, trainer: Trainer) -> None:
         """Load the newest sound checkpoint; without one, the trainer stays as it is."""
@@ -45,26 +45,107 @@ class Checkpoints:
             try:
                 self._load(folder, trainer)
                 return
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except _UNSOUND as error:
                 log.warning("checkpoint %s is skipped: %s", folder.name, error)
+                # It would be counted among the newest.
+                shutil.rmtree(folder, ignore_errors=True)
 
-    def _load(self, folder: Path, trainer: Trainer) -> None:
+    def go_back(self, trainer: Trainer, step: int) -> bool:
+        """Load the newest of the recipe's own steps up to this one, and forget all behind it."""
+        newest = self._newest_first()
+        for folder in self._ways_back():
+            if _step(folder) > step:
+                continue
+            try:
+                self._load(folder, trainer)
+            except _UNSOUND as error:
+                log.warning("checkpoint %s is skipped: %s", folder.name, error)
+                continue
+            for later in newest[: newest.index(folder)]:
+                shutil.rmtree(later)
+            return True
+        return False
+
+    def newest(self) -> str | None:
+        """Name the newest checkpoint as it lies below STORAGE_ACTIVE_PATH."""
+        found = self._newest_first()
+        return Path(*found[0].parts[-4:]).as_posix() if found else None
+
+    def keep(self, trainer: Trainer) -> None:
+        """Keep the weights as they are; the state names their step."""
+        with whole_folder(self._kept(trainer.state.kept_step)) as folder:
+            save_arrays(folder / _WEIGHTS, trainer.model.trainable_parameters())
+            self._seal(folder, trainer)
+
+    def load_kept(self, trainer: Trainer) -> None:
+        """Load the weights that the state names as kept."""
+        folder = self._kept(trainer.state.kept_step)
+        self._open(folder)
+        _load_weights(folder, trainer)
+
+    def _seal(self, folder: Path, trainer: Trainer) -> None:
+        """Write what ties the arrays in a folder to the run."""
+        hashes = {path.name: digest(path).sha256 for path in sorted(folder.iterdir())}
+        body = {"fingerprint": self._fingerprint, "sha256": hashes}
+        body["state"] = asdict(trainer.state)
+        (folder / _STATE).write_text(json.dumps(body))
+
+    def _open(self, folder: Path) -> RunState:
+        """Read what `_seal` wrote, if all is as it was."""
         body = json.loads((folder / _STATE).read_text())
         if body["fingerprint"] != self._fingerprint:
             raise ValueError("it belongs to another recipe, base model or dataset")
         for name, sha256 in body["sha256"].items():
             if digest(folder / name).sha256 != sha256:
                 raise ValueError(f"{name} is damaged")
-        state = RunState(**body["state"])
-        weights: Any = mx.load(str(folder / _WEIGHTS))
+        return RunState(**body["state"])
+
+    def _load(self, folder: Path, trainer: Trainer) -> None:
+        state = self._open(folder)
+        if state.kept_val_loss is not None:
+            self._open(self._kept(state.kept_step))
         optimizer: Any = mx.load(str(folder / _OPTIMIZER))
-        trainer.model.load_weights(list(weights.items()), strict=False)
+        _load_weights(folder, trainer)
         trainer.optimizer.state = tree_unflatten(list(optimizer.items()))
-        mx.eval(trainer.model.parameters(), trainer.optimizer.state)
+        mx.eval(trainer.optimizer.state)
         trainer.state = state
+
+    def _prune(self, trainer: Trainer) -> None:
+        """Drop all but the newest few, the ways back, and the kept weights that they name."""
+        newest = self._newest_first()
+        # The last update before a fault may be that of the newest: then the one before it is due.
+        needed = {*newest[:KEPT], *self._ways_back()[:2]}
+        for old in set(newest) - needed:
+            shutil.rmtree(old, ignore_errors=True)
+        if not trainer.recipe.early_stop_patience:
+            return
+        named = {self._kept(trainer.state.kept_step)}
+        for folder in needed:
+            with suppress(*_UNSOUND):
+                body = json.loads((folder / _STATE).read_text())
+                named.add(self._kept(body["state"]["kept_step"]))
+        for old in set(self._folder.glob("kept-*")) - named:
+            shutil.rmtree(old, ignore_errors=True)
 
     def _newest_first(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"), reverse=True)
+
+    def _ways_back(self) -> list[Path]:
+        every = self._way_back
+        return [folder for folder in self._newest_first() if every and _step(folder) % every == 0]
+
+    def _kept(self, step: int) -> Path:
+        return self._folder / f"kept-{step:08d}"
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
+
+
+def _load_weights(folder: Path, trainer: Trainer) -> None:
+    weights: Any = mx.load(str(folder / _WEIGHTS))
+    trainer.model.load_weights(list(weights.items()), strict=False)
+    mx.eval(trainer.model.parameters())
 
 
 def save_arrays(path: Path, tree: Any) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from services.runtime.encoding import Encoder, Example, RowRefusedError
 from services.runtime.rows import ChangedError, Side, Split, read_rows
-from services.runtime.trainable import NO_ROWS, Untrainable
+from services.runtime.trainable import NO_HELD_OUT, NO_ROWS, Untrainable
 from services.trainer.recipe import Recipe
 from services.trainer.worker.failures import TrainingFailed, untrainable
 
@@ -59,6 +59,8 @@ def load_sides(
         raise untrainable(complaint)
     if not sides.train:
         raise untrainable(NO_ROWS)
+    if recipe.early_stop_patience and not sides.valid:
+        raise untrainable(NO_HELD_OUT)
     return sides
 
 

@@ -6,8 +6,8 @@ import threading
 from mlx_hub.internal.v1 import worker_pb2 as pb
 
 from services.runtime.frames import FrameError, Frames
-from services.trainer import messages
-from services.trainer.reports import Checkpoint, Step, Validation
+from services.trainer import guard_messages, messages
+from services.trainer.reports import Checkpoint, Guarded, Step, Validation
 from services.trainer.worker.failures import Stopped, TrainingFailed
 
 
@@ -17,6 +17,7 @@ class Link:
     def __init__(self, descriptor: int) -> None:
         self._frames = Frames.inherited(descriptor)
         self._stop: pb.StopCommand | None = None
+        self._stopping = threading.Event()
 
     def receive_job(self) -> pb.TrainCommand:
         """Wait for the job, then listen for what else comes."""
@@ -30,6 +31,10 @@ class Link:
         """Raise Stopped if the supervisor asked for it."""
         if self._stop is not None:
             raise Stopped(step)
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but no longer than until the supervisor asks for a stop."""
+        self._stopping.wait(seconds)
 
     @property
     def saves_checkpoint(self) -> bool:
@@ -52,6 +57,10 @@ class Link:
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Tell of a checkpoint."""
         self._send(pb.WorkerEvent(checkpoint=messages.checkpoint_to_proto(checkpoint)))
+
+    def report(self, report: Guarded) -> None:
+        """Tell what a guard did."""
+        self._send(guard_messages.to_worker_event(report))
 
     def finished(self, finished: pb.WorkerFinished) -> None:
         """Tell that the adapter lies in its place."""
@@ -81,6 +90,7 @@ class Link:
             while (command := self._frames.read(pb.WorkerCommand)) is not None:
                 if command.HasField("stop"):
                     self._stop = command.stop
+                    self._stopping.set()
         except (OSError, FrameError):
             pass
         os._exit(1)

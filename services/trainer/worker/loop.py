@@ -1,8 +1,9 @@
 """The training loop: our own, because it must resume exactly, stop at any step and never go on
 from a loss that is not a number.
 
-A step depends on the weights, the optimizer's state, the step's number and the recipe, on nothing
-else. So a run that is killed and resumed ends with the same bytes as one that is not.
+A step depends on the weights, the optimizer's state, the step's number, the recipe and the run's
+state, on nothing else. So a run that is killed and resumed ends with the same bytes as one that is
+not.
 """
 
 import math
@@ -21,11 +22,17 @@ from mlx.utils import tree_map
 
 from services.runtime.batches import epoch_batches
 from services.runtime.encoding import Example
-from services.runtime.trainable import name_lines
 from services.trainer.recipe import Recipe
 from services.trainer.reports import Checkpoint, Step, Validation
 from services.trainer.worker.data import Batch, derived_seed, pad
-from services.trainer.worker.failures import untrainable
+from services.trainer.worker.guards import (
+    NO_HOOKS,
+    GuardState,
+    Hooks,
+    check_weights,
+    step_fault,
+    validation_fault,
+)
 from services.trainer.worker.methods import prepare
 from services.trainer.worker.objective import Objective, arrays
 from services.trainer.worker.optimizers import learning_rate, make_optimizer
@@ -37,7 +44,7 @@ VALIDATE_EVERY_STEPS = 50
 
 
 @dataclass(frozen=True)
-class RunState:
+class RunState(GuardState):
     """What a checkpoint remembers besides the arrays."""
 
     step: int = 0
@@ -53,8 +60,11 @@ class RunState:
             "steps": self.step,
             "trained_tokens": self.trained_tokens,
             "loss": self.loss,
-            "val_loss": self.val_loss,
+            # Of the weights that are published.
+            "val_loss": self.val_loss if self.kept_val_loss is None else self.kept_val_loss,
             "first_val_loss": self.first_val_loss,
+            "kept_step": None if self.kept_val_loss is None else self.kept_step,
+            "learning_rate_factor": self.rate_factor if self.lowered_at else None,
         }
         return {name: float(value) for name, value in found.items() if value is not None}
 
@@ -97,19 +107,34 @@ class Trainer:
         self._loss_and_gradient = value_and_grad(model, self._objective)
         mx.eval(self.optimizer.state)
 
-    def run(self, supervisor: Supervisor, save: Callable[[], None]) -> None:
+    @property
+    def over(self) -> bool:
+        """Tell whether no step is left to do."""
+        patience = self.recipe.early_stop_patience
+        stopped = bool(patience) and self.state.unimproved >= patience
+        return stopped or self.state.step == self.total_steps
+
+    def run(
+        self, supervisor: Supervisor, save: Callable[[], None], hooks: Hooks = NO_HOOKS
+    ) -> None:
         """Train from the state to the end; whenever it is left, weights and state agree."""
         state = [self.model.state, self.optimizer.state]
         # Its shapes never change, those of a batch do: only this is worth compiling.
         self._update = mx.compile(self._apply, inputs=state, outputs=state)
-        self._validate(supervisor)
+        self._validate(supervisor, hooks)
         for batches in self._steps_left():
+            if self.over:
+                break
+            if self.state.step and self.state.step % self._epoch_steps == 0:
+                hooks.epoch(self.state.step)
             self._step(batches, supervisor)
-            self._validate(supervisor)
+            self._validate(supervisor, hooks)
             step = self.state.step
-            if step % self.recipe.checkpoint_every_steps == 0 or step == self.total_steps:
+            if step % self.recipe.checkpoint_every_steps == 0 or self.over:
+                check_weights(step, self.model.trainable_parameters())
                 save()
                 supervisor.checkpoint(Checkpoint(step))
+        check_weights(self.state.step, self.model.trainable_parameters())
 
     def _steps_left(self) -> Iterator[list[Batch]]:
         """Yield the batches of each step after the state's, over all epochs."""
@@ -132,12 +157,8 @@ class Trainer:
         mx.eval(norm)
         if not (math.isfinite(number_in(loss)) and math.isfinite(number_in(norm))):
             lines = sorted(line for batch in batches for line in batch.lines)
-            raise untrainable(
-                f"the loss or its gradient is not finite at step {number} "
-                f"({name_lines(lines)} of the dataset); lower learning_rate or "
-                "lora_scale, or mend these rows"
-            )
-        rate = learning_rate(self.recipe, number, self.total_steps)
+            raise step_fault(number, lines)
+        rate = learning_rate(self.recipe, number, self.total_steps) * self.state.rate_factor
         self.optimizer.learning_rate = rate
         self._update(clipped if self.recipe.grad_clip else gradient)
         mx.eval(self.model.trainable_parameters(), self.optimizer.state)
@@ -174,7 +195,7 @@ class Trainer:
             mx.eval(loss, gradient)
         return loss, gradient
 
-    def _validate(self, supervisor: Supervisor) -> None:
+    def _validate(self, supervisor: Supervisor, hooks: Hooks) -> None:
         """Score the held-out rows where it is due: before step 1, at epochs' ends, now and then."""
         state = self.state
         due = state.step % self._epoch_steps == 0 or state.step % VALIDATE_EVERY_STEPS == 0
@@ -189,14 +210,18 @@ class Trainer:
             loss = self._objective(self.model, *batch, mx.array(tokens), mx.random.key(0))
             total, count = total + number_in(loss) * tokens, count + tokens
         if not math.isfinite(total):
-            raise untrainable(
-                f"the held-out rows' loss is not finite at step {state.step}; lower learning_rate "
-                "or lora_scale"
-            )
+            raise validation_fault(state.step)
         value = total / count
         first = value if state.first_val_loss is None else state.first_val_loss
-        self.state = replace(state, validated=state.step, val_loss=value, first_val_loss=first)
+        state = replace(state, validated=state.step, val_loss=value, first_val_loss=first)
+        if self.recipe.early_stop_patience:
+            state = state.judged(state.step, value, self.recipe.early_stop_min_delta)
+        self.state = state
+        # What scoring leaves behind has other shapes than training wants.
+        mx.clear_cache()
         supervisor.validation(Validation(state.step, value))
+        if state.kept_val_loss is not None and state.kept_step == state.step:
+            hooks.keep()
 
 
 def peak_memory() -> float:

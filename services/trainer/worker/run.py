@@ -24,18 +24,22 @@ from services.trainer.worker.adapters import export
 from services.trainer.worker.checkpoint import Checkpoints
 from services.trainer.worker.data import Sides, load_sides
 from services.trainer.worker.failures import Stopped, TrainingFailed, untrainable
+from services.trainer.worker.guards import are_finite
 from services.trainer.worker.link import Link
 from services.trainer.worker.loop import Trainer
+from services.trainer.worker.recovery import train
 
 # Changes when this code can't go on exactly from a checkpoint of the code before.
-FORMAT = 2
+FORMAT = 3
 
 
 def run(link: Link, command: pb.TrainCommand, blas: BlasReport) -> pb.WorkerFinished:
     """Do the job; raises Stopped or TrainingFailed when it ends early."""
     trainer, sides = _prepare(link, command)
     fingerprint = _fingerprint(trainer.recipe, command)
-    checkpoints = Checkpoints(Path(command.checkpoint_path), fingerprint)
+    recipe = trainer.recipe
+    way_back = recipe.checkpoint_every_steps if recipe.nonfinite_lr_factor else 0
+    checkpoints = Checkpoints(Path(command.checkpoint_path), fingerprint, way_back)
     checkpoints.restore(trainer)
     link.started(
         pb.WorkerStarted(
@@ -48,9 +52,9 @@ def run(link: Link, command: pb.TrainCommand, blas: BlasReport) -> pb.WorkerFini
         )
     )
     try:
-        trainer.run(link, lambda: checkpoints.save(trainer))
+        train(trainer, link, checkpoints, command)
     except Stopped:
-        if link.saves_checkpoint:
+        if link.saves_checkpoint and are_finite(trainer.model.trainable_parameters()):
             checkpoints.save(trainer)
             link.checkpoint(Checkpoint(trainer.state.step))
         raise

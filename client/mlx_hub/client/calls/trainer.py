@@ -45,6 +45,9 @@ class RecipeFields(TypedDict, total=False):
     grad_clip: float | None
     grad_accumulation: int | None
     grad_checkpoint: bool | None
+    nonfinite_lr_factor: float | None
+    early_stop_patience: int | None
+    early_stop_min_delta: float | None
 
 
 def create_job(

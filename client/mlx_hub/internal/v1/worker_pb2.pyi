@@ -64,6 +64,7 @@ class TrainCommand(_message.Message):
     OUTPUT_PATH_FIELD_NUMBER: _builtins.int
     BASE_DIGEST_FIELD_NUMBER: _builtins.int
     DATASET_DIGEST_FIELD_NUMBER: _builtins.int
+    COOLDOWN_FIELD_NUMBER: _builtins.int
     base_path: _builtins.str
     """Absolute folders and files of this node."""
     dataset_path: _builtins.str
@@ -75,6 +76,10 @@ class TrainCommand(_message.Message):
     dataset_digest: _builtins.str
     @_builtins.property
     def job(self) -> _training_job_pb2.TrainingJob: ...
+    @_builtins.property
+    def cooldown(self) -> Global___CooldownPolicy:
+        """Unset: no pauses."""
+
     def __init__(
         self,
         *,
@@ -85,14 +90,50 @@ class TrainCommand(_message.Message):
         output_path: _builtins.str = ...,
         base_digest: _builtins.str = ...,
         dataset_digest: _builtins.str = ...,
+        cooldown: Global___CooldownPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cooldown", b"cooldown", "job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_digest", b"base_digest", "base_path", b"base_path", "checkpoint_path", b"checkpoint_path", "dataset_digest", b"dataset_digest", "dataset_path", b"dataset_path", "job", b"job", "output_path", b"output_path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_digest", b"base_digest", "base_path", b"base_path", "checkpoint_path", b"checkpoint_path", "cooldown", b"cooldown", "dataset_digest", b"dataset_digest", "dataset_path", b"dataset_path", "job", b"job", "output_path", b"output_path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainCommand: _TypeAlias = TrainCommand  # noqa: Y015
+
+@_typing.final
+class CooldownPolicy(_message.Message):
+    """When to pause between epochs; the operator's settings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SENSOR_FILE_FIELD_NUMBER: _builtins.int
+    CELSIUS_FIELD_NUMBER: _builtins.int
+    PRESSURE_FIELD_NUMBER: _builtins.int
+    POLL_SECONDS_FIELD_NUMBER: _builtins.int
+    LONGEST_SECONDS_FIELD_NUMBER: _builtins.int
+    sensor_file: _builtins.str
+    """A file that holds degrees Celsius; empty is the machine's own sensor."""
+    celsius: _builtins.float
+    """Too hot from here on."""
+    pressure: _training_event_pb2.ThermalPressure.ValueType
+    poll_seconds: _builtins.float
+    longest_seconds: _builtins.float
+    def __init__(
+        self,
+        *,
+        sensor_file: _builtins.str = ...,
+        celsius: _builtins.float = ...,
+        pressure: _training_event_pb2.ThermalPressure.ValueType = ...,
+        poll_seconds: _builtins.float = ...,
+        longest_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["celsius", b"celsius", "longest_seconds", b"longest_seconds", "poll_seconds", b"poll_seconds", "pressure", b"pressure", "sensor_file", b"sensor_file"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CooldownPolicy: _TypeAlias = CooldownPolicy  # noqa: Y015
 
 @_typing.final
 class StopCommand(_message.Message):
@@ -126,6 +167,9 @@ class WorkerEvent(_message.Message):
     FINISHED_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
     STOPPED_FIELD_NUMBER: _builtins.int
+    LEARNING_RATE_LOWERED_FIELD_NUMBER: _builtins.int
+    WEIGHTS_KEPT_FIELD_NUMBER: _builtins.int
+    COOLDOWN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def started(self) -> Global___WorkerStarted: ...
     @_builtins.property
@@ -140,6 +184,12 @@ class WorkerEvent(_message.Message):
     def failed(self) -> Global___WorkerFailed: ...
     @_builtins.property
     def stopped(self) -> Global___WorkerStopped: ...
+    @_builtins.property
+    def learning_rate_lowered(self) -> _training_event_pb2.LearningRateLowered: ...
+    @_builtins.property
+    def weights_kept(self) -> _training_event_pb2.WeightsKept: ...
+    @_builtins.property
+    def cooldown(self) -> Global___WorkerCooldown: ...
     def __init__(
         self,
         *,
@@ -150,12 +200,15 @@ class WorkerEvent(_message.Message):
         finished: Global___WorkerFinished | None = ...,
         failed: Global___WorkerFailed | None = ...,
         stopped: Global___WorkerStopped | None = ...,
+        learning_rate_lowered: _training_event_pb2.LearningRateLowered | None = ...,
+        weights_kept: _training_event_pb2.WeightsKept | None = ...,
+        cooldown: Global___WorkerCooldown | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "event", b"event", "failed", b"failed", "finished", b"finished", "started", b"started", "step", b"step", "stopped", b"stopped", "validation", b"validation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cooldown", b"cooldown", "event", b"event", "failed", b"failed", "finished", b"finished", "learning_rate_lowered", b"learning_rate_lowered", "started", b"started", "step", b"step", "stopped", b"stopped", "validation", b"validation", "weights_kept", b"weights_kept"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "event", b"event", "failed", b"failed", "finished", b"finished", "started", b"started", "step", b"step", "stopped", b"stopped", "validation", b"validation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cooldown", b"cooldown", "event", b"event", "failed", b"failed", "finished", b"finished", "learning_rate_lowered", b"learning_rate_lowered", "started", b"started", "step", b"step", "stopped", b"stopped", "validation", b"validation", "weights_kept", b"weights_kept"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "step", "validation", "checkpoint", "finished", "failed", "stopped"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "step", "validation", "checkpoint", "finished", "failed", "stopped", "learning_rate_lowered", "weights_kept", "cooldown"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -333,3 +386,29 @@ class WorkerStopped(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WorkerStopped: _TypeAlias = WorkerStopped  # noqa: Y015
+
+@_typing.final
+class WorkerCooldown(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEGAN_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def began(self) -> _training_event_pb2.CooldownBegan: ...
+    @_builtins.property
+    def ended(self) -> _training_event_pb2.CooldownEnded: ...
+    def __init__(
+        self,
+        *,
+        began: _training_event_pb2.CooldownBegan | None = ...,
+        ended: _training_event_pb2.CooldownEnded | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["began", b"began", "ended", b"ended", "phase", b"phase"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["began", b"began", "ended", b"ended", "phase", b"phase"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_phase: _TypeAlias = _typing.Literal["began", "ended"]  # noqa: Y015
+    _WhichOneofArgType_phase: _TypeAlias = _typing.Literal["phase", b"phase"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_phase) -> _WhichOneofReturnType_phase | None: ...
+
+Global___WorkerCooldown: _TypeAlias = WorkerCooldown  # noqa: Y015

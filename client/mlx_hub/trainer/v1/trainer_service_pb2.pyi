@@ -50,6 +50,9 @@ class CreateTrainingJobRequest(_message.Message):
     GRAD_CLIP_FIELD_NUMBER: _builtins.int
     GRAD_ACCUMULATION_FIELD_NUMBER: _builtins.int
     GRAD_CHECKPOINT_FIELD_NUMBER: _builtins.int
+    NONFINITE_LR_FACTOR_FIELD_NUMBER: _builtins.int
+    EARLY_STOP_PATIENCE_FIELD_NUMBER: _builtins.int
+    EARLY_STOP_MIN_DELTA_FIELD_NUMBER: _builtins.int
     model_id: _builtins.int
     dataset_id: _builtins.int
     lora_rank: _builtins.int
@@ -104,6 +107,20 @@ class CreateTrainingJobRequest(_message.Message):
     """Compute each layer twice instead of keeping what it computed: slower, in less memory.
     Default false.
     """
+    nonfinite_lr_factor: _builtins.float
+    """When a loss or gradient is not finite, go back to the checkpoint before the last update and
+    multiply the learning rate by this from there on, once; a second time fails the job. Default 0:
+    the first time fails it.
+    """
+    early_stop_patience: _builtins.int
+    """End after this many validations in a row without a lower loss; in any case publish the weights
+    of the lowest. Held-out rows are scored before the first step, every 50 steps and at epochs'
+    ends. Needs validation_fraction. Default 0: all epochs are trained, the last weights published.
+    """
+    early_stop_min_delta: _builtins.float
+    """By how much the loss must fall to count as lower, in nats per trained token. Default 0. Only
+    with early_stop_patience.
+    """
     @_builtins.property
     def target_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Linear layers to train, by their path in a layer or the end of it: `self_attn.q_proj`,
@@ -140,15 +157,22 @@ class CreateTrainingJobRequest(_message.Message):
         grad_clip: _builtins.float | None = ...,
         grad_accumulation: _builtins.int | None = ...,
         grad_checkpoint: _builtins.bool | None = ...,
+        nonfinite_lr_factor: _builtins.float | None = ...,
+        early_stop_patience: _builtins.int | None = ...,
+        early_stop_min_delta: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_epochs", b"_epochs", "_grad_accumulation", b"_grad_accumulation", "_grad_checkpoint", b"_grad_checkpoint", "_grad_clip", b"_grad_clip", "_learning_rate", b"_learning_rate", "_lora_dropout", b"_lora_dropout", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_lora_scale", b"_lora_scale", "_mask_prompt", b"_mask_prompt", "_max_attempts", b"_max_attempts", "_max_seq_length", b"_max_seq_length", "_quantize_bits", b"_quantize_bits", "_seed", b"_seed", "_test_fraction", b"_test_fraction", "_validation_fraction", b"_validation_fraction", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "epochs", b"epochs", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "quantize_bits", b"quantize_bits", "seed", b"seed", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_early_stop_min_delta", b"_early_stop_min_delta", "_early_stop_patience", b"_early_stop_patience", "_epochs", b"_epochs", "_grad_accumulation", b"_grad_accumulation", "_grad_checkpoint", b"_grad_checkpoint", "_grad_clip", b"_grad_clip", "_learning_rate", b"_learning_rate", "_lora_dropout", b"_lora_dropout", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_lora_scale", b"_lora_scale", "_mask_prompt", b"_mask_prompt", "_max_attempts", b"_max_attempts", "_max_seq_length", b"_max_seq_length", "_nonfinite_lr_factor", b"_nonfinite_lr_factor", "_quantize_bits", b"_quantize_bits", "_seed", b"_seed", "_test_fraction", b"_test_fraction", "_validation_fraction", b"_validation_fraction", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "early_stop_min_delta", b"early_stop_min_delta", "early_stop_patience", b"early_stop_patience", "epochs", b"epochs", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "nonfinite_lr_factor", b"nonfinite_lr_factor", "quantize_bits", b"quantize_bits", "seed", b"seed", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_epochs", b"_epochs", "_grad_accumulation", b"_grad_accumulation", "_grad_checkpoint", b"_grad_checkpoint", "_grad_clip", b"_grad_clip", "_learning_rate", b"_learning_rate", "_lora_dropout", b"_lora_dropout", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_lora_scale", b"_lora_scale", "_mask_prompt", b"_mask_prompt", "_max_attempts", b"_max_attempts", "_max_seq_length", b"_max_seq_length", "_quantize_bits", b"_quantize_bits", "_seed", b"_seed", "_test_fraction", b"_test_fraction", "_validation_fraction", b"_validation_fraction", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "dataset_id", b"dataset_id", "epochs", b"epochs", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "method", b"method", "model_id", b"model_id", "optimizer", b"optimizer", "quantize_bits", b"quantize_bits", "request_id", b"request_id", "schedule", b"schedule", "seed", b"seed", "target_keys", b"target_keys", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_early_stop_min_delta", b"_early_stop_min_delta", "_early_stop_patience", b"_early_stop_patience", "_epochs", b"_epochs", "_grad_accumulation", b"_grad_accumulation", "_grad_checkpoint", b"_grad_checkpoint", "_grad_clip", b"_grad_clip", "_learning_rate", b"_learning_rate", "_lora_dropout", b"_lora_dropout", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_lora_scale", b"_lora_scale", "_mask_prompt", b"_mask_prompt", "_max_attempts", b"_max_attempts", "_max_seq_length", b"_max_seq_length", "_nonfinite_lr_factor", b"_nonfinite_lr_factor", "_quantize_bits", b"_quantize_bits", "_seed", b"_seed", "_test_fraction", b"_test_fraction", "_validation_fraction", b"_validation_fraction", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "dataset_id", b"dataset_id", "early_stop_min_delta", b"early_stop_min_delta", "early_stop_patience", b"early_stop_patience", "epochs", b"epochs", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "method", b"method", "model_id", b"model_id", "nonfinite_lr_factor", b"nonfinite_lr_factor", "optimizer", b"optimizer", "quantize_bits", b"quantize_bits", "request_id", b"request_id", "schedule", b"schedule", "seed", b"seed", "target_keys", b"target_keys", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
     _WhichOneofReturnType__checkpoint_every_steps: _TypeAlias = _typing.Literal["checkpoint_every_steps"]  # noqa: Y015
     _WhichOneofArgType__checkpoint_every_steps: _TypeAlias = _typing.Literal["_checkpoint_every_steps", b"_checkpoint_every_steps"]  # noqa: Y015
+    _WhichOneofReturnType__early_stop_min_delta: _TypeAlias = _typing.Literal["early_stop_min_delta"]  # noqa: Y015
+    _WhichOneofArgType__early_stop_min_delta: _TypeAlias = _typing.Literal["_early_stop_min_delta", b"_early_stop_min_delta"]  # noqa: Y015
+    _WhichOneofReturnType__early_stop_patience: _TypeAlias = _typing.Literal["early_stop_patience"]  # noqa: Y015
+    _WhichOneofArgType__early_stop_patience: _TypeAlias = _typing.Literal["_early_stop_patience", b"_early_stop_patience"]  # noqa: Y015
     _WhichOneofReturnType__epochs: _TypeAlias = _typing.Literal["epochs"]  # noqa: Y015
     _WhichOneofArgType__epochs: _TypeAlias = _typing.Literal["_epochs", b"_epochs"]  # noqa: Y015
     _WhichOneofReturnType__grad_accumulation: _TypeAlias = _typing.Literal["grad_accumulation"]  # noqa: Y015
@@ -173,6 +197,8 @@ class CreateTrainingJobRequest(_message.Message):
     _WhichOneofArgType__max_attempts: _TypeAlias = _typing.Literal["_max_attempts", b"_max_attempts"]  # noqa: Y015
     _WhichOneofReturnType__max_seq_length: _TypeAlias = _typing.Literal["max_seq_length"]  # noqa: Y015
     _WhichOneofArgType__max_seq_length: _TypeAlias = _typing.Literal["_max_seq_length", b"_max_seq_length"]  # noqa: Y015
+    _WhichOneofReturnType__nonfinite_lr_factor: _TypeAlias = _typing.Literal["nonfinite_lr_factor"]  # noqa: Y015
+    _WhichOneofArgType__nonfinite_lr_factor: _TypeAlias = _typing.Literal["_nonfinite_lr_factor", b"_nonfinite_lr_factor"]  # noqa: Y015
     _WhichOneofReturnType__quantize_bits: _TypeAlias = _typing.Literal["quantize_bits"]  # noqa: Y015
     _WhichOneofArgType__quantize_bits: _TypeAlias = _typing.Literal["_quantize_bits", b"_quantize_bits"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
@@ -189,6 +215,10 @@ class CreateTrainingJobRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__checkpoint_every_steps) -> _WhichOneofReturnType__checkpoint_every_steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__early_stop_min_delta) -> _WhichOneofReturnType__early_stop_min_delta | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__early_stop_patience) -> _WhichOneofReturnType__early_stop_patience | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__epochs) -> _WhichOneofReturnType__epochs | None: ...
     @_typing.overload
@@ -213,6 +243,8 @@ class CreateTrainingJobRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_attempts) -> _WhichOneofReturnType__max_attempts | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_seq_length) -> _WhichOneofReturnType__max_seq_length | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__nonfinite_lr_factor) -> _WhichOneofReturnType__nonfinite_lr_factor | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quantize_bits) -> _WhichOneofReturnType__quantize_bits | None: ...
     @_typing.overload

@@ -6,6 +6,7 @@ isort:skip_file
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 from mlx_hub.trainer.v1 import training_job_pb2 as _training_job_pb2
 import builtins as _builtins
@@ -18,6 +19,32 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ThermalPressure:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ThermalPressureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ThermalPressure.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    THERMAL_PRESSURE_UNSPECIFIED: _ThermalPressure.ValueType  # 0
+    """The sensor tells a temperature instead."""
+    THERMAL_PRESSURE_NOMINAL: _ThermalPressure.ValueType  # 1
+    THERMAL_PRESSURE_MODERATE: _ThermalPressure.ValueType  # 2
+    THERMAL_PRESSURE_HEAVY: _ThermalPressure.ValueType  # 3
+    THERMAL_PRESSURE_TRAPPING: _ThermalPressure.ValueType  # 4
+    THERMAL_PRESSURE_SLEEPING: _ThermalPressure.ValueType  # 5
+
+class ThermalPressure(_ThermalPressure, metaclass=_ThermalPressureEnumTypeWrapper):
+    """How hot the machine is by the system's own word."""
+
+THERMAL_PRESSURE_UNSPECIFIED: ThermalPressure.ValueType  # 0
+"""The sensor tells a temperature instead."""
+THERMAL_PRESSURE_NOMINAL: ThermalPressure.ValueType  # 1
+THERMAL_PRESSURE_MODERATE: ThermalPressure.ValueType  # 2
+THERMAL_PRESSURE_HEAVY: ThermalPressure.ValueType  # 3
+THERMAL_PRESSURE_TRAPPING: ThermalPressure.ValueType  # 4
+THERMAL_PRESSURE_SLEEPING: ThermalPressure.ValueType  # 5
+Global___ThermalPressure: _TypeAlias = ThermalPressure  # noqa: Y015
 
 @_typing.final
 class TrainingEvent(_message.Message):
@@ -33,6 +60,10 @@ class TrainingEvent(_message.Message):
     VALIDATION_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    LEARNING_RATE_LOWERED_FIELD_NUMBER: _builtins.int
+    WEIGHTS_KEPT_FIELD_NUMBER: _builtins.int
+    COOLDOWN_BEGAN_FIELD_NUMBER: _builtins.int
+    COOLDOWN_ENDED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Rises by one with every stored event of the job, across attempts. The
     first frame is the job's state and carries the sequence it resumes from.
@@ -54,6 +85,14 @@ class TrainingEvent(_message.Message):
     def error(self) -> _status_pb2.Status:
         """The watch itself failed; always last. The rpc ends with the same status."""
 
+    @_builtins.property
+    def learning_rate_lowered(self) -> Global___LearningRateLowered: ...
+    @_builtins.property
+    def weights_kept(self) -> Global___WeightsKept: ...
+    @_builtins.property
+    def cooldown_began(self) -> Global___CooldownBegan: ...
+    @_builtins.property
+    def cooldown_ended(self) -> Global___CooldownEnded: ...
     def __init__(
         self,
         *,
@@ -65,12 +104,16 @@ class TrainingEvent(_message.Message):
         validation: Global___ValidationResult | None = ...,
         checkpoint: Global___CheckpointSaved | None = ...,
         error: _status_pb2.Status | None = ...,
+        learning_rate_lowered: Global___LearningRateLowered | None = ...,
+        weights_kept: Global___WeightsKept | None = ...,
+        cooldown_began: Global___CooldownBegan | None = ...,
+        cooldown_ended: Global___CooldownEnded | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "created_at", b"created_at", "error", b"error", "event", b"event", "job", b"job", "step", b"step", "validation", b"validation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cooldown_began", b"cooldown_began", "cooldown_ended", b"cooldown_ended", "created_at", b"created_at", "error", b"error", "event", b"event", "job", b"job", "learning_rate_lowered", b"learning_rate_lowered", "step", b"step", "validation", b"validation", "weights_kept", b"weights_kept"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "checkpoint", b"checkpoint", "created_at", b"created_at", "error", b"error", "event", b"event", "job", b"job", "sequence", b"sequence", "step", b"step", "validation", b"validation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "checkpoint", b"checkpoint", "cooldown_began", b"cooldown_began", "cooldown_ended", b"cooldown_ended", "created_at", b"created_at", "error", b"error", "event", b"event", "job", b"job", "learning_rate_lowered", b"learning_rate_lowered", "sequence", b"sequence", "step", b"step", "validation", b"validation", "weights_kept", b"weights_kept"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["job", "step", "validation", "checkpoint", "error"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["job", "step", "validation", "checkpoint", "error", "learning_rate_lowered", "weights_kept", "cooldown_began", "cooldown_ended"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -161,3 +204,131 @@ class CheckpointSaved(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckpointSaved: _TypeAlias = CheckpointSaved  # noqa: Y015
+
+@_typing.final
+class LearningRateLowered(_message.Message):
+    """A step was not finite: training went back to a checkpoint and goes on from there at a lower
+    learning rate. The steps behind it come again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    RESUMED_FROM_STEP_FIELD_NUMBER: _builtins.int
+    FACTOR_FIELD_NUMBER: _builtins.int
+    step: _builtins.int
+    """The step that was not finite."""
+    resumed_from_step: _builtins.int
+    """The step that training went back to."""
+    factor: _builtins.float
+    """What the recipe's learning rates are multiplied by from now on."""
+    def __init__(
+        self,
+        *,
+        step: _builtins.int = ...,
+        resumed_from_step: _builtins.int = ...,
+        factor: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["factor", b"factor", "resumed_from_step", b"resumed_from_step", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LearningRateLowered: _TypeAlias = LearningRateLowered  # noqa: Y015
+
+@_typing.final
+class WeightsKept(_message.Message):
+    """A job with early_stop_patience has ended training and publishes the weights of its lowest
+    validation loss.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    KEPT_STEP_FIELD_NUMBER: _builtins.int
+    VAL_LOSS_FIELD_NUMBER: _builtins.int
+    STOPPED_EARLY_FIELD_NUMBER: _builtins.int
+    step: _builtins.int
+    """The last step that was trained."""
+    kept_step: _builtins.int
+    """The step whose weights are published; 0 is before the first."""
+    val_loss: _builtins.float
+    """Of these weights, in nats per trained token."""
+    stopped_early: _builtins.bool
+    """Whether it ended before its last epoch did."""
+    def __init__(
+        self,
+        *,
+        step: _builtins.int = ...,
+        kept_step: _builtins.int = ...,
+        val_loss: _builtins.float = ...,
+        stopped_early: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept_step", b"kept_step", "step", b"step", "stopped_early", b"stopped_early", "val_loss", b"val_loss"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WeightsKept: _TypeAlias = WeightsKept  # noqa: Y015
+
+@_typing.final
+class CooldownBegan(_message.Message):
+    """Training pauses between two epochs until the machine has cooled down."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    CELSIUS_FIELD_NUMBER: _builtins.int
+    PRESSURE_FIELD_NUMBER: _builtins.int
+    step: _builtins.int
+    """The last step before the pause."""
+    celsius: _builtins.float
+    """Unset where the sensor tells a pressure instead."""
+    pressure: Global___ThermalPressure.ValueType
+    def __init__(
+        self,
+        *,
+        step: _builtins.int = ...,
+        celsius: _builtins.float | None = ...,
+        pressure: Global___ThermalPressure.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_celsius", b"_celsius", "celsius", b"celsius"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_celsius", b"_celsius", "celsius", b"celsius", "pressure", b"pressure", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__celsius: _TypeAlias = _typing.Literal["celsius"]  # noqa: Y015
+    _WhichOneofArgType__celsius: _TypeAlias = _typing.Literal["_celsius", b"_celsius"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__celsius) -> _WhichOneofReturnType__celsius | None: ...
+
+Global___CooldownBegan: _TypeAlias = CooldownBegan  # noqa: Y015
+
+@_typing.final
+class CooldownEnded(_message.Message):
+    """The pause is over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    STILL_HOT_FIELD_NUMBER: _builtins.int
+    step: _builtins.int
+    seconds: _builtins.float
+    """How long it was."""
+    still_hot: _builtins.bool
+    """It took the longest time that the operator allows, and the machine is still hot."""
+    def __init__(
+        self,
+        *,
+        step: _builtins.int = ...,
+        seconds: _builtins.float = ...,
+        still_hot: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["seconds", b"seconds", "step", b"step", "still_hot", b"still_hot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CooldownEnded: _TypeAlias = CooldownEnded  # noqa: Y015

@@ -165,6 +165,9 @@ class TrainingJob(_message.Message):
     GRAD_CLIP_FIELD_NUMBER: _builtins.int
     GRAD_ACCUMULATION_FIELD_NUMBER: _builtins.int
     GRAD_CHECKPOINT_FIELD_NUMBER: _builtins.int
+    NONFINITE_LR_FACTOR_FIELD_NUMBER: _builtins.int
+    EARLY_STOP_PATIENCE_FIELD_NUMBER: _builtins.int
+    EARLY_STOP_MIN_DELTA_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Positive, assigned by the server."""
     status: Global___JobStatus.ValueType
@@ -211,6 +214,12 @@ class TrainingJob(_message.Message):
     """Batches in one optimizer step."""
     grad_checkpoint: _builtins.bool
     """Compute each layer twice instead of keeping what it computed."""
+    nonfinite_lr_factor: _builtins.float
+    """By what the learning rate is multiplied, once, after a step that was not finite; 0 is never."""
+    early_stop_patience: _builtins.int
+    """Validations without improvement after which training ends; 0 is any number."""
+    early_stop_min_delta: _builtins.float
+    """What counts as an improvement, in nats per trained token."""
     @_builtins.property
     def progress(self) -> Global___TrainingProgress: ...
     @_builtins.property
@@ -266,10 +275,13 @@ class TrainingJob(_message.Message):
         grad_clip: _builtins.float = ...,
         grad_accumulation: _builtins.int = ...,
         grad_checkpoint: _builtins.bool = ...,
+        nonfinite_lr_factor: _builtins.float = ...,
+        early_stop_patience: _builtins.int = ...,
+        early_stop_min_delta: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "error", b"error", "finished_at", b"finished_at", "progress", b"progress", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "created_at", b"created_at", "dataset_id", b"dataset_id", "epochs", b"epochs", "error", b"error", "finished_at", b"finished_at", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "id", b"id", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "method", b"method", "model_id", b"model_id", "optimizer", b"optimizer", "progress", b"progress", "quantize_bits", b"quantize_bits", "schedule", b"schedule", "seed", b"seed", "started_at", b"started_at", "status", b"status", "target_keys", b"target_keys", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "version", b"version", "version_id", b"version_id", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "created_at", b"created_at", "dataset_id", b"dataset_id", "early_stop_min_delta", b"early_stop_min_delta", "early_stop_patience", b"early_stop_patience", "epochs", b"epochs", "error", b"error", "finished_at", b"finished_at", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "id", b"id", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "method", b"method", "model_id", b"model_id", "nonfinite_lr_factor", b"nonfinite_lr_factor", "optimizer", b"optimizer", "progress", b"progress", "quantize_bits", b"quantize_bits", "schedule", b"schedule", "seed", b"seed", "started_at", b"started_at", "status", b"status", "target_keys", b"target_keys", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "version", b"version", "version_id", b"version_id", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
