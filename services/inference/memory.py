@@ -1,22 +1,17 @@
 """Forecasting an engine's memory before it starts: a failed allocation would end it later."""
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from services.inference.domain import Base, EngineLimits
 
-GIB = 1024**3
 # Python, MLX, the tokenizer twice.
 PROCESS_BYTES = 400 * 1024**2
 # One step of prompt reading, as the engine bounds it: tokens of a row, and of all rows.
 PREFILL_STEP = 256
 PREFILL_TOKENS = 1024
-CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -66,35 +61,3 @@ def forecast(base: Base, shape: Shape, limits: EngineLimits, *, dense: bool) -> 
     # While loading, the stored form lies beside the dense one.
     loading = base.size_bytes if dense else 0
     return PROCESS_BYTES + weights + max(running, loading)
-
-
-def runs_dense() -> bool:
-    """Tell whether engines compute on a CPU here, as far as it can be told without MLX."""
-    return sys.platform != "darwin"
-
-
-def default_budget(total: int) -> int:
-    """Leave max(12 GiB, a quarter) to everything else, but never more than a half."""
-    return max(total - max(12 * GIB, total // 4), total // 2)
-
-
-def total_bytes() -> int:
-    """Give the memory of the machine, or of the container where that is less."""
-    return min(int(psutil.virtual_memory().total), _cgroup("memory.max") or sys.maxsize)
-
-
-def available_bytes() -> int:
-    """Give what could be allocated now."""
-    available = int(psutil.virtual_memory().available)
-    limit = _cgroup("memory.max")
-    if limit is not None:
-        available = min(available, max(0, limit - (_cgroup("memory.current") or 0)))
-    return available
-
-
-def _cgroup(name: str) -> int | None:
-    try:
-        text = (CGROUP / name).read_text().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() else None
