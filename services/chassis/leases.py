@@ -226,7 +226,9 @@ def gigabytes(size: int) -> str:
     return f"{size / 1e9:.2f} GB"
 
 
-def out_of_memory(message: str, needed: int, room: Room, retry_after_s: float = 5) -> Exhausted:
+def out_of_memory(
+    message: str, needed: int, room: Room, retry_after_s: float | None = 5
+) -> Exhausted:
     """Give the error that names the numbers."""
     numbers = {
         "needed_bytes": str(needed),

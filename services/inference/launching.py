@@ -6,12 +6,13 @@ from pathlib import Path
 from services.chassis import memory as node
 from services.chassis.errors import DataLoss
 from services.chassis.leases import Lease, Ledger
-from services.inference import memory
+from services.inference import memory, metrics
 from services.inference.domain import Base, EngineLimits
 from services.inference.process import EngineProcess, OnStats
 from services.inference.residency import Room
 from services.inference.settings import InferenceSettings
 from services.runtime.folder import FolderError, digest_of, hash_folder
+from services.runtime.shape import read_shape
 
 
 class Launcher:
@@ -38,12 +39,13 @@ class Launcher:
     async def start(self, base: Base, lease: Lease) -> EngineProcess:
         """Verify every file and start; raises DataLoss or Unavailable."""
         await asyncio.to_thread(_verify, base)
+        metrics.engine_forecast(base.name, lease.size)
         seconds = self._settings.engine_start_seconds
         return await EngineProcess.start(base, self._limits, lease, seconds, self._on_stats)
 
     def _forecast(self, base: Base) -> int:
         try:
-            shape = memory.read_shape(base.path)
+            shape = read_shape(base.path)
         except (OSError, ValueError, TypeError) as error:
             raise _corrupt(base, "config.json") from error
         return memory.forecast(base, shape, self._limits, dense=node.runs_dense())

@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from services.trainer.domain import JobStatus, TrainingJob
+from services.trainer.forecast import Forecast
 from services.trainer.recipe import Recipe
-from services.trainer.reports import Checkpoint, Progress, Report, Step, Validation
+from services.trainer.reports import Checkpoint, MemoryWait, Progress, Report, Step, Validation
 
 type Event = TrainingJob | Report
 
@@ -14,6 +15,8 @@ _KINDS: dict[str, type[Report]] = {
     "step": Step,
     "validation": Validation,
     "checkpoint": Checkpoint,
+    "memory_wait": MemoryWait,
+    "forecast": Forecast,
 }
 
 

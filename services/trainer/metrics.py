@@ -12,6 +12,9 @@ STEPS = Counter("mlx_hub_training_steps", "Optimizer steps done.")
 TOKENS = Counter("mlx_hub_training_tokens", "Tokens trained on.")
 LOSS = Gauge("mlx_hub_training_loss", "Loss of the last step.")
 MEMORY = Gauge("mlx_hub_training_peak_memory_bytes", "Peak of the last worker.")
+FORECAST = Gauge(
+    "mlx_hub_training_forecast_bytes", "What the last worker was forecast to need at its peak."
+)
 STEP_SECONDS = Histogram(
     "mlx_hub_training_step_seconds",
     "Duration of an optimizer step.",

@@ -2,6 +2,8 @@
 
 from dataclasses import asdict, dataclass, replace
 
+from services.trainer.forecast import Forecast
+
 
 @dataclass(frozen=True)
 class Step:
@@ -31,7 +33,18 @@ class Checkpoint:
     step: int
 
 
-type Report = Step | Validation | Checkpoint
+@dataclass(frozen=True)
+class MemoryWait:
+    """The attempt can't begin: its memory isn't free yet."""
+
+    needed_bytes: int
+    budget_bytes: int
+    held_bytes: int
+    free_bytes: int
+    at_most_seconds: float
+
+
+type Report = Step | Validation | Checkpoint | MemoryWait | Forecast
 
 
 @dataclass(frozen=True)

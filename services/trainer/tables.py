@@ -174,7 +174,10 @@ class JobEventRow(Base):
     __table_args__ = (
         CheckConstraint("sequence > 0", name="sequence"),
         CheckConstraint("attempt >= 0", name="attempt"),
-        CheckConstraint("kind IN ('job', 'step', 'validation', 'checkpoint')", name="kind"),
+        CheckConstraint(
+            "kind IN ('job', 'step', 'validation', 'checkpoint', 'memory_wait', 'forecast')",
+            name="kind",
+        ),
         CheckConstraint("jsonb_typeof(payload) = 'object'", name="payload"),
         {"schema": SCHEMA},
     )

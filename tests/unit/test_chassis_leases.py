@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
+from multiprocessing.context import ForkProcess
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from services.chassis.leases import Lease, Ledger, NoRoom, Room
 GIB = 1024**3
 FORK = get_context("fork")
 PLENTY = 1000
-type Racer = tuple[BaseProcess, Connection]
+type Racer = tuple[ForkProcess, Connection]
 
 
 def ledger_in(folder: Path, budget: int = 100, available: int = PLENTY) -> Ledger:
@@ -155,10 +155,10 @@ def test_a_lease_that_can_not_be_opened_counts(
     path.touch()
     opened = Path.open
 
-    def refuse(self: Path, *mode: str) -> object:
+    def refuse(self: Path, mode: str = "r") -> object:
         if self == path:
             raise PermissionError(13, "Permission denied")
-        return opened(self, *mode)
+        return opened(self, mode)
 
     monkeypatch.setattr(Path, "open", refuse)
     ledger = ledger_in(tmp_path)

@@ -31,6 +31,7 @@ from services.inference.messages import (
     request_of,
     target_of,
 )
+from services.runtime.shape import read_shape
 
 
 def test_one_crash_is_forgiven_at_once_and_more_are_spaced() -> None:
@@ -57,7 +58,7 @@ def test_the_forecast_counts_weights_and_admitted_keys_and_values(tmp_path: Path
         "vocab_size": 49152,
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
-    shape = memory.read_shape(tmp_path)
+    shape = read_shape(tmp_path)
     base = Base("smol", "d", tmp_path, parameters=134_515_008, size_bytes=118_761_944)
     small = memory.forecast(base, shape, EngineLimits(8, 8192, 16), dense=True)
     large = memory.forecast(base, shape, EngineLimits(8, 16384, 16), dense=True)
@@ -71,7 +72,8 @@ def test_the_forecast_counts_weights_and_admitted_keys_and_values(tmp_path: Path
 def test_a_multi_modal_config_is_read_where_its_text_part_is(tmp_path: Path) -> None:
     text = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 3}
     (tmp_path / "config.json").write_text(json.dumps({"text_config": text}))
-    assert (memory.read_shape(tmp_path).layers, memory.read_shape(tmp_path).head_dim) == (3, 16)
+    shape = read_shape(tmp_path)
+    assert (shape.layers, shape.head_dim) == (3, 16)
 
 
 generations = st.builds(

@@ -6,8 +6,6 @@ else. So a run that is killed and resumed ends with the same bytes as one that i
 """
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -21,6 +19,7 @@ from mlx.utils import tree_map
 
 from services.runtime.batches import epoch_batches
 from services.runtime.encoding import Example
+from services.runtime.peak import peak_memory
 from services.runtime.trainable import name_lines
 from services.trainer.recipe import Recipe
 from services.trainer.reports import Checkpoint, Step, Validation
@@ -197,13 +196,6 @@ class Trainer:
         first = value if state.first_val_loss is None else state.first_val_loss
         self.state = replace(state, validated=state.step, val_loss=value, first_val_loss=first)
         supervisor.validation(Validation(state.step, value))
-
-
-def peak_memory() -> float:
-    """Give the most bytes this process has held, by the system's count and by MLX's."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return float(max(resident, mx.get_peak_memory()))
 
 
 def number_in(array: mx.array) -> float:

@@ -8,6 +8,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.rpc import status_pb2 as _status_pb2
 from mlx_hub.trainer.v1 import training_job_pb2 as _training_job_pb2
+from mlx_hub.trainer.v1 import training_memory_pb2 as _training_memory_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -33,6 +34,8 @@ class TrainingEvent(_message.Message):
     VALIDATION_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    MEMORY_WAIT_FIELD_NUMBER: _builtins.int
+    FORECAST_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Rises by one with every stored event of the job, across attempts. The
     first frame is the job's state and carries the sequence it resumes from.
@@ -54,6 +57,14 @@ class TrainingEvent(_message.Message):
     def error(self) -> _status_pb2.Status:
         """The watch itself failed; always last. The rpc ends with the same status."""
 
+    @_builtins.property
+    def memory_wait(self) -> _training_memory_pb2.MemoryWait:
+        """The attempt waits for memory."""
+
+    @_builtins.property
+    def forecast(self) -> _training_memory_pb2.TrainingForecast:
+        """The attempt has its memory and begins; `TrainingStep.peak_memory_bytes` is what it came to."""
+
     def __init__(
         self,
         *,
@@ -65,12 +76,14 @@ class TrainingEvent(_message.Message):
         validation: Global___ValidationResult | None = ...,
         checkpoint: Global___CheckpointSaved | None = ...,
         error: _status_pb2.Status | None = ...,
+        memory_wait: _training_memory_pb2.MemoryWait | None = ...,
+        forecast: _training_memory_pb2.TrainingForecast | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "created_at", b"created_at", "error", b"error", "event", b"event", "job", b"job", "step", b"step", "validation", b"validation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "created_at", b"created_at", "error", b"error", "event", b"event", "forecast", b"forecast", "job", b"job", "memory_wait", b"memory_wait", "step", b"step", "validation", b"validation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "checkpoint", b"checkpoint", "created_at", b"created_at", "error", b"error", "event", b"event", "job", b"job", "sequence", b"sequence", "step", b"step", "validation", b"validation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "checkpoint", b"checkpoint", "created_at", b"created_at", "error", b"error", "event", b"event", "forecast", b"forecast", "job", b"job", "memory_wait", b"memory_wait", "sequence", b"sequence", "step", b"step", "validation", b"validation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["job", "step", "validation", "checkpoint", "error"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["job", "step", "validation", "checkpoint", "error", "memory_wait", "forecast"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
