@@ -28,6 +28,8 @@ STATES = {
 LOGITS = 4
 # Of one layer's, beyond what it keeps: its gradients, while they are made.
 PASSING = 2
+# What is counted exactly is met exactly, and the allocator rounds up.
+MARGIN = 1.08
 # A packed layer's dense weights are made so many at a time, in five times their memory.
 PIECE_BYTES = 5 * 4 * 4 * MIB
 GROUP = 64
@@ -163,7 +165,7 @@ def _activations(base: Base, recipe: Recipe, batch: Batch, width: int) -> int:
     if recipe.lora_dropout:
         layer += 2 * (6 * shape.hidden + shape.inner)
     scores = shape.heads * batch.rows * batch.tokens**2
-    kept = positions * layer + scores
+    kept = int((positions * layer + scores) * MARGIN)
     if recipe.grad_checkpoint:
         layers = positions * shape.hidden * shape.layers + (1 + PASSING) * kept
     else:

@@ -171,6 +171,16 @@ async def test_a_killed_engine_tells_every_request(tiny_model: Path) -> None:
     await running.engine.ended.wait()
 
 
+async def test_an_engines_memory_is_its_own_until_it_ends(tiny_model: Path, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, 100, lambda: 100)
+    lease = ledger.take("engine", 60)
+    engine = await EngineProcess.start(base_of(tiny_model), LIMITS, lease, 120, Running().on_stats)
+    assert ledger.room().held == 60
+    os.kill(engine.pid, signal.SIGKILL)
+    await engine.ended.wait()
+    assert ledger.room().held == 0
+
+
 async def test_signals_to_the_group_do_not_end_an_engine_but_its_service_does(
     tiny_model: Path,
 ) -> None:

@@ -10,7 +10,6 @@ from prometheus_client import REGISTRY
 
 from services.chassis.errors import Exhausted
 from services.chassis.leases import Lease, Ledger
-from services.chassis.status import from_rpc_error
 from tests.fixtures.registry import failure
 from tests.fixtures.trainer import Event, OpenTrainer, RunningTrainer
 
@@ -56,13 +55,12 @@ async def test_a_job_that_can_never_fit_is_refused_with_what_to_lower(
     open_trainer: OpenTrainer,
 ) -> None:
     async with open_trainer(memory_budget_bytes=1_000_000) as trainer:
-        error = from_rpc_error(await failure(trainer.create()), "trainer")
+        error = await failure(trainer.create())
         assert isinstance(error, Exhausted)
         assert (error.reason, error.metadata["budget_bytes"]) == ("OUT_OF_MEMORY", "1000000")
         assert int(error.metadata["needed_bytes"]) > 100_000_000
         assert "lower batch_size to 2" in error.message
         assert "set grad_checkpoint" in error.message
-        assert error.retry_after_s is None
         found = await trainer.stub.ForecastTraining(trainer.request())
         assert not found.fits_ever
         assert {"batch_size", "grad_checkpoint"} <= {advice.field for advice in found.advice}

@@ -23,6 +23,7 @@ MEASURED: dict[str, tuple[dict[str, Any], Batch, int]] = {
     "lora": ({}, Batch(4, 64, 88), 1128),
     "long rows": ({}, Batch(4, 128, 508), 1752),
     "masked": ({}, Batch(4, 233, 20), 2262),
+    "masked, longer": ({}, Batch(4, 489, 20), 4550),
     "4 bits": ({"quantize_bits": 4}, Batch(4, 64, 88), 754),
     "8 bits": ({"quantize_bits": 8}, Batch(4, 64, 88), 842),
     "4 bits, masked": ({"quantize_bits": 4}, Batch(4, 233, 20), 1866),
