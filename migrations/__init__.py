@@ -1,4 +1,4 @@
 """One linear Alembic history over the schemas of all services."""
 
-HEAD = "0016"
+HEAD = "0017"
 """The revision this release is written for; servers refuse to serve on another."""

@@ -47,6 +47,9 @@ class HubSettings(BaseSettings):
     """MLX_HUB_SIGNING_KEY: a PEM file with the Ed25519 key that signs versions' statements."""
     trusted_keys: str = ""
     """MLX_HUB_TRUSTED_KEYS: PEM files of public keys to check by, separated by `:`."""
+    memory_budget_bytes: int = Field(default=0, ge=0)
+    """MLX_HUB_MEMORY_BUDGET_BYTES: for the engines and the training job together; 0 leaves
+    max(12 GiB, a quarter) of the machine to everything else, or a half where that is more."""
     drain_seconds: float = Field(default=10.0, ge=0, le=600)
     """MLX_HUB_DRAIN_SECONDS: how long running calls may go on at shutdown."""
 

@@ -33,6 +33,7 @@ class Inference:
             launcher.start, launcher.room(), self.server.set_serving, metrics.ended
         )
         self.scheduler = Scheduler(self.residency.use, settings.max_rows, settings.queue_limit)
+        self._yielding: asyncio.Task[None] | None = None
         answering = Answering(catalogue, self.scheduler)
         inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(
             InferenceServicer(answering), self.server.grpc
@@ -41,6 +42,10 @@ class Inference:
             OpenAIServicer(answering, catalogue), self.server.grpc
         )
 
+    async def start(self) -> None:
+        """Watch for training jobs that wait for memory."""
+        self._yielding = asyncio.create_task(self.residency.keep_making_way())
+
     async def drain(self) -> None:
         """Take nothing new; what runs goes on."""
         await self.scheduler.stop()
@@ -48,6 +53,8 @@ class Inference:
 
     async def close(self) -> None:
         """Leave no engine behind."""
+        if self._yielding:
+            self._yielding.cancel()
         await self.residency.close()
         await self.channel.close()
 
@@ -56,7 +63,7 @@ async def run(settings: InferenceSettings) -> int:
     """Serve until told to stop; give the exit code."""
     inference = Inference(settings)
     try:
-        return await serve(inference.server, on_stop=[inference.drain])
+        return await serve(inference.server, on_start=[inference.start], on_stop=[inference.drain])
     finally:
         await inference.close()
 

@@ -3,13 +3,16 @@
 import asyncio
 from pathlib import Path
 
+from services.chassis import memory as node
 from services.chassis.errors import DataLoss
-from services.inference import memory
+from services.chassis.leases import Lease, Ledger
+from services.inference import memory, metrics
 from services.inference.domain import Base, EngineLimits
 from services.inference.process import EngineProcess, OnStats
 from services.inference.residency import Room
 from services.inference.settings import InferenceSettings
 from services.runtime.folder import FolderError, digest_of, hash_folder
+from services.runtime.shape import read_shape
 
 
 class Launcher:
@@ -27,26 +30,25 @@ class Launcher:
 
     def room(self) -> Room:
         """Give what all engines together may use."""
-        total = memory.total_bytes()
         return Room(
-            budget=self._settings.memory_budget_bytes or memory.default_budget(total),
+            ledger=Ledger.of(self._settings),
             engines=self._settings.max_engines,
             forecast=self._forecast,
-            available=memory.available_bytes,
         )
 
-    async def start(self, base: Base) -> EngineProcess:
+    async def start(self, base: Base, lease: Lease) -> EngineProcess:
         """Verify every file and start; raises DataLoss or Unavailable."""
         await asyncio.to_thread(_verify, base)
+        metrics.engine_forecast(base.name, lease.size)
         seconds = self._settings.engine_start_seconds
-        return await EngineProcess.start(base, self._limits, seconds, self._on_stats)
+        return await EngineProcess.start(base, self._limits, lease, seconds, self._on_stats)
 
     def _forecast(self, base: Base) -> int:
         try:
-            shape = memory.read_shape(base.path)
+            shape = read_shape(base.path)
         except (OSError, ValueError, TypeError) as error:
             raise _corrupt(base, "config.json") from error
-        return memory.forecast(base, shape, self._limits, dense=memory.runs_dense())
+        return memory.forecast(base, shape, self._limits, dense=node.runs_dense())
 
 
 def _verify(base: Base) -> None:

@@ -31,7 +31,12 @@ RUNNING = Gauge("mlx_hub_inference_running", "Requests being served.")
 ENDS = Counter("mlx_hub_engine_ends", "Engines that ended unasked.", ["base_model"])
 ROWS = Gauge("mlx_hub_engine_rows", "Requests in the engine's batch.", ["base_model"])
 ACTIVE = Gauge("mlx_hub_engine_active_bytes", "Memory that MLX holds.", ["base_model"])
-PEAK = Gauge("mlx_hub_engine_peak_bytes", "The most that MLX held.", ["base_model"])
+PEAK = Gauge("mlx_hub_engine_peak_bytes", "The most that the engine held.", ["base_model"])
+FORECAST = Gauge(
+    "mlx_hub_engine_forecast_bytes",
+    "What the engine was forecast to hold at most.",
+    ["base_model"],
+)
 
 
 def answered(answer: Answer) -> None:
@@ -49,6 +54,11 @@ def engine_told(base_model: str, stats: engine_pb2.EngineStats) -> None:
     ROWS.labels(base_model).set(stats.running)
     ACTIVE.labels(base_model).set(stats.active_bytes)
     PEAK.labels(base_model).set(stats.peak_bytes)
+
+
+def engine_forecast(base_model: str, size: int) -> None:
+    """Show what a starting engine was given."""
+    FORECAST.labels(base_model).set(size)
 
 
 def ended(base_model: str) -> None:

@@ -12,6 +12,7 @@ from mlx_hub.internal.v1 import engine_pb2
 from services.chassis import children
 from services.chassis.errors import HubError, Unavailable
 from services.chassis.frames import FrameError, open_pair, read_frame, send_frame, write_frame
+from services.chassis.leases import Lease
 from services.inference.domain import Adapter, Base, Delta, EngineLimits, Finished, Generation
 from services.inference.messages import cancel_of, delta_of, error_of, finished_of, submit_of
 
@@ -41,19 +42,23 @@ class EngineProcess:
         self._numbers = itertools.count(1)
         self._inboxes: dict[int, asyncio.Queue[engine_pb2.EngineEvent | None]] = {}
         self._reading: asyncio.Task[None] | None = None
+        self._dead = False
 
     @classmethod
     async def start(
-        cls, base: Base, limits: EngineLimits, seconds: float, on_stats: OnStats
+        cls, base: Base, limits: EngineLimits, lease: Lease, seconds: float, on_stats: OnStats
     ) -> "EngineProcess":
-        """Spawn an engine and wait until it is ready; raises Unavailable with the reason."""
+        """Spawn an engine and wait until it is ready; raises Unavailable with the reason.
+
+        The lease is the engine's from then on: it ends with its process.
+        """
         reader, writer, theirs = await open_pair()
         descriptor = theirs.fileno()
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "services.inference.engine"),
                 *(str(descriptor), str(base.path)),
-                pass_fds=(descriptor,),
+                pass_fds=(descriptor, lease.fileno()),
                 stdin=asyncio.subprocess.DEVNULL,
                 env=children.environment(),
             )
@@ -62,6 +67,7 @@ class EngineProcess:
             raise
         finally:
             theirs.close()
+            lease.release()
         engine = cls(base, process, (reader, writer), on_stats)
         try:
             async with asyncio.timeout(seconds):
@@ -103,20 +109,24 @@ class EngineProcess:
             yield finished_of(event.finished)
         finally:
             del self._inboxes[number]
-            if not over and not self.ended.is_set():
+            if not over and not self._dead:
                 send_frame(self._writer, cancel_of(number))
 
     async def stop(self) -> None:
         """End the child: closing the socket is enough, killing helps where it is not."""
         self._writer.close()
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await self._process.wait()
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
+        await self._gone()
         if self._reading:
             await self._reading
+
+    async def _gone(self) -> int:
+        """Wait for the child's end, which its closed socket brings about, and give its code."""
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                return await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            return await self._process.wait()
 
     async def _wait_ready(self, limits: EngineLimits) -> None:
         start = engine_pb2.StartCommand(
@@ -141,11 +151,13 @@ class EngineProcess:
             log.error("the engine of %s wrote no frames: %s", self.base.name, error)
             self._process.kill()
         self._on_stats(self.base.name, engine_pb2.EngineStats())
-        self.ended.set()
+        self._dead = True
         for inbox in self._inboxes.values():
             inbox.put_nowait(None)
         self._writer.close()
-        code = await self._process.wait()
+        code = await self._gone()
+        # Not before: another engine may need the memory that this one gave back.
+        self.ended.set()
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         log.log(
             logging.INFO if code == 0 else logging.ERROR,
@@ -165,7 +177,7 @@ class EngineProcess:
 
     async def _send(self, command: engine_pb2.EngineCommand) -> None:
         try:
-            if self.ended.is_set():
+            if self._dead:
                 raise self._died()
             await write_frame(self._writer, command)
         except ConnectionError as error:

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from services.chassis.errors import DataLoss, Exhausted, HubError, Unavailable
+from services.chassis.errors import DataLoss, HubError, Unavailable
+from services.chassis.leases import Lease, Ledger, NoRoom, gigabytes, out_of_memory
 from services.inference.domain import Adapter, Base, CrashGuard, Delta, Finished, Generation
 
 log = logging.getLogger(__name__)
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 # An engine that was serving and ended is started again this often before it is given up.
 REVIVALS = 5
 REVIVAL_PAUSE_S = 1.0
+# How often to look whether a training job waits for memory.
+YIELD_PAUSE_S = 0.5
 
 
 class Engine(Protocol):
@@ -38,10 +41,9 @@ class Engine(Protocol):
 class Room:
     """What residency may use, and how it asks."""
 
-    budget: int
+    ledger: Ledger
     engines: int
     forecast: Callable[[Base], int]
-    available: Callable[[], int]
 
 
 @dataclass
@@ -51,7 +53,8 @@ class Seat:
     base: Base
     guard: CrashGuard = field(default_factory=CrashGuard)
     engine: asyncio.Task[Engine] | None = None
-    reserved: int = 0
+    lease: Lease | None = None
+    """Its engine's memory; the engine's process holds it, not this one."""
     evicted: Engine | None = None
     damage: DataLoss | None = None
     """Why it did not start the last time, if its files were to blame."""
@@ -79,7 +82,7 @@ class Residency:
 
     def __init__(
         self,
-        start: Callable[[Base], Awaitable[Engine]],
+        start: Callable[[Base, Lease], Awaitable[Engine]],
         room: Room,
         set_serving: Callable[[bool], Awaitable[None]],
         restarted: Callable[[str], None],
@@ -123,6 +126,27 @@ class Residency:
             if not isinstance(result, BaseException):
                 await result.stop()
 
+    async def make_way(self) -> None:
+        """Evict idle engines, least used first, for a job that waits for memory.
+
+        None goes unless all that are idle would be enough, and a busy one never does.
+        """
+        async with self._making_room:
+            while missing := await asyncio.to_thread(self._room.ledger.missing):
+                idle = [s for s in self._seats.values() if s.lease and s.idle]
+                if missing > sum(s.lease.size for s in idle if s.lease):
+                    return
+                await self._evict(min(idle, key=lambda s: s.last_used))
+
+    async def keep_making_way(self) -> None:
+        """Do so for ever."""
+        while True:
+            try:
+                await self.make_way()
+            except (HubError, OSError) as error:
+                log.warning("memory leases can't be read: %s", error)
+            await asyncio.sleep(YIELD_PAUSE_S)
+
     async def _engine_of(self, seat: Seat) -> Engine:
         self._reap(seat)
         if seat.engine is None:
@@ -142,9 +166,9 @@ class Residency:
                 retry_after_s=wait,
             )
         async with self._making_room:
-            await self._make_room(seat)
+            seat.lease = lease = await self._make_room(seat)
         try:
-            return await self._start(seat.base)
+            return await self._start(seat.base, lease)
         except Exception as error:
             seat.damage = error if isinstance(error, DataLoss) else None
             seat.guard.crashed(time.monotonic())
@@ -152,10 +176,12 @@ class Residency:
 
     def _started(self, seat: Seat, task: asyncio.Task[Engine]) -> None:
         if task.cancelled() or (error := task.exception()):
-            seat.engine, seat.reserved = None, 0
+            self._empty(seat)
             if not task.cancelled():
                 log.error("no engine for %s: %s", seat.base.name, error)
             return
+        if seat.lease:
+            seat.lease.settle()
         watching = asyncio.create_task(self._watch(seat, task.result()))
         self._tasks.add(watching)
         watching.add_done_callback(self._tasks.discard)
@@ -164,10 +190,15 @@ class Residency:
         """Empty the seat of an engine that ended unasked."""
         if not seat.engine or seat.starting or not seat.engine.result().ended.is_set():
             return False
-        seat.engine, seat.reserved = None, 0
+        self._empty(seat)
         seat.guard.crashed(time.monotonic())
         self._restarted(seat.base.name)
         return True
+
+    def _empty(self, seat: Seat) -> None:
+        if seat.lease:
+            seat.lease.release()
+        seat.engine = seat.lease = None
 
     async def _watch(self, seat: Seat, engine: Engine) -> None:
         """Wait for an engine's end; if nobody wanted it, start another one."""
@@ -191,42 +222,39 @@ class Residency:
             if not self._broken and not self._draining:
                 await self._set_serving(True)
 
-    async def _make_room(self, seat: Seat) -> None:
-        """Reserve the forecast for an engine, evicting idle ones, least used first."""
+    async def _make_room(self, seat: Seat) -> Lease:
+        """Lease the forecast for an engine, evicting idle ones, least used first."""
         needed = await asyncio.to_thread(self._room.forecast, seat.base)
         while True:
-            taken = [s for s in self._seats.values() if s.reserved and s is not seat]
-            # What starting engines will take is still counted as available.
-            promised = sum(s.reserved for s in taken if s.starting)
-            left = self._room.budget - sum(s.reserved for s in taken)
-            free = max(0, min(left, self._room.available() - promised))
-            if needed <= free and len(taken) < self._room.engines:
-                seat.reserved = needed
-                return
+            taken = [s for s in self._seats.values() if s.lease and s is not seat]
+            no_room: NoRoom | None = None
+            if len(taken) < self._room.engines:
+                try:
+                    return await asyncio.to_thread(self._room.ledger.take, "engine", needed)
+                except NoRoom as error:
+                    no_room = error
             idle = [s for s in taken if s.idle]
             if not idle:
-                raise self._no_room(seat, needed, free)
+                raise await self._refusal(seat, needed, no_room)
             await self._evict(min(idle, key=lambda s: s.last_used))
 
     async def _evict(self, seat: Seat) -> None:
         if seat.engine is None:
             return
         engine = seat.engine.result()
-        seat.engine, seat.reserved, seat.evicted = None, 0, engine
+        self._empty(seat)
+        seat.evicted = engine
         log.info("the idle engine of %s makes room", seat.base.name)
         await engine.stop()
 
-    def _no_room(self, seat: Seat, needed: int, free: int) -> HubError:
-        numbers = {
-            "needed_bytes": str(needed),
-            "free_bytes": str(free),
-            "budget_bytes": str(self._room.budget),
-        }
-        if needed <= free:
+    async def _refusal(self, seat: Seat, needed: int, no_room: NoRoom | None) -> HubError:
+        if no_room is None:
+            room = await asyncio.to_thread(self._room.ledger.room)
             why = f"all {self._room.engines} engines are busy; try again when one is idle"
         else:
+            room = no_room.room
             why = (
-                f"{seat.base.name} needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB "
-                f"of the {self._room.budget / 1e9:.1f} GB for engines are free"
+                f"{seat.base.name} needs {gigabytes(needed)} and {gigabytes(room.free)} of the "
+                f"{gigabytes(room.budget)} for engines and training are free"
             )
-        return Exhausted("OUT_OF_MEMORY", why, metadata=numbers, retry_after_s=5)
+        return out_of_memory(why, needed, room)

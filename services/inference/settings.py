@@ -8,9 +8,6 @@ from services.chassis.settings import HubSettings
 class InferenceSettings(HubSettings):
     """Bounds of the engines; the memory forecast is made of them."""
 
-    memory_budget_bytes: int = Field(default=0, ge=0)
-    """MLX_HUB_MEMORY_BUDGET_BYTES: for all engines together; 0 leaves max(12 GiB, a quarter)
-    of the machine to everything else, or a half where that is more than half."""
     max_engines: int = Field(default=2, ge=1, le=64)
     """MLX_HUB_MAX_ENGINES: base models resident at the same time."""
     max_rows: int = Field(default=8, ge=1, le=256)

@@ -9,6 +9,7 @@ from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as pb_grpc
 from migrations import HEAD
 from services.chassis import database
 from services.chassis.channels import connect
+from services.chassis.leases import Ledger
 from services.chassis.server import HubServer, prepare, serve
 from services.chassis.settings import load
 from services.trainer import cooldown
@@ -16,6 +17,7 @@ from services.trainer.attempt import Attempt
 from services.trainer.domain import TrainingJob
 from services.trainer.forwarder import Forwarder
 from services.trainer.forwards import Forwards
+from services.trainer.planner import Planner
 from services.trainer.progress import Watch
 from services.trainer.queue import Bell, JobQueue
 from services.trainer.registry import Registry
@@ -40,6 +42,8 @@ class Trainer:
         self.queue = JobQueue(self.engine, timedelta(seconds=settings.lease_seconds))
         self.bell = Bell(self.engine, settings.poll_seconds)
         self.registry = Registry(self.channel, settings.storage_archive_path)
+        ledger = Ledger.of(settings)
+        self.planner = Planner(self.registry, ledger, settings.memory_wait_seconds)
         self.workspace = Workspace(settings.storage_active_path, settings.home / "logs")
         forwards = Forwards(self.engine)
         self.forwarder = Forwarder(self.store, forwards, self.registry, self.bell)
@@ -53,7 +57,7 @@ class Trainer:
             attempts=self._attempt,
             node=settings.node,
         )
-        servicer = TrainerServicer(self.store, self.queue, self.registry, self.watch)
+        servicer = TrainerServicer(self.store, self.queue, self.registry, self.planner, self.watch)
         pb_grpc.add_TrainerServiceServicer_to_server(servicer, self.server.grpc)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -81,6 +85,7 @@ class Trainer:
             store=self.store,
             bell=self.bell,
             registry=self.registry,
+            planner=self.planner,
             workspace=self.workspace,
             stop_seconds=self.settings.worker_stop_seconds,
             cooldown=cooldown.policy(self.settings),

@@ -20,6 +20,7 @@ from services.trainer.child import Child
 from services.trainer.domain import TrainingJob
 from services.trainer.events import Event
 from services.trainer.history import attempts_of
+from services.trainer.planner import Planner
 from services.trainer.publication import Result, publication_of
 from services.trainer.queue import Bell, JobQueue
 from services.trainer.recorder import Recorder
@@ -44,6 +45,7 @@ class Attempt:
         store: JobStore,
         bell: Bell,
         registry: Registry,
+        planner: Planner,
         workspace: Workspace,
         stop_seconds: float,
         cooldown: pb.CooldownPolicy | None = None,
@@ -55,6 +57,7 @@ class Attempt:
         self._store = store
         self._bell = bell
         self._registry = registry
+        self._planner = planner
         self._workspace = workspace
         self._stop_seconds = stop_seconds
         self._cooldown = cooldown
@@ -118,13 +121,19 @@ class Attempt:
     ) -> Result | pb.WorkerFailed | str:
         """Run a child to its end; a text tells how it died or stopped."""
         self._workspace.prepare(self.job)
+        add = self._recorder.add
+        lease = await self._planner.enter(self.job, inputs, self._interrupted, add)
+        if lease is None:
+            return "stopped before the training process began"
         with self._workspace.open_log() as output:
-            child = await Child.spawn(self._command(inputs), output)
+            child = await Child.spawn(self._command(inputs), output, lease)
         self._helpers.append(group.create_task(self._stop_when_interrupted(child)))
         started, last, grace = pb.WorkerStarted(), pb.WorkerEvent(), 0.0
         try:
             async for event in child.events():
                 last = event
+                if event.HasField("step"):
+                    lease.settle()
                 if event.HasField("started"):
                     started = event.started
                 self._hear(event)

@@ -13,6 +13,7 @@ from mlx_hub.internal.v1 import worker_pb2 as pb
 
 from services.chassis import children
 from services.chassis.frames import FrameError, open_pair, read_frame, send_frame
+from services.chassis.leases import Lease
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +36,13 @@ class Child:
         self._writer = writer
 
     @classmethod
-    async def spawn(cls, command: pb.TrainCommand, output: BinaryIO) -> "Child":
-        """Start a child and send it its job."""
+    async def spawn(cls, command: pb.TrainCommand, output: BinaryIO, lease: Lease) -> "Child":
+        """Start a child and send it its job; it holds the lease from then on."""
         reader, writer, theirs = await open_pair()
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "services.trainer.worker", str(theirs.fileno())),
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), lease.fileno()),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -53,6 +54,7 @@ class Child:
             raise
         finally:
             theirs.close()
+            lease.release()
         send_frame(writer, pb.WorkerCommand(train=command))
         return cls(process, reader, writer)
 

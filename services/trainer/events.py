@@ -5,11 +5,13 @@ from datetime import datetime
 from typing import Any
 
 from services.trainer.domain import JobStatus, TrainingJob
+from services.trainer.forecast import Forecast
 from services.trainer.recipe import Recipe
 from services.trainer.reports import (
     Checkpoint,
     CooldownBegan,
     CooldownEnded,
+    MemoryWait,
     Progress,
     RateLowered,
     Report,
@@ -28,6 +30,8 @@ _KINDS: dict[str, type[Report]] = {
     "weights_kept": WeightsKept,
     "cooldown_began": CooldownBegan,
     "cooldown_ended": CooldownEnded,
+    "memory_wait": MemoryWait,
+    "forecast": Forecast,
 }
 
 

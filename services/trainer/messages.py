@@ -14,11 +14,12 @@ from mlx_hub.trainer.v1 import training_job_pb2 as pb
 from services.chassis.errors import HubError
 from services.chassis.status import to_status
 from services.runtime.rows import check_fractions, masks_prompt
-from services.trainer import guard_messages
+from services.trainer import guard_messages, memory_messages
 from services.trainer.domain import JobStatus, Order, TrainingJob
 from services.trainer.events import StoredEvent
+from services.trainer.forecast import Forecast
 from services.trainer.recipe import Recipe, complete
-from services.trainer.reports import Checkpoint, Progress, Step, Validation
+from services.trainer.reports import Checkpoint, MemoryWait, Progress, Step, Validation
 
 RECIPE_FIELDS = tuple(Recipe.__dataclass_fields__)
 # On the wire these are enums; the domain has the lower-case rest of their values' names.
@@ -136,6 +137,10 @@ def event_to_proto(stored: StoredEvent) -> event_pb.TrainingEvent:
             message.validation.CopyFrom(validation_to_proto(validation))
         case Checkpoint() as checkpoint:
             message.checkpoint.CopyFrom(checkpoint_to_proto(checkpoint))
+        case MemoryWait() as wait:
+            message.memory_wait.CopyFrom(memory_messages.wait_to_proto(wait))
+        case Forecast() as forecast:
+            message.forecast.CopyFrom(memory_messages.forecast_to_proto(forecast))
         case guarded:
             guard_messages.put(message, guarded)
     return message

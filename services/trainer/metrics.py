@@ -27,6 +27,9 @@ STOPPED_EARLY = Counter(
 )
 COOLING = Gauge("mlx_hub_training_cooling", "Jobs that pause to cool down now.")
 COOLDOWN_SECONDS = Counter("mlx_hub_training_cooldown_seconds", "Time spent in such pauses.")
+FORECAST = Gauge(
+    "mlx_hub_training_forecast_bytes", "What the last worker was forecast to need at its peak."
+)
 STEP_SECONDS = Histogram(
     "mlx_hub_training_step_seconds",
     "Duration of an optimizer step.",

@@ -63,11 +63,18 @@ class Registry:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, "registry") from error
 
-    async def admit(self, order: Order) -> None:
-        """Raise UNTRAINABLE if rows of the job's data could teach nothing.
+    async def admit(self, order: Order) -> dataset_report_pb2.DatasetReport | None:
+        """Give the report on a job's data; raise UNTRAINABLE if rows could teach nothing.
 
         When the report takes too long, the job is let in: its worker looks before step 1.
         """
+        report = await self.look(order)
+        if report is not None:
+            admission.check(report, order.recipe)
+        return report
+
+    async def look(self, order: Order) -> dataset_report_pb2.DatasetReport | None:
+        """Give the report on a job's data, or None when it takes too long."""
         names = dataset_report_pb2.ReportParameters.DESCRIPTOR.fields_by_name
         request = dataset_service_pb2.GetDatasetReportRequest(
             dataset_id=order.dataset_id,
@@ -75,14 +82,13 @@ class Registry:
             **{name: getattr(order.recipe, name) for name in names},
         )
         try:
-            report = await self._datasets.GetDatasetReport(request, timeout=REPORT_SECONDS)
+            return await self._datasets.GetDatasetReport(request, timeout=REPORT_SECONDS)
         except grpc.aio.AioRpcError as error:
             known = from_rpc_error(error, "registry")
             if isinstance(known, NotFound | FailedPrecondition | DataLoss):
                 raise known from error
-            log.warning("a job is queued without a report on its data: %s", known)
-        else:
-            admission.check(report, order.recipe)
+            log.warning("there is no report on a job's data: %s", known)
+            return None
 
     async def inputs(self, model_id: int, dataset_id: int) -> Inputs:
         """Find a job's files; the registry has verified them."""

@@ -2,6 +2,8 @@
 
 from dataclasses import asdict, dataclass, replace
 
+from services.trainer.forecast import Forecast
+
 
 @dataclass(frozen=True)
 class Step:
@@ -69,7 +71,20 @@ class CooldownEnded:
 
 
 type Guarded = RateLowered | WeightsKept | CooldownBegan | CooldownEnded
-type Report = Step | Validation | Checkpoint | Guarded
+
+
+@dataclass(frozen=True)
+class MemoryWait:
+    """The attempt can't begin: its memory isn't free yet."""
+
+    needed_bytes: int
+    budget_bytes: int
+    held_bytes: int
+    free_bytes: int
+    at_most_seconds: float
+
+
+type Report = Step | Validation | Checkpoint | Guarded | MemoryWait | Forecast
 
 
 @dataclass(frozen=True)

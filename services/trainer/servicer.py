@@ -5,11 +5,13 @@ from contextlib import aclosing
 
 from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
 from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as pb_grpc
-from mlx_hub.trainer.v1 import training_event_pb2, training_job_pb2
+from mlx_hub.trainer.v1 import training_event_pb2, training_job_pb2, training_memory_pb2
 
 from services.chassis import paging
 from services.chassis.requests import Context, body_digest, created, request_id
 from services.trainer import messages
+from services.trainer.plan import plan_to_proto
+from services.trainer.planner import Planner
 from services.trainer.progress import Watch
 from services.trainer.queue import JobQueue
 from services.trainer.registry import Registry
@@ -19,11 +21,14 @@ from services.trainer.store import JobStore
 class TrainerServicer(pb_grpc.TrainerServiceServicer):
     """Speaks for the queue; the supervisor works on it."""
 
-    def __init__(self, store: JobStore, queue: JobQueue, registry: Registry, watch: Watch) -> None:
+    def __init__(
+        self, store: JobStore, queue: JobQueue, registry: Registry, planner: Planner, watch: Watch
+    ) -> None:
         """Take what the methods call."""
         self._store = store
         self._queue = queue
         self._registry = registry
+        self._planner = planner
         self._watch = watch
 
     async def CreateTrainingJob(
@@ -35,10 +40,18 @@ class TrainerServicer(pb_grpc.TrainerServiceServicer):
         if job is None:
             dataset = await self._registry.check(request.model_id, request.dataset_id)
             order = messages.order_from_proto(request, dataset.schema)
-            await self._registry.admit(order)
+            await self._planner.admit(order)
             job = await self._store.create(order, key, digest)
         await created(context, f"/training/jobs/{job.id}")
         return messages.job_to_proto(job)
+
+    async def ForecastTraining(
+        self, request: pb.CreateTrainingJobRequest, context: Context
+    ) -> training_memory_pb2.ForecastTrainingResponse:
+        """Tell what a job would need."""
+        dataset = await self._registry.check(request.model_id, request.dataset_id)
+        order = messages.order_from_proto(request, dataset.schema)
+        return plan_to_proto(await self._planner.plan(order))
 
     async def ListTrainingJobs(
         self, request: pb.ListTrainingJobsRequest, context: Context

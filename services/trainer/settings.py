@@ -21,6 +21,9 @@ class TrainerSettings(HubSettings):
     """MLX_HUB_LEASE_SECONDS: how long a job stays with a trainer that has gone silent."""
     poll_seconds: float = Field(default=2, ge=0.05, le=60)
     """MLX_HUB_POLL_SECONDS: how often to look at the queue when no notification arrives."""
+    memory_wait_seconds: float = Field(default=600, ge=0, le=86_400)
+    """MLX_HUB_MEMORY_WAIT_SECONDS: how long a job may wait for memory that others hold; then it
+    fails with OUT_OF_MEMORY."""
     worker_stop_seconds: float = Field(default=15, ge=0, le=600)
     """MLX_HUB_WORKER_STOP_SECONDS: for the running step and its checkpoint at shutdown."""
     cooldown_celsius: float = Field(default=95, ge=20, le=150)

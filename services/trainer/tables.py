@@ -183,8 +183,8 @@ class JobEventRow(Base):
         CheckConstraint("sequence > 0", name="sequence"),
         CheckConstraint("attempt >= 0", name="attempt"),
         CheckConstraint(
-            "kind IN ('job', 'step', 'validation', 'checkpoint', 'rate_lowered', 'weights_kept',"
-            " 'cooldown_began', 'cooldown_ended')",
+            "kind IN ('job', 'step', 'validation', 'checkpoint', 'rate_lowered',"
+            " 'weights_kept', 'cooldown_began', 'cooldown_ended', 'memory_wait', 'forecast')",
             name="kind",
         ),
         CheckConstraint("jsonb_typeof(payload) = 'object'", name="payload"),

@@ -75,6 +75,7 @@ VERBS = {
     f"datasets upload d {TRIAGE}": ["rows", "checksum"],
     "datasets delete d": [],
     "jobs submit m d --epochs 2 --no-mask-prompt": ["status"],
+    "jobs forecast m d --batch-size 2 --method dora": ["forecast", "fits_now", "advice"],
     "jobs list --model m --status running": ["status"],
     "jobs show 3": ["status", "version"],
     "jobs cancel 3": ["status"],

@@ -18,6 +18,7 @@ from mlx_hub.internal.v1 import engine_pb2
 from safetensors.numpy import save_file
 
 from services.chassis.errors import DataLoss, FailedPrecondition, HubError, Invalid, Unavailable
+from services.chassis.leases import Lease, Ledger
 from services.inference.domain import Adapter, Base, Delta, EngineLimits, Finished, Generation, Turn
 from services.inference.process import EngineProcess
 from services.runtime.folder import inspect_model_folder
@@ -63,9 +64,14 @@ def base_of(folder: Path) -> Base:
     return Base("tiny", found.digest, folder, found.parameters, found.size_bytes)
 
 
+def lease_in(folder: Path) -> Lease:
+    return Ledger(folder.parent / "memory", 1, lambda: 1).take("engine", 0)
+
+
 async def start(folder: Path, limits: EngineLimits = LIMITS) -> Running:
     running = Running()
-    running.engine = await EngineProcess.start(base_of(folder), limits, 120, running.on_stats)
+    base, lease = base_of(folder), lease_in(folder)
+    running.engine = await EngineProcess.start(base, limits, lease, 120, running.on_stats)
     return running
 
 
@@ -177,6 +183,16 @@ async def test_a_killed_engine_tells_every_request(tiny_model: Path) -> None:
     await running.engine.ended.wait()
 
 
+async def test_an_engines_memory_is_its_own_until_it_ends(tiny_model: Path, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, 100, lambda: 100)
+    lease = ledger.take("engine", 60)
+    engine = await EngineProcess.start(base_of(tiny_model), LIMITS, lease, 120, Running().on_stats)
+    assert ledger.room().held == 60
+    os.kill(engine.pid, signal.SIGKILL)
+    await engine.ended.wait()
+    assert ledger.room().held == 0
+
+
 async def test_signals_to_the_group_do_not_end_an_engine_but_its_service_does(
     tiny_model: Path,
 ) -> None:
@@ -249,8 +265,9 @@ async def test_a_model_that_can_not_be_served_says_why(tiny_model: Path, tmp_pat
 
 
 async def test_a_load_that_takes_too_long_is_ended(tiny_model: Path) -> None:
+    base, lease = base_of(tiny_model), lease_in(tiny_model)
     with pytest.raises(Unavailable) as caught:
-        await EngineProcess.start(base_of(tiny_model), LIMITS, 0.05, Running().on_stats)
+        await EngineProcess.start(base, LIMITS, lease, 0.05, Running().on_stats)
     assert caught.value.reason == "ENGINE_START_FAILED"
     children = psutil.Process().children(recursive=True)
     assert len([c for c in children if "services.inference.engine" in c.cmdline()]) <= 1

@@ -27,8 +27,9 @@ def base(tiny_model: Path, tmp_path: Path) -> Base:
     return Base("tiny", found.digest, folder, found.parameters, found.size_bytes)
 
 
-def launcher(**settings: int) -> Launcher:
-    return Launcher(InferenceSettings(**settings), lambda name, stats: None)  # type: ignore[arg-type]
+def launcher(base: Base, **settings: int) -> Launcher:
+    here = InferenceSettings(home=base.path.parent, **settings)  # type: ignore[arg-type]
+    return Launcher(here, lambda name, stats: None)
 
 
 async def refusal(base: Base, **settings: int) -> HubError:
@@ -37,7 +38,7 @@ async def refusal(base: Base, **settings: int) -> HubError:
     async def set_serving(serving: bool) -> None:
         raise AssertionError(serving)
 
-    starting = launcher(**settings)
+    starting = launcher(base, **settings)
     residency = Residency(starting.start, starting.room(), set_serving, print)
     with pytest.raises(HubError) as caught:
         async with residency.use(base):
@@ -67,10 +68,11 @@ FILES = [
 @pytest.mark.parametrize("name", FILES)
 async def test_any_changed_bit_keeps_a_base_model_from_being_loaded(base: Base, name: str) -> None:
     assert {path.name for path in base.path.iterdir()} == set(FILES)
-    starting = launcher()
+    starting = launcher(base)
+    lease = starting.room().ledger.take("engine", 1)
     for _ in flips(base.path / name, times=20):
         with pytest.raises(DataLoss) as caught:
-            await starting.start(base)
+            await starting.start(base, lease)
         assert caught.value.reason == "ARTIFACT_CORRUPT"
 
 
@@ -85,7 +87,7 @@ async def test_missing_files_are_damage(base: Base) -> None:
 
 async def test_damage_is_named_however_often_one_asks(base: Base) -> None:
     (base.path / "tokenizer.json").write_text("{}")
-    starting = launcher()
+    starting = launcher(base)
     residency = Residency(starting.start, starting.room(), lambda _: asyncio.sleep(0), print)
     for _ in range(5):
         with pytest.raises(DataLoss):
@@ -95,9 +97,9 @@ async def test_damage_is_named_however_often_one_asks(base: Base) -> None:
 
 
 def test_the_default_budget_leaves_room_on_this_machine(base: Base) -> None:
-    room = launcher().room()
-    assert 0 < room.forecast(base) < room.budget
-    assert room.available() > 0
+    room = launcher(base).room()
+    assert 0 < room.forecast(base) < room.ledger.budget
+    assert room.ledger.room().free > 0
 
 
 async def test_the_registry_can_not_name_files_outside_the_archive(

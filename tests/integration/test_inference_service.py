@@ -68,8 +68,9 @@ def engines() -> list[psutil.Process]:
 
 
 @pytest.fixture
-async def served(scripted_registry: ScriptedRegistry) -> AsyncIterator[Served]:
+async def served(scripted_registry: ScriptedRegistry, tmp_path: Path) -> AsyncIterator[Served]:
     settings = InferenceSettings(
+        home=tmp_path,
         registry_port=scripted_registry.port,
         archive_setting=Path("/"),
         max_rows=2,

@@ -65,6 +65,7 @@ CALLS = [
     storage.get_report(),
     storage.reconcile(),
     trainer.create_job(1, 2),
+    trainer.forecast_job(1, 2),
     trainer.get_job(1),
     trainer.list_jobs().call,
     trainer.cancel_job(1),

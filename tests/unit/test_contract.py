@@ -75,6 +75,7 @@ REST = {
     "GET /storage": "GetStorageReport",
     "POST /storage:reconcile": "ReconcileStorage",
     "POST /training/jobs": "CreateTrainingJob",
+    "POST /training/jobs:forecast": "ForecastTraining",
     "GET /training/jobs": "ListTrainingJobs",
     "GET /training/jobs/{job_id}": "GetTrainingJob",
     "POST /training/jobs/{job_id}:cancel": "CancelTrainingJob",

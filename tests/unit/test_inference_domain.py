@@ -34,8 +34,7 @@ from services.inference.messages import (
     request_of,
     target_of,
 )
-
-GIB = 1024**3
+from services.runtime.shape import read_shape
 
 
 def test_one_crash_is_forgiven_at_once_and_more_are_spaced() -> None:
@@ -52,13 +51,6 @@ def test_one_crash_is_forgiven_at_once_and_more_are_spaced() -> None:
     assert not guard.looping(now + 61)
 
 
-@pytest.mark.parametrize(
-    ("total", "budget"), [(48, 36), (64, 48), (24, 12), (16, 8), (8, 4), (192, 144)]
-)
-def test_the_budget_leaves_room_for_everything_else(total: int, budget: int) -> None:
-    assert memory.default_budget(total * GIB) == budget * GIB
-
-
 def test_the_forecast_counts_weights_and_admitted_keys_and_values(tmp_path: Path) -> None:
     config = {
         "hidden_size": 576,
@@ -69,7 +61,7 @@ def test_the_forecast_counts_weights_and_admitted_keys_and_values(tmp_path: Path
         "vocab_size": 49152,
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
-    shape = memory.read_shape(tmp_path)
+    shape = read_shape(tmp_path)
     base = Base("smol", "d", tmp_path, parameters=134_515_008, size_bytes=118_761_944)
     small = memory.forecast(base, shape, EngineLimits(8, 8192, 16), dense=True)
     large = memory.forecast(base, shape, EngineLimits(8, 16384, 16), dense=True)
@@ -83,19 +75,8 @@ def test_the_forecast_counts_weights_and_admitted_keys_and_values(tmp_path: Path
 def test_a_multi_modal_config_is_read_where_its_text_part_is(tmp_path: Path) -> None:
     text = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 3}
     (tmp_path / "config.json").write_text(json.dumps({"text_config": text}))
-    assert (memory.read_shape(tmp_path).layers, memory.read_shape(tmp_path).head_dim) == (3, 16)
-
-
-def test_a_container_with_less_memory_than_its_machine_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
-    assert memory.total_bytes() > 1_000_000
-    (tmp_path / "memory.max").write_text("1000000\n")
-    (tmp_path / "memory.current").write_text("400000\n")
-    assert (memory.total_bytes(), memory.available_bytes()) == (1_000_000, 600_000)
-    (tmp_path / "memory.max").write_text("max\n")
-    assert memory.available_bytes() > 1_000_000
+    shape = read_shape(tmp_path)
+    assert (shape.layers, shape.head_dim) == (3, 16)
 
 
 generations = st.builds(

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from services.chassis.errors import DataLoss, Exhausted, HubError, Unavailable
+from services.chassis.leases import Lease, Ledger
 from services.inference.domain import Adapter, Base, CrashGuard, Delta, Finished, Generation
 from services.inference.residency import Residency, Room
 
 
 class FakeEngine:
-    def __init__(self, base: Base) -> None:
+    def __init__(self, base: Base, lease: Lease) -> None:
         self.base = base
+        self.lease = lease
         self.ended = asyncio.Event()
         self.stopped = False
 
@@ -24,13 +26,17 @@ class FakeEngine:
 
     async def stop(self) -> None:
         self.stopped = True
+        self.die()
+
+    def die(self) -> None:
+        self.lease.release()
         self.ended.set()
 
 
 class Hall:
     """A residency, and the hands that start its engines."""
 
-    def __init__(self, *, engines: int = 2, budget: int = 100) -> None:
+    def __init__(self, folder: Path, *, engines: int = 2, budget: int = 100) -> None:
         self.started: list[FakeEngine] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -39,14 +45,16 @@ class Hall:
         self.serving: list[bool] = []
         self.ends: list[str] = []
         self.news = asyncio.Event()
-        room = Room(budget, engines, lambda base: base.size_bytes, lambda: self.available)
+        self.ledger = Ledger(folder, budget, lambda: self.available)
+        room = Room(self.ledger, engines, lambda base: base.size_bytes)
         self.residency = Residency(self.start, room, self.set_serving, self.ends.append)
 
-    async def start(self, base: Base) -> FakeEngine:
+    async def start(self, base: Base, lease: Lease) -> FakeEngine:
+        self.news.set()
         await self.gate.wait()
         if self.failure:
             raise self.failure
-        self.started.append(FakeEngine(base))
+        self.started.append(FakeEngine(base, lease))
         self.news.set()
         return self.started[-1]
 
@@ -77,8 +85,10 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_all_who_ask_share_one_start_and_one_who_leaves_does_not_stop_it() -> None:
-    hall = Hall()
+async def test_all_who_ask_share_one_start_and_one_who_leaves_does_not_stop_it(
+    tmp_path: Path,
+) -> None:
+    hall = Hall(tmp_path)
     hall.gate.clear()
     asking = [asyncio.create_task(hall.touch(A)) for _ in range(3)]
     await settle()
@@ -91,8 +101,8 @@ async def test_all_who_ask_share_one_start_and_one_who_leaves_does_not_stop_it()
     assert hall.started[0].stopped
 
 
-async def test_the_idle_engine_used_longest_ago_makes_room() -> None:
-    hall = Hall()
+async def test_the_idle_engine_used_longest_ago_makes_room(tmp_path: Path) -> None:
+    hall = Hall(tmp_path)
     first, second = await hall.touch(A), await hall.touch(B)
     await hall.touch(A)
     await hall.touch(C)
@@ -103,8 +113,8 @@ async def test_the_idle_engine_used_longest_ago_makes_room() -> None:
     assert (await hall.touch(B)).base == B
 
 
-async def test_a_busy_engine_is_never_evicted() -> None:
-    hall = Hall(engines=1)
+async def test_a_busy_engine_is_never_evicted(tmp_path: Path) -> None:
+    hall = Hall(tmp_path, engines=1)
     async with hall.residency.use(A):
         with pytest.raises(Exhausted) as caught:
             await hall.touch(B)
@@ -114,9 +124,9 @@ async def test_a_busy_engine_is_never_evicted() -> None:
 
 @pytest.mark.parametrize(("budget", "available", "free"), [(100, 1000, 60), (100, 30, 30)])
 async def test_what_does_not_fit_is_refused_with_the_numbers(
-    budget: int, available: int, free: int
+    tmp_path: Path, budget: int, available: int, free: int
 ) -> None:
-    hall = Hall(budget=budget)
+    hall = Hall(tmp_path, budget=budget)
     async with hall.residency.use(A):
         hall.available = available
         with pytest.raises(Exhausted) as caught:
@@ -128,47 +138,92 @@ async def test_what_does_not_fit_is_refused_with_the_numbers(
     }
 
 
-async def test_memory_promised_to_a_starting_engine_is_not_promised_twice() -> None:
-    hall = Hall(budget=1000)
+async def test_memory_promised_to_a_starting_engine_is_not_promised_twice(tmp_path: Path) -> None:
+    hall = Hall(tmp_path, budget=1000)
     hall.available = 70
     hall.gate.clear()
     starting = asyncio.create_task(hall.touch(A))
-    await settle()
+    await hall.until(lambda: hall.ledger.room().held > 0)
     with pytest.raises(Exhausted):
         await hall.touch(B)
     hall.gate.set()
     await starting
 
 
-async def test_an_engine_that_ends_is_started_again_by_itself() -> None:
-    hall = Hall()
+async def test_idle_engines_make_way_for_a_job_that_waits(tmp_path: Path) -> None:
+    hall = Hall(tmp_path)
+    first, second = await hall.touch(A), await hall.touch(B)
+    await hall.residency.make_way()
+    assert not first.stopped
+    with hall.ledger.wish("job-1", 60):
+        await hall.residency.make_way()
+        assert (first.stopped, second.stopped) == (True, False)
+        # What the job waits for is not given to the next model.
+        async with hall.residency.use(B):
+            with pytest.raises(Exhausted) as caught:
+                await hall.touch(A)
+        assert caught.value.metadata["free_bytes"] == "0"
+        hall.ledger.take("job-1", 60, first=True).release()
+    assert (await hall.touch(A)).base == A
+    assert hall.ends == []
+
+
+async def test_no_engine_goes_where_that_would_not_help(tmp_path: Path) -> None:
+    hall = Hall(tmp_path)
+    idle = await hall.touch(A)
+    async with hall.residency.use(B) as busy:
+        with hall.ledger.wish("job-1", 70):
+            await hall.residency.make_way()
+            assert not idle.stopped
+    with hall.ledger.wish("job-1", 70):
+        await hall.residency.make_way()
+        assert idle.stopped
+        assert isinstance(busy, FakeEngine)
+        assert busy.stopped
+
+
+async def test_what_a_training_job_holds_is_not_given_to_an_engine(tmp_path: Path) -> None:
+    hall = Hall(tmp_path)
+    with hall.ledger.take("job-1", 70), pytest.raises(Exhausted) as caught:
+        await hall.touch(A)
+    assert caught.value.metadata == {
+        "needed_bytes": "40",
+        "free_bytes": "30",
+        "budget_bytes": "100",
+    }
+    assert (await hall.touch(A)).base == A
+
+
+async def test_an_engine_that_ends_is_started_again_by_itself(tmp_path: Path) -> None:
+    hall = Hall(tmp_path)
     engine = await hall.touch(A)
-    engine.ended.set()
+    engine.die()
     await hall.until(lambda: len(hall.started) == 2)
     assert await hall.touch(A) is hall.started[1]
     assert hall.ends == ["a"]
     assert hall.serving == []
 
 
-async def test_one_who_asks_in_the_moment_of_the_end_gets_the_next_engine() -> None:
-    hall = Hall()
+async def test_one_who_asks_in_the_moment_of_the_end_gets_the_next_engine(tmp_path: Path) -> None:
+    hall = Hall(tmp_path)
     engine = await hall.touch(A)
-    engine.ended.set()
+    engine.die()
     assert await hall.touch(A) is not engine
     await settle()
     assert (len(hall.started), hall.ends) == (2, ["a"])
 
 
 async def test_an_engine_that_keeps_ending_is_spaced_and_shown_as_unhealthy(
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(CrashGuard, "LONGEST_WAIT_S", 0.05)
-    hall = Hall()
+    hall = Hall(tmp_path)
     await hall.touch(A)
     for count in range(CrashGuard.LOOPING):
         await hall.until(lambda count=count: len(hall.started) > count)  # type: ignore[misc]
         await settle()
-        hall.started[-1].ended.set()
+        hall.started[-1].die()
     await hall.until(lambda: hall.serving == [False])
     with pytest.raises(Unavailable) as caught:
         await hall.touch(A)
@@ -179,15 +234,16 @@ async def test_an_engine_that_keeps_ending_is_spaced_and_shown_as_unhealthy(
 
 
 async def test_an_engine_that_never_returns_is_given_up_and_others_are_served(
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(CrashGuard, "LONGEST_WAIT_S", 0.001)
     monkeypatch.setattr("services.inference.residency.REVIVAL_PAUSE_S", 0.001)
-    hall = Hall()
+    hall = Hall(tmp_path)
     engine = await hall.touch(A)
     hall.failure = Unavailable("ENGINE_START_FAILED", "no")
     monkeypatch.setattr(CrashGuard, "LOOPING", 1)
-    engine.ended.set()
+    engine.die()
     await hall.until(lambda: hall.serving == [False, True])
     hall.failure = None
     assert (await hall.touch(B)).base == B
@@ -195,9 +251,10 @@ async def test_an_engine_that_never_returns_is_given_up_and_others_are_served(
 
 @pytest.mark.parametrize("failure", [DataLoss("ARTIFACT_CORRUPT", "x"), RuntimeError("unexpected")])
 async def test_a_failed_start_fails_those_who_asked_and_the_next_may_try(
+    tmp_path: Path,
     failure: Exception,
 ) -> None:
-    hall = Hall()
+    hall = Hall(tmp_path)
     hall.failure = failure
     results = await asyncio.gather(hall.touch(A), hall.touch(A), return_exceptions=True)
     assert [*results] == [failure, failure]
@@ -205,18 +262,18 @@ async def test_a_failed_start_fails_those_who_asked_and_the_next_may_try(
     assert (await hall.touch(A)).base == A
 
 
-async def test_nothing_is_started_again_while_the_service_drains() -> None:
-    hall = Hall()
+async def test_nothing_is_started_again_while_the_service_drains(tmp_path: Path) -> None:
+    hall = Hall(tmp_path)
     engine = await hall.touch(A)
     await hall.residency.drain()
-    engine.ended.set()
+    engine.die()
     await settle()
     assert len(hall.started) == 1
     await hall.residency.close()
 
 
-async def test_closing_ends_a_start_in_the_middle() -> None:
-    hall = Hall()
+async def test_closing_ends_a_start_in_the_middle(tmp_path: Path) -> None:
+    hall = Hall(tmp_path)
     hall.gate.clear()
     asking = asyncio.create_task(hall.touch(A))
     await settle()

@@ -16,9 +16,10 @@ from services.registry.domain import Dataset, DatasetSchema
 from services.registry.messages.reports import report_parameters
 from services.trainer import messages
 from services.trainer.domain import JobStatus, Order, TrainingJob
-from services.trainer.events import StoredEvent
+from services.trainer.events import StoredEvent, decode, encode
+from services.trainer.forecast import Forecast
 from services.trainer.recipe import Method, Optimizer, Recipe, Schedule
-from services.trainer.reports import Checkpoint, Progress, Step, Validation
+from services.trainer.reports import Checkpoint, MemoryWait, Progress, Step, Validation
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, 678000, UTC)
 SINGLE = st.floats(2**-20, 1, width=32, exclude_max=True)
@@ -175,6 +176,19 @@ def test_reports_survive_the_wire() -> None:
     assert messages.validation_from_proto(messages.validation_to_proto(validation)) == validation
     told = messages.checkpoint_to_proto(Checkpoint(checkpoint))
     assert messages.checkpoint_from_proto(told) == Checkpoint(checkpoint)
+
+
+def test_what_is_told_of_memory_survives_the_log_and_reaches_the_watcher() -> None:
+    wait, parts = MemoryWait(90, 100, 60, 40, 600.0), Forecast(1, 2, 3, 4, rows=5, tokens=6)
+    for event in (wait, parts):
+        assert decode(*encode(event)) == event
+    told = messages.frame(StoredEvent(5, 2, NOW, wait)).memory_wait
+    assert (told.needed_bytes, told.at_most_seconds) == (90, 600)
+    room = told.room
+    assert (room.budget_bytes, room.held_bytes, room.free_bytes) == (100, 60, 40)
+    shown = messages.frame(StoredEvent(5, 2, NOW, parts)).forecast
+    assert (shown.process_bytes, shown.weight_bytes, shown.optimizer_bytes) == (1, 2, 3)
+    assert (shown.activation_bytes, shown.total_bytes, shown.rows, shown.tokens) == (4, 10, 5, 6)
 
 
 def test_frames_carry_what_was_stored() -> None:

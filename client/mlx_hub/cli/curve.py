@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from mlx_hub.cli.output import size
 from mlx_hub.trainer.v1.training_event_pb2 import ThermalPressure, TrainingEvent
 from mlx_hub.trainer.v1.training_job_pb2 import JobStatus, TrainingJob
 
@@ -65,6 +66,8 @@ class Curve:
     tokens_per_second: float = 0.0
     note: str = ""
     """What a guard did last."""
+    memory: str = ""
+    """What the attempt waits for, or what it was forecast to need."""
     _attempt: int = 0
     _first: tuple[int, float] | None = None
     _seconds_per_step: float = 0.0
@@ -82,6 +85,12 @@ class Curve:
                     self.step, self.total_steps = progress.step, progress.total_steps
             case "step":
                 self._add_step(event)
+            case "memory_wait":
+                wait = event.memory_wait
+                needed, free = size(wait.needed_bytes), size(wait.room.free_bytes)
+                self.memory = f"waits for memory: needs {needed}, {free} are free"
+            case "forecast":
+                self.memory = f"may use {size(event.forecast.total_bytes)} of memory"
             case "validation":
                 self.valid[event.validation.step] = event.validation.val_loss
             case "learning_rate_lowered":

@@ -35,7 +35,8 @@ def _panel(curve: Curve) -> RenderableType:
     row = Table.grid(padding=(0, 1))
     bar = ProgressBar(total=max(curve.total_steps, 1), completed=curve.step, width=24)
     status = status_name(curve.job) if curve.job.id else "connecting"
-    row.add_row(Text(status, style="bold"), bar, Text(curve.numbers()))
+    numbers = curve.numbers() if curve.train else curve.memory or curve.numbers()
+    row.add_row(Text(status, style="bold"), bar, Text(numbers))
     lines: list[RenderableType] = [row, Text(sparkline(curve.train, 60), style="cyan")]
     if curve.note:
         lines.append(Text(curve.note, style="yellow"))
@@ -60,6 +61,8 @@ def _plain(ui: Console, curve: Curve) -> Iterator[Callable[[TrainingEvent], None
                 )
             case "checkpoint":
                 ui.print(literal(f"step {event.checkpoint.step}  checkpoint saved"))
+            case "memory_wait" | "forecast":
+                ui.print(literal(curve.memory))
         if line := guard_line(event):
             ui.print(literal(line))
 

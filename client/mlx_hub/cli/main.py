@@ -11,6 +11,7 @@ import typer
 from mlx_hub.cli.datasets import datasets_app
 from mlx_hub.cli.doctor import doctor
 from mlx_hub.cli.errors import HubGroup
+from mlx_hub.cli.forecast import forecast
 from mlx_hub.cli.generate import generate
 from mlx_hub.cli.jobs import jobs_app
 from mlx_hub.cli.models import lineage, models_app
@@ -33,6 +34,7 @@ app.add_typer(versions_app, name="versions")
 app.add_typer(quality_app, name="quality")
 app.add_typer(datasets_app, name="datasets")
 app.add_typer(jobs_app, name="jobs")
+jobs_app.command()(forecast)
 app.command()(generate)
 app.command()(lineage)
 app.command()(verify)

@@ -241,6 +241,7 @@ class AsyncJobs(_Group):
     """Training jobs."""
 
     create = _unary(trainer.create_job)
+    forecast = _unary(trainer.forecast_job)
     get = _unary(trainer.get_job)
     list = _pages(trainer.list_jobs)
     cancel = _unary(trainer.cancel_job)

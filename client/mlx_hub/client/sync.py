@@ -233,6 +233,7 @@ class Jobs(_Group):
     """Training jobs."""
 
     create = _unary(trainer.create_job)
+    forecast = _unary(trainer.forecast_job)
     get = _unary(trainer.get_job)
     list = _pages(trainer.list_jobs)
     cancel = _unary(trainer.cancel_job)

@@ -20,6 +20,7 @@ from services.inference.engine.prompt import PromptDesk, Prompts, Submitted
 from services.inference.engine.text import Writer
 from services.runtime.frames import FrameError, Frames
 from services.runtime.model import load_base, on_cpu
+from services.runtime.peak import peak_memory
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ class Engine:
             running=batch.running,
             waiting=batch.waiting,
             active_bytes=mx.get_active_memory(),
-            peak_bytes=mx.get_peak_memory(),
+            peak_bytes=peak_memory(),
             tokens_generated=batch.tokens_generated,
         )
         tell(stats)

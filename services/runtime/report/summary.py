@@ -59,6 +59,7 @@ def _tokens(survey: Survey) -> pb.TokenCounts:
         p95=int(np.percentile(lengths, 95, method="inverted_cdf")),
         max=int(lengths.max()),
         histogram=_histogram(survey),
+        max_trained=survey.max_trained,
     )
 
 

@@ -29,6 +29,8 @@ class Survey:
     never_seen: Lines = field(default_factory=Lines)
     cut_tokens: int = 0
     trained_tokens: int = 0
+    max_trained: int = 0
+    """The most of one row, whichever side it is on."""
     lengths: array[int] = field(default_factory=lambda: array("i"))
     """Of every row that can be encoded, before it is cut."""
     trained_lengths: array[int] = field(default_factory=lambda: array("i"))
@@ -66,6 +68,7 @@ class Survey:
         if not example.trained_tokens:
             self.untrainable.masked.add(row.line)
             return False
+        self.max_trained = max(self.max_trained, example.trained_tokens)
         if side is Side.TRAIN:
             self.trained_lengths.append(kept)
             self.trained_tokens += example.trained_tokens

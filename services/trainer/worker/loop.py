@@ -7,8 +7,6 @@ not.
 """
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -22,6 +20,7 @@ from mlx.utils import tree_map
 
 from services.runtime.batches import epoch_batches
 from services.runtime.encoding import Example
+from services.runtime.peak import peak_memory
 from services.trainer.recipe import Recipe
 from services.trainer.reports import Checkpoint, Step, Validation
 from services.trainer.worker.data import Batch, derived_seed, pad
@@ -222,13 +221,6 @@ class Trainer:
         supervisor.validation(Validation(state.step, value))
         if state.kept_val_loss is not None and state.kept_step == state.step:
             hooks.keep()
-
-
-def peak_memory() -> float:
-    """Give the most bytes this process has held, by the system's count and by MLX's."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return float(max(resident, mx.get_peak_memory()))
 
 
 def number_in(array: mx.array) -> float:

@@ -9,6 +9,7 @@ from mlx_hub.client.contract import Call, Pages, method
 from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
 from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
 from mlx_hub.trainer.v1.training_job_pb2 import JobStatus, TrainingJob
+from mlx_hub.trainer.v1.training_memory_pb2 import ForecastTrainingResponse
 
 
 def _rpc(name: str) -> MethodDescriptor:
@@ -54,16 +55,24 @@ def create_job(
     model_id: int, dataset_id: int, *, request_id: str | None = None, **recipe: Unpack[RecipeFields]
 ) -> Call[TrainingJob]:
     """Queue a job; what is not given takes the hub's default."""
+    request = _job(model_id, dataset_id, recipe)
+    request.request_id = request_id or str(uuid4())
+    return Call(_rpc("CreateTrainingJob"), request, TrainingJob)
+
+
+def forecast_job(
+    model_id: int, dataset_id: int, **recipe: Unpack[RecipeFields]
+) -> Call[ForecastTrainingResponse]:
+    """Tell how much memory such a job would need, and whether it would fit; queue nothing."""
+    request = _job(model_id, dataset_id, recipe)
+    return Call(_rpc("ForecastTraining"), request, ForecastTrainingResponse)
+
+
+def _job(model_id: int, dataset_id: int, recipe: RecipeFields) -> pb.CreateTrainingJobRequest:
     fields: dict[str, Any] = {**recipe}
     for name in ("method", "optimizer", "schedule"):
         fields[name] = f"TRAINING_{name}_{fields.get(name) or 'unspecified'}".upper()
-    request = pb.CreateTrainingJobRequest(
-        model_id=model_id,
-        dataset_id=dataset_id,
-        request_id=request_id or str(uuid4()),
-        **fields,
-    )
-    return Call(_rpc("CreateTrainingJob"), request, TrainingJob)
+    return pb.CreateTrainingJobRequest(model_id=model_id, dataset_id=dataset_id, **fields)
 
 
 def get_job(job_id: int) -> Call[TrainingJob]:

@@ -336,6 +336,7 @@ class EngineStats(_message.Message):
     waiting: _builtins.int
     active_bytes: _builtins.float
     peak_bytes: _builtins.float
+    """The most that the process has held."""
     tokens_generated: _builtins.float
     def __init__(
         self,

@@ -200,6 +200,7 @@ class TokenCounts(_message.Message):
     P95_FIELD_NUMBER: _builtins.int
     MAX_FIELD_NUMBER: _builtins.int
     HISTOGRAM_FIELD_NUMBER: _builtins.int
+    MAX_TRAINED_FIELD_NUMBER: _builtins.int
     total: _builtins.float
     cut: _builtins.float
     """Of them, beyond max_seq_length."""
@@ -212,6 +213,8 @@ class TokenCounts(_message.Message):
     p95: _builtins.int
     """95 of 100 rows are not longer."""
     max: _builtins.int
+    max_trained: _builtins.int
+    """The most whose loss counts in one row, after it is cut; 0 in reports of earlier releases."""
     @_builtins.property
     def histogram(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenBucket]:
         """Ranges that double, from the shortest row's to the longest's."""
@@ -228,10 +231,11 @@ class TokenCounts(_message.Message):
         p95: _builtins.int = ...,
         max: _builtins.int = ...,
         histogram: _abc.Iterable[Global___TokenBucket] | None = ...,
+        max_trained: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cut", b"cut", "histogram", b"histogram", "max", b"max", "mean", b"mean", "median", b"median", "min", b"min", "p95", b"p95", "total", b"total", "trained", b"trained"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cut", b"cut", "histogram", b"histogram", "max", b"max", "max_trained", b"max_trained", "mean", b"mean", "median", b"median", "min", b"min", "p95", b"p95", "total", b"total", "trained", b"trained"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,6 +6,7 @@ import warnings
 from mlx_hub.trainer.v1 import trainer_service_pb2 as mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2
 from mlx_hub.trainer.v1 import training_event_pb2 as mlx__hub_dot_trainer_dot_v1_dot_training__event__pb2
 from mlx_hub.trainer.v1 import training_job_pb2 as mlx__hub_dot_trainer_dot_v1_dot_training__job__pb2
+from mlx_hub.trainer.v1 import training_memory_pb2 as mlx__hub_dot_trainer_dot_v1_dot_training__memory__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -42,6 +43,11 @@ class TrainerServiceStub:
                 request_serializer=mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.CreateTrainingJobRequest.SerializeToString,
                 response_deserializer=mlx__hub_dot_trainer_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
                 _registered_method=True)
+        self.ForecastTraining = channel.unary_unary(
+                '/mlx_hub.trainer.v1.TrainerService/ForecastTraining',
+                request_serializer=mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.CreateTrainingJobRequest.SerializeToString,
+                response_deserializer=mlx__hub_dot_trainer_dot_v1_dot_training__memory__pb2.ForecastTrainingResponse.FromString,
+                _registered_method=True)
         self.ListTrainingJobs = channel.unary_unary(
                 '/mlx_hub.trainer.v1.TrainerService/ListTrainingJobs',
                 request_serializer=mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.ListTrainingJobsRequest.SerializeToString,
@@ -71,8 +77,19 @@ class TrainerServiceServicer:
     def CreateTrainingJob(self, request, context):
         """Queues a job. Rows that could teach nothing refuse it, with their line numbers; if that takes
         longer than 15 s to find out, the job is queued and refuses them itself before its first step.
+        A job whose forecast is more than the node's whole budget is refused with what to lower.
         Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, REQUEST_ID_REUSED, INVALID_FIELD, UNTRAINABLE,
-        ARTIFACT_CORRUPT, DEPENDENCY_UNAVAILABLE.
+        OUT_OF_MEMORY, ARTIFACT_CORRUPT, DEPENDENCY_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForecastTraining(self, request, context):
+        """Tells how much memory such a job would need and whether it would fit; queues nothing. The
+        request is CreateTrainingJob's, and so are its reasons, but for REQUEST_ID_REUSED.
+        Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, INVALID_FIELD, UNTRAINABLE, ARTIFACT_CORRUPT,
+        DEPENDENCY_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,6 +132,11 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     servicer.CreateTrainingJob,
                     request_deserializer=mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.CreateTrainingJobRequest.FromString,
                     response_serializer=mlx__hub_dot_trainer_dot_v1_dot_training__job__pb2.TrainingJob.SerializeToString,
+            ),
+            'ForecastTraining': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForecastTraining,
+                    request_deserializer=mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.CreateTrainingJobRequest.FromString,
+                    response_serializer=mlx__hub_dot_trainer_dot_v1_dot_training__memory__pb2.ForecastTrainingResponse.SerializeToString,
             ),
             'ListTrainingJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTrainingJobs,
@@ -165,6 +187,33 @@ class TrainerService:
             '/mlx_hub.trainer.v1.TrainerService/CreateTrainingJob',
             mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.CreateTrainingJobRequest.SerializeToString,
             mlx__hub_dot_trainer_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForecastTraining(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlx_hub.trainer.v1.TrainerService/ForecastTraining',
+            mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.CreateTrainingJobRequest.SerializeToString,
+            mlx__hub_dot_trainer_dot_v1_dot_training__memory__pb2.ForecastTrainingResponse.FromString,
             options,
             channel_credentials,
             insecure,

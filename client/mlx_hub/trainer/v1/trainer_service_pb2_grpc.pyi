@@ -8,6 +8,7 @@ from grpc import aio as _aio
 from mlx_hub.trainer.v1 import trainer_service_pb2 as _trainer_service_pb2
 from mlx_hub.trainer.v1 import training_event_pb2 as _training_event_pb2
 from mlx_hub.trainer.v1 import training_job_pb2 as _training_job_pb2
+from mlx_hub.trainer.v1 import training_memory_pb2 as _training_memory_pb2
 import abc as _abc_1
 
 
@@ -21,8 +22,15 @@ class TrainerServiceStub:
     CreateTrainingJob: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.CreateTrainingJobRequest, _training_job_pb2.TrainingJob]
     """Queues a job. Rows that could teach nothing refuse it, with their line numbers; if that takes
     longer than 15 s to find out, the job is queued and refuses them itself before its first step.
+    A job whose forecast is more than the node's whole budget is refused with what to lower.
     Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, REQUEST_ID_REUSED, INVALID_FIELD, UNTRAINABLE,
-    ARTIFACT_CORRUPT, DEPENDENCY_UNAVAILABLE.
+    OUT_OF_MEMORY, ARTIFACT_CORRUPT, DEPENDENCY_UNAVAILABLE.
+    """
+    ForecastTraining: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.CreateTrainingJobRequest, _training_memory_pb2.ForecastTrainingResponse]
+    """Tells how much memory such a job would need and whether it would fit; queues nothing. The
+    request is CreateTrainingJob's, and so are its reasons, but for REQUEST_ID_REUSED.
+    Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, INVALID_FIELD, UNTRAINABLE, ARTIFACT_CORRUPT,
+    DEPENDENCY_UNAVAILABLE.
     """
     ListTrainingJobs: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.ListTrainingJobsRequest, _trainer_service_pb2.ListTrainingJobsResponse]
     """Lists jobs, newest first. Fails with INVALID_PAGE_TOKEN, INVALID_FIELD."""
@@ -48,8 +56,21 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_training_job_pb2.TrainingJob]:
         """Queues a job. Rows that could teach nothing refuse it, with their line numbers; if that takes
         longer than 15 s to find out, the job is queued and refuses them itself before its first step.
+        A job whose forecast is more than the node's whole budget is refused with what to lower.
         Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, REQUEST_ID_REUSED, INVALID_FIELD, UNTRAINABLE,
-        ARTIFACT_CORRUPT, DEPENDENCY_UNAVAILABLE.
+        OUT_OF_MEMORY, ARTIFACT_CORRUPT, DEPENDENCY_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def ForecastTraining(
+        self,
+        request: _trainer_service_pb2.CreateTrainingJobRequest,
+        context: _aio.ServicerContext[_trainer_service_pb2.CreateTrainingJobRequest, _abc.Awaitable[_training_memory_pb2.ForecastTrainingResponse]],
+    ) -> _abc.Awaitable[_training_memory_pb2.ForecastTrainingResponse]:
+        """Tells how much memory such a job would need and whether it would fit; queues nothing. The
+        request is CreateTrainingJob's, and so are its reasons, but for REQUEST_ID_REUSED.
+        Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, INVALID_FIELD, UNTRAINABLE, ARTIFACT_CORRUPT,
+        DEPENDENCY_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod

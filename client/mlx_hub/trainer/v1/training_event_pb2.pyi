@@ -9,6 +9,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 from mlx_hub.trainer.v1 import training_job_pb2 as _training_job_pb2
+from mlx_hub.trainer.v1 import training_memory_pb2 as _training_memory_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -64,6 +65,8 @@ class TrainingEvent(_message.Message):
     WEIGHTS_KEPT_FIELD_NUMBER: _builtins.int
     COOLDOWN_BEGAN_FIELD_NUMBER: _builtins.int
     COOLDOWN_ENDED_FIELD_NUMBER: _builtins.int
+    MEMORY_WAIT_FIELD_NUMBER: _builtins.int
+    FORECAST_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Rises by one with every stored event of the job, across attempts. The
     first frame is the job's state and carries the sequence it resumes from.
@@ -93,6 +96,14 @@ class TrainingEvent(_message.Message):
     def cooldown_began(self) -> Global___CooldownBegan: ...
     @_builtins.property
     def cooldown_ended(self) -> Global___CooldownEnded: ...
+    @_builtins.property
+    def memory_wait(self) -> _training_memory_pb2.MemoryWait:
+        """The attempt waits for memory."""
+
+    @_builtins.property
+    def forecast(self) -> _training_memory_pb2.TrainingForecast:
+        """The attempt has its memory and begins; `TrainingStep.peak_memory_bytes` is what it came to."""
+
     def __init__(
         self,
         *,
@@ -108,12 +119,14 @@ class TrainingEvent(_message.Message):
         weights_kept: Global___WeightsKept | None = ...,
         cooldown_began: Global___CooldownBegan | None = ...,
         cooldown_ended: Global___CooldownEnded | None = ...,
+        memory_wait: _training_memory_pb2.MemoryWait | None = ...,
+        forecast: _training_memory_pb2.TrainingForecast | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cooldown_began", b"cooldown_began", "cooldown_ended", b"cooldown_ended", "created_at", b"created_at", "error", b"error", "event", b"event", "job", b"job", "learning_rate_lowered", b"learning_rate_lowered", "step", b"step", "validation", b"validation", "weights_kept", b"weights_kept"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cooldown_began", b"cooldown_began", "cooldown_ended", b"cooldown_ended", "created_at", b"created_at", "error", b"error", "event", b"event", "forecast", b"forecast", "job", b"job", "learning_rate_lowered", b"learning_rate_lowered", "memory_wait", b"memory_wait", "step", b"step", "validation", b"validation", "weights_kept", b"weights_kept"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "checkpoint", b"checkpoint", "cooldown_began", b"cooldown_began", "cooldown_ended", b"cooldown_ended", "created_at", b"created_at", "error", b"error", "event", b"event", "job", b"job", "learning_rate_lowered", b"learning_rate_lowered", "sequence", b"sequence", "step", b"step", "validation", b"validation", "weights_kept", b"weights_kept"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "checkpoint", b"checkpoint", "cooldown_began", b"cooldown_began", "cooldown_ended", b"cooldown_ended", "created_at", b"created_at", "error", b"error", "event", b"event", "forecast", b"forecast", "job", b"job", "learning_rate_lowered", b"learning_rate_lowered", "memory_wait", b"memory_wait", "sequence", b"sequence", "step", b"step", "validation", b"validation", "weights_kept", b"weights_kept"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["job", "step", "validation", "checkpoint", "error", "learning_rate_lowered", "weights_kept", "cooldown_began", "cooldown_ended"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["job", "step", "validation", "checkpoint", "error", "learning_rate_lowered", "weights_kept", "cooldown_began", "cooldown_ended", "memory_wait", "forecast"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
