@@ -29,6 +29,7 @@ def occupy(trainer: RunningTrainer) -> Lease:
 
 async def waiting(trainer: RunningTrainer, job_id: int) -> Event:
     """Wait until a job says that it waits for memory."""
+    frame: Event
     async for frame in trainer.watch(job_id):
         if frame.HasField("memory_wait"):
             return frame

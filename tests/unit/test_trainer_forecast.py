@@ -48,10 +48,13 @@ def smol() -> Base:
     shape = Shape(30, 9, 3, 64, hidden=576, inner=1536, vocabulary=49152)
     square = {"q_proj": (576, 576), "k_proj": (192, 576), "v_proj": (192, 576)}
     inner = {"gate_proj": (1536, 576), "up_proj": (1536, 576), "down_proj": (576, 1536)}
-    names = {f"self_attn.{name}": size for name, size in (square | {"o_proj": (576, 576)}).items()}
-    names |= {f"mlp.{name}": size for name, size in inner.items()}
+    names: dict[str, tuple[int, ...]] = {f"mlp.{name}": size for name, size in inner.items()}
+    names |= {f"self_attn.{n}": size for n, size in (square | {"o_proj": (576, 576)}).items()}
     names |= {"input_layernorm": (576,), "post_attention_layernorm": (576,)}
-    weights = {"model.embed_tokens.weight": (49152, 576), "model.norm.weight": (576,)}
+    weights: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens.weight": (49152, 576),
+        "model.norm.weight": (576,),
+    }
     for n in range(shape.layers):
         weights |= {f"model.layers.{n}.{name}.weight": size for name, size in names.items()}
     return Base(shape, [Weight(name, size, 2 * _product(size)) for name, size in weights.items()])
