@@ -36,7 +36,8 @@ def run(link: Link, command: pb.TrainCommand, blas: BlasReport) -> pb.WorkerFini
     trainer, sides = _prepare(link, command)
     fingerprint = _fingerprint(trainer.recipe, command)
     checkpoints = Checkpoints(Path(command.checkpoint_path), fingerprint)
-    checkpoints.restore(trainer)
+    within = command.HasField("resume_at_most_step")
+    checkpoints.restore(trainer, command.resume_at_most_step if within else None)
     link.started(
         pb.WorkerStarted(
             total_steps=trainer.total_steps,
@@ -107,4 +108,5 @@ def _environment(blas: BlasReport) -> dict[str, str]:
         "platform": platform.platform(),
         "device": str(mx.default_device()),
         "blas": "openblas" if blas.redirected else "stock",
+        "format": str(FORMAT),
     }

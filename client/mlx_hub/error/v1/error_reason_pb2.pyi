@@ -103,6 +103,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. A job, version, evaluation or gate refers to the dataset. Metadata:
     dataset_id.
     """
+    ERROR_REASON_REPLAY_INPUTS_CHANGED: _ErrorReason.ValueType  # 41
+    """FAILED_PRECONDITION. The base model or the dataset is not the one that the job trained on. Metadata:
+    job_id, changed.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the value of `ErrorInfo.reason` (domain `mlx-hub`) in
@@ -190,5 +194,9 @@ ERROR_REASON_STATEMENT_NOT_FOUND: ErrorReason.ValueType  # 36
 ERROR_REASON_DATASET_IN_USE: ErrorReason.ValueType  # 37
 """FAILED_PRECONDITION. A job, version, evaluation or gate refers to the dataset. Metadata:
 dataset_id.
+"""
+ERROR_REASON_REPLAY_INPUTS_CHANGED: ErrorReason.ValueType  # 41
+"""FAILED_PRECONDITION. The base model or the dataset is not the one that the job trained on. Metadata:
+job_id, changed.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
