@@ -16,7 +16,7 @@ from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 from mlx_hub.registry.v1.provenance_service_pb2 import Verification
 from mlx_hub.system.v1.system_service_pb2 import Health, ServingStatus
 from mlx_hub.trainer.v1 import trainer_service_pb2 as trainer
-from mlx_hub.trainer.v1.replay_pb2 import ReplayDifference, ReplayVerdict
+from mlx_hub.trainer.v1.replay_pb2 import ReplayDifference, ReplayOutcome, ReplayVerdict
 from mlx_hub.trainer.v1.training_job_pb2 import (
     JobError,
     JobStatus,
@@ -135,11 +135,18 @@ def test_watching_a_job_that_fails_exits_1(hub: ScriptedHub) -> None:
     assert result.stderr == "error: job 3 is failed: no rows [UNTRAINABLE]\n"
 
 
-SAME = ReplayVerdict(outcome="REPLAY_OUTCOME_SAME", original_digest="ab" * 32, steps=3)
-LOSSES = {"step": 2, "original_loss": 0.5, "replayed_loss": 0.1, "compared_steps": 2, "steps": 3}
-OTHER = [ReplayDifference(name="mlx", then="0.1", now="0.2"), ReplayDifference(name="x", now="y")]
+SAME = ReplayVerdict(outcome=ReplayOutcome.REPLAY_OUTCOME_SAME, original_digest="ab" * 32, steps=3)
+PARTED = ReplayVerdict(
+    outcome=ReplayOutcome.REPLAY_OUTCOME_DIFFERS,
+    step=2,
+    original_loss=0.5,
+    replayed_loss=0.1,
+    compared_steps=2,
+    steps=3,
+    differences=[ReplayDifference(name="mlx", then="0.7", now="0.8"), ReplayDifference(now="y")],
+)
 AFTER = ReplayVerdict(
-    outcome="REPLAY_OUTCOME_DIFFERS_AFTER_LAST_LOSS",
+    outcome=ReplayOutcome.REPLAY_OUTCOME_DIFFERS_AFTER_LAST_LOSS,
     differing_files=["adapters.safetensors"],
 )
 
@@ -149,9 +156,9 @@ AFTER = ReplayVerdict(
     [
         (SAME, 0, ["replay of job 2: same: abababababab, 0 of 3", "are as they were"]),
         (
-            ReplayVerdict(outcome="REPLAY_OUTCOME_DIFFERS", differences=OTHER, **LOSSES),
+            PARTED,
             1,
-            ["differs at step 2: loss 0.5 then, 0.1 now; 2 of 3", "0.1", "not recorded"],
+            ["differs at step 2: loss 0.5 then, 0.1 now; 2 of 3", "0.7", "0.8", "not recorded"],
         ),
         (AFTER, 1, ["differs after the last loss, in adapters.safetensors"]),
     ],

@@ -120,5 +120,5 @@ def test_a_verdict_survives_the_wire(outcome: Outcome) -> None:
     sent = verdict_to_proto(verdict)
     assert replay_pb2.ReplayOutcome.Name(sent.outcome) == f"REPLAY_OUTCOME_{outcome.upper()}"
     assert (sent.original_loss, sent.HasField("replayed_loss")) == (0.1, False)
-    assert (sent.differing_files, sent.differences[0].then) == (["f"], "1")
+    assert (list(sent.differing_files), sent.differences[0].then) == (["f"], "1")
     assert (sent.step, sent.compared_steps, sent.steps) == (2, 2, 3)

@@ -32,7 +32,8 @@ def in_full(job: TrainingJob) -> str:
         case pb.REPLAY_OUTCOME_SAME:
             return f"{told}: {short(verdict.original_digest)}, {_compared(verdict)}"
         case pb.REPLAY_OUTCOME_DIFFERS:
-            then, now = _loss(verdict, "original_loss"), _loss(verdict, "replayed_loss")
+            then = str(verdict.original_loss) if verdict.HasField("original_loss") else "none"
+            now = str(verdict.replayed_loss) if verdict.HasField("replayed_loss") else "none"
             return f"{told}: loss {then} then, {now} now; {_compared(verdict)}"
         case _:
             files = ", ".join(verdict.differing_files)
@@ -49,10 +50,6 @@ def print_differences(job: TrainingJob, ui: Console) -> None:
         values = (value or "not recorded" for value in (difference.then, difference.now))
         table.add_row(*map(literal, (difference.name, *values)))
     ui.print(table)
-
-
-def _loss(verdict: pb.ReplayVerdict, name: str) -> str:
-    return repr(getattr(verdict, name)) if verdict.HasField(name) else "none"
 
 
 def _compared(verdict: pb.ReplayVerdict) -> str:

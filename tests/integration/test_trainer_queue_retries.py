@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from services.chassis.errors import Aborted, FailedPrecondition, HubError, Internal, NotFound
 from services.trainer.domain import JobStatus, TrainingJob
-from services.trainer.events import StoredEvent
+from services.trainer.events import Event, StoredEvent
 from services.trainer.progress import Watch
 from services.trainer.queue import Bell
 from services.trainer.reports import Progress, Step, Validation
@@ -31,7 +31,8 @@ async def test_a_retried_job_waits_behind_the_others_with_all_attempts(jobs: Job
     waiting = await jobs.create()
     again = await jobs.queue.retry(retried.id)
     assert (again.status, again.attempt, again.failed_attempts) == (JobStatus.QUEUED, 2, 0)
-    assert again.retried_at is not None and again.finished_at is again.error_reason is None
+    assert again.retried_at is not None
+    assert (again.finished_at, again.error_reason) == (None, None)
     assert (await jobs.store.events(again.id, 0))[-1].event == again
     last = await jobs.create()
     for expected in (waiting.id, retried.id, last.id):
@@ -120,6 +121,6 @@ async def test_the_losses_of_a_job_are_those_stored_last(jobs: Jobs) -> None:
     third = 0.1 + 0.2
     await jobs.queue.record(job.token, Progress(), [STEP, replace(STEP, step=2, loss=1.5)])
     await jobs.queue.lose(job.token, "killed")
-    again = [replace(STEP, step=2, loss=third), Validation(2, 9.0)]
+    again: list[Event] = [replace(STEP, step=2, loss=third), Validation(2, 9.0)]
     await jobs.queue.record((await claim(jobs)).token, Progress(), again)
     assert await jobs.store.losses(job.id) == {1: 2.5, 2: third}
