@@ -60,4 +60,9 @@ $$""",
     """
 CREATE TRIGGER guard_model BEFORE INSERT ON trainer.jobs
   FOR EACH ROW EXECUTE FUNCTION trainer.guard_job_model()""",
+    # A retry makes a job live again, as an insert does.
+    """
+CREATE TRIGGER guard_retry BEFORE UPDATE OF status ON trainer.jobs
+  FOR EACH ROW WHEN (OLD.status IN ('failed', 'cancelled') AND NEW.status = 'queued')
+  EXECUTE FUNCTION trainer.guard_job_model()""",
 )

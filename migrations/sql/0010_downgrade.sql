@@ -2,11 +2,11 @@
 
 DROP TRIGGER guard_recipe ON trainer.jobs;
 
-CREATE TRIGGER guard_recipe BEFORE UPDATE OF model_id, dataset_id, lora_rank, learning_rate, epochs,
-    batch_size, seed, lora_scale, lora_dropout, lora_layers, max_seq_length, mask_prompt,
-    validation_fraction, checkpoint_every_steps, max_attempts, request_id, request_digest,
-    created_at, test_fraction, method, quantize_bits, target_keys, optimizer, schedule,
-    warmup_steps, weight_decay, grad_clip, grad_accumulation, grad_checkpoint
+CREATE TRIGGER guard_recipe BEFORE UPDATE OF model_id, dataset_id, lora_rank, learning_rate,
+    epochs, batch_size, seed, lora_scale, lora_dropout, lora_layers, max_seq_length,
+    mask_prompt, validation_fraction, checkpoint_every_steps, max_attempts, request_id,
+    request_digest, created_at, test_fraction, method, quantize_bits, target_keys, optimizer,
+    schedule, warmup_steps, weight_decay, grad_clip, grad_accumulation, grad_checkpoint
   ON trainer.jobs EXECUTE FUNCTION trainer.guard_recipe();
 
 DELETE FROM trainer.job_events

@@ -21,6 +21,7 @@ from services.trainer.planner import Planner
 from services.trainer.progress import Watch
 from services.trainer.queue import Bell, JobQueue
 from services.trainer.registry import Registry
+from services.trainer.replaying import ReplayAttempt
 from services.trainer.servicer import TrainerServicer
 from services.trainer.settings import TrainerSettings
 from services.trainer.store import JobStore
@@ -79,7 +80,8 @@ class Trainer:
         await self.engine.dispose()
 
     def _attempt(self, job: TrainingJob) -> Attempt:
-        return Attempt(
+        kind = Attempt if job.replay_of is None else ReplayAttempt
+        return kind(
             job,
             queue=self.queue,
             store=self.store,

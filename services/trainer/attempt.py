@@ -63,6 +63,7 @@ class Attempt:
         self._cooldown = cooldown
         self._interrupted = asyncio.Event()
         self._saves = True
+        self._enough = False  # nothing more need be heard of the child
         self._recorder = Recorder(job.progress, self._record)
         self._helpers: list[asyncio.Task[None]] = []
 
@@ -90,9 +91,7 @@ class Attempt:
     async def _go(self, group: asyncio.TaskGroup) -> TrainingJob:
         """Do the work and write how it ended."""
         try:
-            inputs = await self._insist(
-                lambda: self._registry.inputs(self.job.model_id, self.job.dataset_id)
-            )
+            inputs = await self._find()
             code = await asyncio.to_thread(provenance.inspect)
             outcome = await self._train(group, inputs)
             if isinstance(outcome, Result):
@@ -116,6 +115,11 @@ class Attempt:
         message = f"{outcome} ({LOG} has more)"
         return await self._end(lambda: self._queue.lose(self._token, message))
 
+    async def _find(self) -> Inputs:
+        return await self._insist(
+            lambda: self._registry.inputs(self.job.model_id, self.job.dataset_id)
+        )
+
     async def _train(
         self, group: asyncio.TaskGroup, inputs: Inputs
     ) -> Result | pb.WorkerFailed | str:
@@ -137,6 +141,9 @@ class Attempt:
                 if event.HasField("started"):
                     started = event.started
                 self._hear(event)
+                if self._enough:
+                    child.kill()
+                    break
             await self._recorder.flush()
             grace = self._stop_seconds
         finally:

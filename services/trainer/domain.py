@@ -7,6 +7,7 @@ from typing import Any
 
 from services.chassis.errors import Aborted, FailedPrecondition
 from services.trainer.recipe import DEFAULTS, Recipe
+from services.trainer.replay import Verdict
 from services.trainer.reports import NO_PROGRESS, Progress
 
 
@@ -20,16 +21,18 @@ class JobStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-# The whole law; Postgres mirrors it with CHECKs.
+# The whole law; Postgres mirrors it with a trigger and CHECKs.
 LEGAL: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.CANCELLED}),
     JobStatus.RUNNING: frozenset(
         {JobStatus.QUEUED, JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED}
     ),
     JobStatus.COMPLETED: frozenset(),
-    JobStatus.FAILED: frozenset(),
-    JobStatus.CANCELLED: frozenset(),
+    # By a retry.
+    JobStatus.FAILED: frozenset({JobStatus.QUEUED}),
+    JobStatus.CANCELLED: frozenset({JobStatus.QUEUED}),
 }
+ENDED = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Order:
     dataset_id: int
     recipe: Recipe = DEFAULTS
     max_attempts: int = 3
+    replay_of: int | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,9 @@ class TrainingJob:
     version: int | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    retried_at: datetime | None = None
+    replay_of: int | None = None
+    verdict: Verdict | None = None
 
     @property
     def token(self) -> Token:
@@ -85,8 +92,8 @@ class TrainingJob:
 
     @property
     def terminal(self) -> bool:
-        """Tell whether nothing can happen to it any more."""
-        return not LEGAL[self.status]
+        """Tell whether it has ended; only a retry can begin it anew."""
+        return self.status in ENDED
 
     def check(self, token: Token) -> None:
         """Raise STALE_ATTEMPT unless the token is the newest claim's."""
@@ -134,7 +141,7 @@ class TrainingJob:
 
     def publish(self, now: datetime) -> "TrainingJob":
         """Pass the point from which the job can't be cancelled."""
-        if self.status is not JobStatus.RUNNING or self.cancel_requested_at is not None:
+        if not self._may_end_well or self.replay_of is not None:
             raise self._wrong_state("can't be published")
         return replace(self, publishing_at=self.publishing_at or now)
 
@@ -145,6 +152,12 @@ class TrainingJob:
         done = self._finish(JobStatus.COMPLETED, now)
         return replace(done, version_id=version_id, version=version)
 
+    def answer(self, now: datetime, verdict: Verdict) -> "TrainingJob":
+        """End a replay with what it found, unless a cancel came first."""
+        if not self._may_end_well or self.replay_of is None:
+            raise self._wrong_state("can't be answered")
+        return replace(self._finish(JobStatus.COMPLETED, now), verdict=verdict)
+
     def fail(self, now: datetime, reason: str, message: str) -> "TrainingJob":
         """End without a version, for a reason that trying again can't change."""
         failed = self._finish(JobStatus.FAILED, now)
@@ -152,6 +165,8 @@ class TrainingJob:
 
     def hand_back(self, now: datetime) -> "TrainingJob":
         """Return to the queue without having failed; a job asked to cancel ends instead."""
+        if self.status is not JobStatus.RUNNING:
+            raise self._wrong_state("can't be handed back")
         if self.cancel_requested_at is not None:
             return self._finish(JobStatus.CANCELLED, now)
         return replace(self._to(JobStatus.QUEUED), **_NO_LEASE)
@@ -163,6 +178,32 @@ class TrainingJob:
             attempts = f"{spent.failed_attempts} of {spent.max_attempts} attempts failed"
             return spent.fail(now, "INTERNAL", f"{attempts}; the last one: {message}")
         return spent.hand_back(now)
+
+    def retry(self, now: datetime) -> "TrainingJob":
+        """Go back to the end of the queue with all attempts before it; the fence goes on.
+
+        A job that failed after it began to publish may have a version, and stays uncancellable.
+        """
+        if self.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
+            raise self._wrong_state("can't be retried: only a failed or cancelled job can")
+        return replace(
+            self._to(JobStatus.QUEUED),
+            failed_attempts=0,
+            retried_at=now,
+            **_NO_END,
+        )
+
+    def again(self) -> Order:
+        """Give the order of a replay."""
+        if self.replay_of is not None:
+            raise self._wrong_state(f"can't be replayed: it is a replay of job {self.replay_of}")
+        if self.status is not JobStatus.COMPLETED:
+            raise self._wrong_state("can't be replayed: only a completed job can")
+        return Order(self.model_id, self.dataset_id, self.recipe, self.max_attempts, self.id)
+
+    @property
+    def _may_end_well(self) -> bool:
+        return self.status is JobStatus.RUNNING and self.cancel_requested_at is None
 
     def _finish(self, status: JobStatus, now: datetime) -> "TrainingJob":
         return replace(self._to(status), finished_at=now, **_NO_LEASE)
@@ -182,3 +223,6 @@ class TrainingJob:
 
 
 _NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None}
+_NO_END: dict[str, Any] = dict.fromkeys(
+    ("finished_at", "error_reason", "error_message", "cancel_requested_at")
+)

@@ -7,6 +7,7 @@ from typing import Any
 from services.trainer.domain import JobStatus, TrainingJob
 from services.trainer.forecast import Forecast
 from services.trainer.recipe import Recipe
+from services.trainer.replay import Verdict
 from services.trainer.reports import (
     Checkpoint,
     CooldownBegan,
@@ -56,13 +57,16 @@ def decode(kind: str, payload: dict[str, Any]) -> Event:
     """Give the event that `encode` wrote."""
     if kind != "job":
         return _KINDS[kind](**payload)
-    values = {f.name: payload[f.name] for f in fields(TrainingJob)}
+    # What was written by an earlier release lacks what came since.
+    values = {f.name: payload[f.name] for f in fields(TrainingJob) if f.name in payload}
     for name, value in values.items():
         if name.endswith("_at") and value is not None:
             values[name] = datetime.fromisoformat(value)
     values["status"] = JobStatus(values["status"])
     values["recipe"] = Recipe(**values["recipe"])
     values["progress"] = Progress(**values["progress"])
+    if values.get("verdict") is not None:
+        values["verdict"] = Verdict(**values["verdict"])
     return TrainingJob(**values)
 
 

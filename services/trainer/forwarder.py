@@ -68,7 +68,9 @@ class Forwarder:
         events = await self._store.events(job_id, heard)
         before = await self._forwards.job_at(job_id, heard)
         jobs = [before, *(event.event for event in events)]
-        model_id = next(job.model_id for job in jobs if isinstance(job, TrainingJob))
-        if facts := list(facts_of(before, events)):
-            await self._registry.record(job_id, model_id, facts)
+        job = next(job for job in jobs if isinstance(job, TrainingJob))
+        # A replay trains nothing that anybody looks for among the trainings.
+        facts = [] if job.replay_of is not None else list(facts_of(before, events))
+        if facts:
+            await self._registry.record(job_id, job.model_id, facts)
         await self._forwards.heard(job_id, events[-1].sequence)

@@ -15,6 +15,8 @@ class Outcome(StrEnum):
     FINISHED = "finished"
     HANDED_BACK = "handed_back"
     LOST = "lost"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,18 @@ class Log:
     spans: Mapping[int, Span]
 
 
+_OUTCOMES = {
+    JobStatus.QUEUED: Outcome.HANDED_BACK,
+    JobStatus.FAILED: Outcome.FAILED,
+    JobStatus.CANCELLED: Outcome.CANCELLED,
+}
+
+
 def attempts_of(log: Log, ended_at: datetime, resumed_from_step: int) -> list[PastAttempt]:
     """List the attempts of a job whose newest one has just finished, from that very step on.
 
-    A claim opens an attempt; the return to the queue ends it. One that cost the job a failed
-    attempt was lost, another was handed back.
+    A claim opens an attempt, the next change of status ends it. One that cost the job a failed
+    attempt was lost, also if that was the job's last; a job that ended may have been retried.
     """
     found: list[PastAttempt] = []
     claimed: tuple[datetime, TrainingJob] | None = None
@@ -59,9 +68,9 @@ def attempts_of(log: Log, ended_at: datetime, resumed_from_step: int) -> list[Pa
             continue
         if job.status is JobStatus.RUNNING:
             claimed = job.heartbeat_at or stored.created_at, job
-        elif job.status is JobStatus.QUEUED and claimed is not None:
+        elif claimed is not None:
             lost = job.failed_attempts > claimed[1].failed_attempts
-            outcome = Outcome.LOST if lost else Outcome.HANDED_BACK
+            outcome = Outcome.LOST if lost else _OUTCOMES[job.status]
             span = log.spans.get(job.attempt, Span(1, 0))
             times = (claimed[0], stored.created_at)
             found.append(PastAttempt(job.attempt, *times, outcome, span.first - 1, span.last))

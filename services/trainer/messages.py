@@ -20,6 +20,7 @@ from services.trainer.events import StoredEvent
 from services.trainer.forecast import Forecast
 from services.trainer.recipe import Recipe, complete
 from services.trainer.reports import Checkpoint, MemoryWait, Progress, Step, Validation
+from services.trainer.verdicts import verdict_to_proto
 
 RECIPE_FIELDS = tuple(Recipe.__dataclass_fields__)
 # On the wire these are enums; the domain has the lower-case rest of their values' names.
@@ -70,12 +71,14 @@ def job_to_proto(job: TrainingJob) -> pb.TrainingJob:
         version_id=job.version_id or 0,
         version=job.version or 0,
         created_at=timestamp(job.created_at),
+        replay_of=job.replay_of or 0,
+        verdict=verdict_to_proto(job.verdict) if job.verdict else None,
         **{name: _wire(name, getattr(job.recipe, name)) for name in RECIPE_FIELDS},
     )
     if job.status is JobStatus.FAILED:
         message.error.reason = job.error_reason or ""
         message.error.message = job.error_message or ""
-    for name in ("started_at", "finished_at"):
+    for name in ("started_at", "finished_at", "retried_at"):
         if (moment := getattr(job, name)) is not None:
             getattr(message, name).FromDatetime(moment)
     return message

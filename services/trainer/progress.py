@@ -51,11 +51,11 @@ class Watch:
         return StoredEvent(last if after is None else after, job.attempt, moment, job)
 
     async def _events(self, first: StoredEvent) -> AsyncIterator[StoredEvent]:
-        """Yield what follows the first frame; the last event of every log is the ended job."""
+        """Yield what follows the first frame, up to the end of an ended job's log."""
         job, sequence = first.event, first.sequence
         if not isinstance(job, TrainingJob):
             raise TypeError("a watch begins with its job")
-        over = job.terminal and sequence == (await self._store.position(job.id))[1]
+        over = job.terminal and await self._over(job.id, sequence)
         while not over:
             ticket = self._bell.ticket()
             found = await self._store.events(job.id, sequence)
@@ -63,6 +63,8 @@ class Watch:
                 yield event
                 sequence = event.sequence
                 over = isinstance(event.event, TrainingJob) and event.event.terminal
+            # A retried job's log goes on behind an end.
+            over = over and await self._over(job.id, sequence)
             if not found and not over:
                 if self._closed:
                     raise Unavailable(
@@ -71,3 +73,8 @@ class Watch:
                         retry_after_s=1,
                     )
                 await self._bell.wait(ticket)
+
+    async def _over(self, job_id: int, sequence: int) -> bool:
+        """Tell whether the job has ended, and its log at this sequence."""
+        job, last = await self._store.position(job_id)
+        return job.terminal and sequence == last

@@ -67,6 +67,8 @@ _OUTCOMES = {
     Outcome.FINISHED: lineage_pb2.ATTEMPT_OUTCOME_FINISHED,
     Outcome.HANDED_BACK: lineage_pb2.ATTEMPT_OUTCOME_HANDED_BACK,
     Outcome.LOST: lineage_pb2.ATTEMPT_OUTCOME_LOST,
+    Outcome.FAILED: lineage_pb2.ATTEMPT_OUTCOME_FAILED,
+    Outcome.CANCELLED: lineage_pb2.ATTEMPT_OUTCOME_CANCELLED,
 }
 
 

@@ -12,13 +12,24 @@ from datetime import datetime, timedelta
 
 import psycopg
 from sqlalchemy import func, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.trainer.domain import JobStatus, Token, TrainingJob
 from services.trainer.events import Event
+from services.trainer.replay import Verdict
 from services.trainer.reports import Progress
-from services.trainer.store import CHANGED, JOBS, LISTEN, clock, found, job_of, save, transaction
+from services.trainer.store import (
+    CHANGED,
+    JOBS,
+    LISTEN,
+    clock,
+    deleted,
+    found,
+    job_of,
+    save,
+    transaction,
+)
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +62,10 @@ class JobQueue:
             if (await connection.execute(busy)).first() is not None:
                 return None
             queued = JOBS.c.status == str(JobStatus.QUEUED)
-            head = select(JOBS).where(queued).order_by(JOBS.c.id).limit(1).with_for_update()
-            row = (await connection.execute(head)).mappings().first()
+            # A retried job queues again, behind those that came before its retry.
+            since = func.coalesce(JOBS.c.retried_at, JOBS.c.created_at)
+            head = select(JOBS).where(queued).order_by(since, JOBS.c.id).limit(1)
+            row = (await connection.execute(head.with_for_update())).mappings().first()
             if row is None:
                 return None
             job = job_of(row).claim(now, owner, node, self.lease)
@@ -77,6 +90,10 @@ class JobQueue:
             token.job_id, lambda job, now: job.complete(now, version_id, version), token
         )
 
+    async def answer(self, token: Token, verdict: Verdict) -> TrainingJob:
+        """End a replay; raises JOB_STATE when a cancel came first."""
+        return await self._change(token.job_id, lambda job, now: job.answer(now, verdict), token)
+
     async def fail(self, token: Token, reason: str, message: str) -> TrainingJob:
         """End without a version."""
         return await self._change(
@@ -99,6 +116,10 @@ class JobQueue:
         """Cancel a queued job, or ask a running one's worker to stop."""
         return await self._change(job_id, lambda job, now: job.request_cancel(now), ring=True)
 
+    async def retry(self, job_id: int) -> TrainingJob:
+        """Queue a failed or cancelled job again; MODEL_NOT_FOUND once its model is deleted."""
+        return await self._change(job_id, lambda job, now: job.retry(now))
+
     async def _change(
         self,
         job_id: int,
@@ -117,7 +138,10 @@ class JobQueue:
                 before.check(token)
             after = change(before, (await connection.execute(clock())).scalar_one())
             news = [*events, after] if after.status is not before.status else events
-            await save(connection, after, news, ring=ring)
+            try:
+                await save(connection, after, news, ring=ring)
+            except IntegrityError as error:
+                raise (deleted(error, after) or error) from error
             return after
 
     async def _expire(self, connection: AsyncConnection, now: datetime) -> None:

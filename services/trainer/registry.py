@@ -11,11 +11,13 @@ from mlx_hub.registry.v1 import (
     dataset_report_pb2,
     dataset_service_pb2,
     dataset_service_pb2_grpc,
+    lineage_pb2,
     publication_pb2,
     registry_service_pb2,
     registry_service_pb2_grpc,
     training_record_pb2,
     training_record_service_pb2_grpc,
+    version_messages_pb2,
     version_pb2,
 )
 
@@ -104,6 +106,14 @@ class Registry:
             dataset_path=self._locate(f"datasets/{dataset.checksum}.jsonl"),
             dataset_digest=dataset.checksum,
         )
+
+    async def lineage(self, model_id: int, version: int) -> lineage_pb2.Lineage:
+        """Give what a version was made from."""
+        request = version_messages_pb2.GetLineageRequest(model_id=model_id, version=str(version))
+        try:
+            return await self._stub.GetLineage(request, timeout=CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, "registry") from error
 
     async def publish(
         self, request: publication_pb2.PublishVersionRequest

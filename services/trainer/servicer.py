@@ -10,6 +10,7 @@ from mlx_hub.trainer.v1 import training_event_pb2, training_job_pb2, training_me
 from services.chassis import paging
 from services.chassis.requests import Context, body_digest, created, request_id
 from services.trainer import messages
+from services.trainer.originals import Originals
 from services.trainer.plan import plan_to_proto
 from services.trainer.planner import Planner
 from services.trainer.progress import Watch
@@ -30,6 +31,7 @@ class TrainerServicer(pb_grpc.TrainerServiceServicer):
         self._registry = registry
         self._planner = planner
         self._watch = watch
+        self._originals = Originals(store, registry)
 
     async def CreateTrainingJob(
         self, request: pb.CreateTrainingJobRequest, context: Context
@@ -77,6 +79,26 @@ class TrainerServicer(pb_grpc.TrainerServiceServicer):
     ) -> training_job_pb2.TrainingJob:
         """Cancel a job that has not begun to publish."""
         return messages.job_to_proto(await self._queue.cancel(request.job_id))
+
+    async def RetryTrainingJob(
+        self, request: pb.RetryTrainingJobRequest, context: Context
+    ) -> training_job_pb2.TrainingJob:
+        """Queue a failed or cancelled job again."""
+        return messages.job_to_proto(await self._queue.retry(request.job_id))
+
+    async def ReplayTrainingJob(
+        self, request: pb.ReplayTrainingJobRequest, context: Context
+    ) -> training_job_pb2.TrainingJob:
+        """Queue a completed job's recipe again, for a verdict."""
+        key, digest = request_id(request, context), body_digest(request)
+        job = await self._store.find_request(key, digest)
+        if job is None:
+            original = await self._store.get(request.job_id)
+            order = original.again()
+            await self._originals.check(original)
+            job = await self._store.create(order, key, digest)
+        await created(context, f"/training/jobs/{job.id}")
+        return messages.job_to_proto(job)
 
     async def WatchTrainingJob(
         self, request: pb.WatchTrainingJobRequest, context: Context

@@ -17,6 +17,7 @@ from services.trainer.domain import JobStatus, Order, TrainingJob
 from services.trainer.events import Event, StoredEvent, decode, encode
 from services.trainer.history import Log, Span
 from services.trainer.recipe import Recipe
+from services.trainer.replay import Verdict
 from services.trainer.reports import Progress
 from services.trainer.tables import JobEventRow, JobRow
 
@@ -30,9 +31,8 @@ _RECIPE = tuple(f.name for f in fields(Recipe))
 _PROGRESS = tuple(f.name for f in fields(Progress))
 _PLAIN = tuple(f.name for f in fields(TrainingJob) if f.name not in ("recipe", "progress"))
 # The recipe and the origin of a job never change.
-_MUTABLE = tuple(
-    n for n in _PLAIN if n not in ("id", "model_id", "dataset_id", "max_attempts", "created_at")
-)
+_ORIGIN = ("id", "model_id", "dataset_id", "max_attempts", "created_at", "replay_of")
+_MUTABLE = tuple(n for n in _PLAIN if n not in _ORIGIN)
 
 
 @asynccontextmanager
@@ -60,6 +60,7 @@ class JobStore:
             "model_id": order.model_id,
             "dataset_id": order.dataset_id,
             "max_attempts": order.max_attempts,
+            "replay_of": order.replay_of,
             "request_id": request_id or None,
             "request_digest": digest if request_id else None,
             **asdict(order.recipe),
@@ -78,7 +79,7 @@ class JobStore:
                 await save(connection, job, [job])
                 return job
         except IntegrityError as error:
-            raise (_deleted(error, order) or error) from error
+            raise (deleted(error, order) or error) from error
 
     async def find_request(self, request_id: str, digest: str) -> TrainingJob | None:
         """Give the job that this request made, if it was made before."""
@@ -140,12 +141,25 @@ class JobStore:
             steps = (await connection.execute(spans)).all()
         return Log([_stored(row) for row in rows], {n: Span(a, b) for n, a, b in steps})
 
-    async def statuses(self, job_ids: Sequence[int]) -> dict[int, JobStatus]:
-        """Give the statuses of those of the jobs that exist."""
-        query = select(JOBS.c.id, JOBS.c.status).where(JOBS.c.id.in_(job_ids))
+    async def losses(self, job_id: int) -> dict[int, float]:
+        """Give the loss of each step, as the last attempt that did it stored it."""
+        step, loss = EVENTS.c.payload["step"].as_integer(), EVENTS.c.payload["loss"].as_float()
+        query = select(step, loss).where(EVENTS.c.job_id == job_id, EVENTS.c.kind == "step")
         async with transaction(self._engine) as connection:
-            rows = await connection.execute(query)
-            return {row.id: JobStatus(row.status) for row in rows}
+            rows = await connection.execute(query.order_by(EVENTS.c.sequence))
+            return {row[0]: row[1] for row in rows}
+
+    @asynccontextmanager
+    async def held(self, job_ids: Sequence[int]) -> AsyncIterator[dict[int, JobStatus]]:
+        """Hold those of the jobs that exist as they are, and give their statuses.
+
+        Those that ended come in the order of their ends; a retry of one waits until this is over.
+        """
+        query = select(JOBS.c.id, JOBS.c.status).where(JOBS.c.id.in_(job_ids))
+        query = query.order_by(JOBS.c.finished_at, JOBS.c.id).with_for_update(read=True)
+        async with transaction(self._engine) as connection:
+            rows = (await connection.execute(query)).all()
+            yield {row.id: JobStatus(row.status) for row in rows}
 
 
 async def save(
@@ -154,6 +168,7 @@ async def save(
     """Write what may change of a locked job and append events; wake whoever waits for them."""
     values: dict[str, Any] = {name: getattr(job, name) for name in _MUTABLE}
     values |= asdict(job.progress)
+    values["verdict"] = asdict(job.verdict) if job.verdict else None
     query = (
         update(JOBS)
         .where(JOBS.c.id == job.id)
@@ -197,8 +212,9 @@ def found(job_id: int, row: RowMapping | None) -> tuple[TrainingJob, int]:
 def job_of(row: RowMapping) -> TrainingJob:
     """Read a row."""
     plain = {name: row[name] for name in _PLAIN}
+    verdict = Verdict(**row["verdict"]) if row["verdict"] else None
     return TrainingJob(
-        **{**plain, "status": JobStatus(row["status"])},
+        **{**plain, "status": JobStatus(row["status"]), "verdict": verdict},
         recipe=Recipe(**{name: row[name] for name in _RECIPE}),
         progress=Progress(**{name: row[name] for name in _PROGRESS}),
     )
@@ -221,10 +237,10 @@ def clock() -> Any:
 LISTEN = text(f"LISTEN {CHANNEL}")
 
 
-def _deleted(error: IntegrityError, order: Order) -> NotFound | None:
+def deleted(error: IntegrityError, job: Order | TrainingJob) -> NotFound | None:
     """Name what was deleted after the registry had said that it exists."""
     constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
-    for kind, identifier in (("model", order.model_id), ("dataset", order.dataset_id)):
+    for kind, identifier in (("model", job.model_id), ("dataset", job.dataset_id)):
         if constraint == f"fk_jobs_{kind}_id":
             return NotFound(
                 f"{kind.upper()}_NOT_FOUND",

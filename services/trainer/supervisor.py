@@ -108,6 +108,8 @@ class Supervisor:
 
     async def _sweep(self) -> bool:
         """Remove files that no job needs any more."""
-        statuses = await self._store.statuses(self._workspace.job_ids())
-        await asyncio.to_thread(self._workspace.sweep, statuses)
+        job_ids = self._workspace.job_ids()
+        async with self._store.held(job_ids) as statuses:
+            await asyncio.to_thread(self._workspace.set_aside, job_ids, statuses)
+        await asyncio.to_thread(self._workspace.sweep)
         return True

@@ -86,9 +86,17 @@ class JobRow(Base):
         # A job that publishes can't be cancelled any more, nor the other way round.
         CheckConstraint("num_nulls(cancel_requested_at, publishing_at) > 0", name="publishing"),
         CheckConstraint(
-            "num_nulls(version_id, version) = CASE status WHEN 'completed' THEN 0 ELSE 2 END",
+            "num_nulls(version_id, version) ="
+            " CASE WHEN status = 'completed' AND replay_of IS NULL THEN 0 ELSE 2 END",
             name="completed",
         ),
+        # A replay publishes nothing and ends with a verdict.
+        CheckConstraint(
+            "(verdict IS NOT NULL) = (status = 'completed' AND replay_of IS NOT NULL)"
+            " AND jsonb_typeof(verdict) = 'object'",
+            name="verdict",
+        ),
+        CheckConstraint("num_nulls(replay_of, publishing_at) > 0", name="replay"),
         CheckConstraint(
             "num_nulls(error_reason, error_message) = CASE status WHEN 'failed' THEN 0 ELSE 2 END",
             name="failed",
@@ -109,6 +117,7 @@ class JobRow(Base):
         Index(None, "status", "id"),
         Index(None, "model_id", "id"),
         Index(None, "dataset_id"),
+        Index(None, "replay_of"),
         {"schema": SCHEMA},
     )
     id: Mapped[Key]
@@ -173,6 +182,11 @@ class JobRow(Base):
     nonfinite_lr_factor: Mapped[float] = mapped_column(REAL, server_default=_ZERO)
     early_stop_patience: Mapped[int] = mapped_column(server_default=_ZERO)
     early_stop_min_delta: Mapped[float] = mapped_column(REAL, server_default=_ZERO)
+    replay_of: Mapped[int | None] = mapped_column(ForeignKey("trainer.jobs.id"))
+    verdict: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """A completed replay's, as the trainer's domain encodes it."""
+    retried_at: Mapped[Time | None]
+    """When it last came back from its end; its place in the queue counts from then."""
 
 
 class JobEventRow(Base):
@@ -219,13 +233,14 @@ BEGIN
     END IF;
     RETURN NEW;
   END IF;
-  IF OLD.status IN ('completed', 'failed', 'cancelled')
+  IF OLD.status IN ('completed', 'failed', 'cancelled') AND NEW.status = OLD.status
       AND to_jsonb(NEW) - 'last_sequence' <> to_jsonb(OLD) - 'last_sequence' THEN
     RAISE EXCEPTION 'a % job changes no more', OLD.status USING ERRCODE = 'check_violation';
   END IF;
   IF NEW.status <> OLD.status AND (OLD.status, NEW.status) NOT IN (
     ('queued', 'running'), ('queued', 'cancelled'), ('running', 'completed'),
-    ('running', 'failed'), ('running', 'cancelled'), ('running', 'queued')
+    ('running', 'failed'), ('running', 'cancelled'), ('running', 'queued'),
+    ('failed', 'queued'), ('cancelled', 'queued')
   ) THEN
     RAISE EXCEPTION 'a job can''t go from % to %', OLD.status, NEW.status
       USING ERRCODE = 'check_violation';
@@ -247,11 +262,11 @@ BEGIN
 END
 $$""",
     """
-CREATE TRIGGER guard_recipe BEFORE UPDATE OF model_id, dataset_id, lora_rank, learning_rate, epochs,
-    batch_size, seed, lora_scale, lora_dropout, lora_layers, max_seq_length, mask_prompt,
-    validation_fraction, checkpoint_every_steps, max_attempts, request_id, request_digest,
-    created_at, test_fraction, method, quantize_bits, target_keys, optimizer, schedule,
-    warmup_steps, weight_decay, grad_clip, grad_accumulation, grad_checkpoint,
-    nonfinite_lr_factor, early_stop_patience, early_stop_min_delta
+CREATE TRIGGER guard_recipe BEFORE UPDATE OF model_id, dataset_id, lora_rank, learning_rate,
+    epochs, batch_size, seed, lora_scale, lora_dropout, lora_layers, max_seq_length,
+    mask_prompt, validation_fraction, checkpoint_every_steps, max_attempts, request_id,
+    request_digest, created_at, test_fraction, method, quantize_bits, target_keys, optimizer,
+    schedule, warmup_steps, weight_decay, grad_clip, grad_accumulation, grad_checkpoint,
+    nonfinite_lr_factor, early_stop_patience, early_stop_min_delta, replay_of
   ON trainer.jobs EXECUTE FUNCTION trainer.guard_recipe()""",
 )

@@ -1,16 +1,20 @@
 """Where a job's files lie, and which of them are still needed."""
 
 import shutil
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from services.trainer.domain import JobStatus, TrainingJob
 
-# A failed job's checkpoints help to find out why; those of the newest few are kept.
-KEPT_FAILURES = 3
+# A failed or cancelled job can be retried from its checkpoints, and a failed one's help to find
+# out why; those of the last few to end are kept.
+KEPT_UNFINISHED = 3
 LOG_BYTES = 10 * 2**20
 LOG = "trainer-worker.log"
+_ASIDE = "gone-"
 
 
 class Workspace:
@@ -49,14 +53,26 @@ class Workspace:
         """List the jobs that have a folder."""
         return [int(p.name) for p in self._jobs().glob("*") if p.name.isdecimal()]
 
-    def sweep(self, statuses: Mapping[int, JobStatus]) -> None:
-        """Remove the folders of ended and unknown jobs, but for the newest failures."""
-        folders = self.job_ids()
-        failed = [n for n in folders if statuses.get(n) is JobStatus.FAILED]
-        keep = set(sorted(failed)[-KEPT_FAILURES:])
+    def set_aside(self, job_ids: Iterable[int], statuses: Mapping[int, JobStatus]) -> None:
+        """Rename the folders of those of the jobs that are over, so that a sweep removes them.
+
+        Over is a job that has completed, is unknown, or failed or was cancelled before the last
+        few that did; `statuses` has those in the order of their ends. A rename is quick: nobody
+        waits for a large folder to go.
+        """
+        unfinished = [
+            n for n, s in statuses.items() if s in (JobStatus.FAILED, JobStatus.CANCELLED)
+        ]
+        keep = set(unfinished[-KEPT_UNFINISHED:])
         keep |= {n for n, s in statuses.items() if s in (JobStatus.QUEUED, JobStatus.RUNNING)}
-        for number in set(folders) - keep:
-            shutil.rmtree(self._folder(number), ignore_errors=True)
+        for number in set(job_ids) - keep:
+            with suppress(OSError):
+                self._folder(number).rename(self._jobs() / f"{_ASIDE}{number}-{uuid.uuid4()}")
+
+    def sweep(self) -> None:
+        """Remove what was set aside, now or before a crash."""
+        for folder in self._jobs().glob(f"{_ASIDE}*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _jobs(self) -> Path:
         return self._active / "jobs"

@@ -247,6 +247,8 @@ ERRORS = [
     ("/models?nope=1", None, 400, None),
     ("/datasets", {"name": "d", "path": "../etc/passwd"}, 400, "DATASET_FILE_UNREADABLE"),
     ("/training/jobs/999", None, 404, "JOB_NOT_FOUND"),
+    ("/training/jobs/999:retry", {}, 404, "JOB_NOT_FOUND"),
+    ("/training/jobs/999:replay", {}, 404, "JOB_NOT_FOUND"),
     ("/training/jobs", {"model_id": 1, "dataset_id": 1, "epochs": 0}, 400, "INVALID_FIELD"),
     ("/inference", {"model_id": 999, "prompt": "x"}, 404, "MODEL_NOT_FOUND"),
     ("/inference", {"model_id": 1, "prompt": "x", "version": "99"}, 404, "VERSION_NOT_FOUND"),

@@ -31,6 +31,7 @@ BAD = "type.googleapis.com/google.rpc.BadRequest"
         ("/training/jobs", '{"model_id": 1, "lora_rnak": 8}', "lora_rnak"),
         ("/training/jobs", '{"loraRank": 8, "loraRnak": 8}', "loraRnak"),
         ("/training/jobs/5:cancel", '{"force": true}', "force"),
+        ("/training/jobs/5:replay", '{"publish": true}', "publish"),
         ("/inference", '{"messages": [{"role": "user", "contnet": ""}]}', "messages[0].contnet"),
         ("/inference", '{"messages": [{}, {"role": {"a": 1}, "x": 1}]}', "messages[1].x"),
         ("/inference/stream", '{"messages": {"x": 1}}', "messages.x"),

@@ -16,6 +16,7 @@ from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 from mlx_hub.registry.v1.provenance_service_pb2 import Verification
 from mlx_hub.system.v1.system_service_pb2 import Health, ServingStatus
 from mlx_hub.trainer.v1 import trainer_service_pb2 as trainer
+from mlx_hub.trainer.v1.replay_pb2 import ReplayDifference, ReplayOutcome, ReplayVerdict
 from mlx_hub.trainer.v1.training_job_pb2 import (
     JobError,
     JobStatus,
@@ -79,6 +80,7 @@ VERBS = {
     "jobs list --model m --status running": ["status"],
     "jobs show 3": ["status", "version"],
     "jobs cancel 3": ["status"],
+    "jobs retry 3": ["status"],
     "generate m hello": ["text", "tokens"],
     "status": ["services", "status"],
     "metrics": ["calls_total"],
@@ -132,6 +134,57 @@ def test_watching_a_job_that_fails_exits_1(hub: ScriptedHub) -> None:
     result = run(hub, "jobs", "watch", "3")
     assert result.exit_code == 1
     assert result.stderr == "error: job 3 is failed: no rows [UNTRAINABLE]\n"
+
+
+SAME = ReplayVerdict(outcome=ReplayOutcome.REPLAY_OUTCOME_SAME, original_digest="ab" * 32, steps=3)
+PARTED = ReplayVerdict(
+    outcome=ReplayOutcome.REPLAY_OUTCOME_DIFFERS,
+    step=2,
+    original_loss=0.5,
+    replayed_loss=0.1,
+    compared_steps=2,
+    steps=3,
+    differences=[ReplayDifference(name="mlx", then="0.7", now="0.8"), ReplayDifference(now="y")],
+)
+AFTER = ReplayVerdict(
+    outcome=ReplayOutcome.REPLAY_OUTCOME_DIFFERS_AFTER_LAST_LOSS,
+    differing_files=["adapters.safetensors"],
+)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code", "told"),
+    [
+        (SAME, 0, ["replay of job 2: same: abababababab, 0 of 3", "are as they were"]),
+        (
+            PARTED,
+            1,
+            ["differs at step 2: loss 0.5 then, 0.1 now; 2 of 3", "0.7", "0.8", "not recorded"],
+        ),
+        (AFTER, 1, ["differs after the last loss, in adapters.safetensors"]),
+    ],
+)
+def test_a_replay_is_watched_to_its_verdict(
+    hub: ScriptedHub, verdict: ReplayVerdict, code: int, told: list[str]
+) -> None:
+    status = JobStatus.JOB_STATUS_COMPLETED
+    done = TrainingJob(id=3, status=status, replay_of=2, verdict=verdict)
+    hub.on["GetTrainingJob"] = lambda _: done
+    for verb in (["jobs", "replay", "2"], ["jobs", "watch", "3"]):
+        shown = run(hub, *verb)
+        assert shown.exit_code == code
+        assert all(words in shown.stdout for words in told), shown.stdout
+    lines = run(hub, "jobs", "replay", "2", "--json")
+    assert lines.exit_code == code
+    assert len([json.loads(line) for line in lines.stdout.splitlines()]) == 6
+    replays = [r for r in hub.requests if isinstance(r, trainer.ReplayTrainingJobRequest)]
+    assert [r.job_id for r in replays] == [2, 2]
+
+
+def test_a_retried_job_can_be_watched(hub: ScriptedHub) -> None:
+    result = run(hub, "jobs", "retry", "3", "--watch")
+    assert "job 3 completed: version 2 of model 1" in result.stdout
+    assert any(isinstance(r, trainer.RetryTrainingJobRequest) for r in hub.requests)
 
 
 def test_generating_streams_to_stdout_and_measures_on_stderr(hub: ScriptedHub) -> None:

@@ -25,8 +25,9 @@ from mlx_hub.registry.v1.model_pb2 import Model
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from tests.fixtures.scripted_answers import QUEUED, answering
+from tests.fixtures.scripted_answers import answering
 from tests.fixtures.scripted_hub import ScriptedHub
+from tests.fixtures.scripted_jobs import QUEUED
 
 
 @pytest.fixture

@@ -30,9 +30,10 @@ INSERT INTO registry.versions (model_id, version, status, job_id, attempt, datas
 
 RUN = "node = 'n', lease_owner = 'o', lease_expires_at = now(), heartbeat_at = now()"
 NO_LEASE = "lease_owner = NULL, lease_expires_at = NULL"
+NO_END = "finished_at = NULL, cancel_requested_at = NULL, error_reason = NULL, error_message = NULL"
 END = f"finished_at = now(), {NO_LEASE}"
 JOB_STATUS = {
-    "queued": f"status = 'queued', {NO_LEASE}",
+    "queued": f"status = 'queued', {NO_LEASE}, {NO_END}",
     "running": f"status = 'running', attempt = attempt + 1, started_at = now(), {RUN}",
     "completed": f"status = 'completed', version_id = 1, version = 1, {END}",
     "failed": f"status = 'failed', error_reason = 'X', error_message = 'x', {END}",

@@ -1,17 +1,19 @@
 """Behind the log, in order, again until it is heard; and never in anybody's way."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import pytest
 from mlx_hub.registry.v1 import training_record_pb2 as pb
 
 from services.chassis.errors import Invalid, Unavailable
-from services.trainer.domain import TrainingJob
+from services.trainer.domain import Order, TrainingJob
 from services.trainer.forwarder import Forwarder
 from services.trainer.forwards import BATCH, Forwards
 from services.trainer.queue import Bell
 from services.trainer.registry import Registry
+from services.trainer.replay import Outcome, Verdict
 from services.trainer.reports import Progress, Step
 from tests.fixtures.jobs import Jobs
 
@@ -75,6 +77,34 @@ async def test_a_lost_answer_means_again(
         await forwarder.forward()
     await forwarder.forward()
     assert hearing.heard == [(1, 1, 2), (1, 1, 2)]
+
+
+async def test_nobody_hears_of_a_replay(jobs: Jobs, forwarder: Forwarder, hearing: Hearing) -> None:
+    original = await jobs.create()
+    order = replace(Order(jobs.model_id, jobs.dataset_id), replay_of=original.id)
+    await jobs.queue.cancel(original.id)
+    await jobs.store.create(order)
+    job = await claim(jobs)
+    await jobs.queue.record(job.token, Progress(), [STEP])
+    await forwarder.forward()
+    await jobs.queue.answer(job.token, Verdict(Outcome.SAME, 0, None, None, "", "", (), 1, 1, ()))
+    await forwarder.forward()
+    assert hearing.heard == []
+    assert not await forwarder.forward(), "nothing is left to be sent"
+
+
+async def test_a_retry_goes_on_with_the_next_attempt(
+    jobs: Jobs, forwarder: Forwarder, hearing: Hearing
+) -> None:
+    await jobs.create()
+    job = await claim(jobs)
+    await jobs.queue.fail(job.token, "DISK_FULL", "full")
+    await forwarder.forward()
+    await jobs.queue.retry(job.id)
+    await forwarder.forward()
+    await claim(jobs)
+    await forwarder.forward()
+    assert hearing.heard == [(job.id, 1, 2), (job.id, 1, 3), (job.id, 2, 5)]
 
 
 async def test_an_ended_job_is_still_heard_and_holds_up_no_other(

@@ -132,8 +132,7 @@ async def test_jobs_leave_nothing_in_the_process(
         for _ in range(ROUNDS):
             for way in ways:
                 await way(trainer)
-            work = trainer.trainer.workspace
-            work.sweep(await trainer.trainer.store.statuses(work.job_ids()))
+            await trainer.trainer.supervisor._sweep()
             rounds.append(await held(trainer, temporary))
 
         # The first round opens what stays open.

@@ -69,6 +69,8 @@ CALLS = [
     trainer.get_job(1),
     trainer.list_jobs().call,
     trainer.cancel_job(1),
+    trainer.retry_job(1),
+    trainer.replay_job(1),
     trainer.watch_job(1),
     inference.generate(1, "hi"),
     inference.streamed(inference.generate(1, "hi")),
@@ -111,6 +113,7 @@ def test_only_what_the_contract_calls_idempotent_is_repeatable() -> None:
         "DeletePromotionGate",
         "DeleteDataset",
         "RollbackAlias",
+        "RetryTrainingJob",
     }
 
 

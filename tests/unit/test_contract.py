@@ -79,6 +79,8 @@ REST = {
     "GET /training/jobs": "ListTrainingJobs",
     "GET /training/jobs/{job_id}": "GetTrainingJob",
     "POST /training/jobs/{job_id}:cancel": "CancelTrainingJob",
+    "POST /training/jobs/{job_id}:retry": "RetryTrainingJob",
+    "POST /training/jobs/{job_id}:replay": "ReplayTrainingJob",
     "GET /training/jobs/{job_id}/events": "WatchTrainingJob",
     "POST /inference": "Generate",
     "POST /inference/stream": "StreamGenerate",

@@ -6,23 +6,33 @@ from pathlib import Path
 
 from services.trainer import provenance
 from services.trainer.domain import JobStatus
-from services.trainer.workspace import KEPT_FAILURES, LOG, LOG_BYTES, Workspace
+from services.trainer.workspace import KEPT_UNFINISHED, LOG, LOG_BYTES, Workspace
 
 
 def test_only_what_is_needed_is_kept(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "active", tmp_path / "logs")
+    # In the order of their ends: job 2 was retried and failed again.
     statuses = {
         1: JobStatus.COMPLETED,
-        2: JobStatus.CANCELLED,
+        6: JobStatus.FAILED,
+        7: JobStatus.CANCELLED,
+        8: JobStatus.FAILED,
+        9: JobStatus.CANCELLED,
+        2: JobStatus.FAILED,
         3: JobStatus.QUEUED,
         4: JobStatus.RUNNING,
-        **dict.fromkeys(range(5, 10), JobStatus.FAILED),
     }
+    folders = tmp_path / "active" / "jobs"
     for number in (*statuses, 99):
-        (tmp_path / "active" / "jobs" / str(number) / "checkpoints").mkdir(parents=True)
-    assert sorted(workspace.job_ids()) == [*statuses, 99]
-    workspace.sweep(statuses)
-    assert sorted(workspace.job_ids()) == [3, 4, *range(10 - KEPT_FAILURES, 10)]
+        (folders / str(number) / "checkpoints").mkdir(parents=True)
+    found = workspace.job_ids()
+    assert sorted(found) == [*sorted(statuses), 99]
+    (folders / "100").mkdir()  # since then
+    assert KEPT_UNFINISHED == 3
+    workspace.set_aside(found, statuses)
+    assert sorted(workspace.job_ids()) == [2, 3, 4, 8, 9, 100]
+    workspace.sweep()
+    assert sorted(path.name for path in folders.iterdir()) == ["100", "2", "3", "4", "8", "9"]
 
 
 def test_a_large_log_is_moved_aside(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
+from mlx_hub.cli import verdict
 from mlx_hub.cli.curve import outcome, status_name
 from mlx_hub.cli.live import follow
 from mlx_hub.cli.output import (
@@ -131,7 +132,7 @@ def list_jobs(
             "DATASET": lambda job: job.dataset_id,
             "STEP": lambda job: f"{job.progress.step}/{job.progress.total_steps}",
             "LOSS": lambda job: f"{job.progress.loss:.3f}" if job.progress.step else "",
-            "VERSION": lambda job: job.version or "",
+            "VERSION": lambda job: job.version or verdict.in_short(job),
             "CREATED": lambda job: moment(job.created_at),
         },
     )
@@ -145,7 +146,10 @@ def show(ctx: typer.Context, job: JobArgument, json: JsonOption = False) -> None
 
 @jobs_app.command()
 def watch(ctx: typer.Context, job: JobArgument, json: JsonOption = False) -> None:
-    """Watch a job from its first event until it ends; exits 1 unless it completes."""
+    """Watch a job from its first event until it ends.
+
+    Exits 1 unless it completes, and, if it is a replay, finds the same.
+    """
     _watch(hub(ctx), job, json)
 
 
@@ -153,6 +157,32 @@ def watch(ctx: typer.Context, job: JobArgument, json: JsonOption = False) -> Non
 def cancel(ctx: typer.Context, job: JobArgument, json: JsonOption = False) -> None:
     """Cancel a queued or running job; it leaves no version."""
     show_one(hub(ctx).jobs.cancel(job), json)
+
+
+@jobs_app.command()
+def retry(
+    ctx: typer.Context,
+    job: JobArgument,
+    watch: Annotated[bool, typer.Option("--watch", help="Stay and watch it.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Queue a failed or cancelled job again, from its last checkpoint if that is still there."""
+    here = hub(ctx)
+    again = here.jobs.retry(job)
+    if watch:
+        _watch(here, job, json)
+    else:
+        show_one(again, json)
+
+
+@jobs_app.command()
+def replay(ctx: typer.Context, job: JobArgument, json: JsonOption = False) -> None:
+    """Train a completed job again and watch whether the same bytes come of it.
+
+    Publishes nothing. Stops at the first loss that differs; exits 1 if one does, or the hash.
+    """
+    here = hub(ctx)
+    _watch(here, here.jobs.replay(job).id, json)
 
 
 def _watch(here: Hub, job_id: int, as_json: bool) -> None:
@@ -168,3 +198,8 @@ def _watch(here: Hub, job_id: int, as_json: bool) -> None:
         raise typer.Exit(1)
     if not as_json:
         typer.echo(outcome(job))
+    if job.replay_of:
+        if not as_json:
+            verdict.print_differences(job, console())
+        if not verdict.is_same(job):
+            raise typer.Exit(1)

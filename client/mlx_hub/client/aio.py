@@ -245,6 +245,8 @@ class AsyncJobs(_Group):
     get = _unary(trainer.get_job)
     list = _pages(trainer.list_jobs)
     cancel = _unary(trainer.cancel_job)
+    retry = _unary(trainer.retry_job)
+    replay = _unary(trainer.replay_job)
     watch = _watch(trainer.watch_job)
 
     async def wait(self, job_id: int) -> TrainingJob:

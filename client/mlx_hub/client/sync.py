@@ -237,6 +237,8 @@ class Jobs(_Group):
     get = _unary(trainer.get_job)
     list = _pages(trainer.list_jobs)
     cancel = _unary(trainer.cancel_job)
+    retry = _unary(trainer.retry_job)
+    replay = _unary(trainer.replay_job)
     watch = _watch(trainer.watch_job)
 
     def wait(self, job_id: int) -> TrainingJob:

@@ -33,14 +33,21 @@ class Checkpoints:
 
     def save(self, trainer: Trainer) -> None:
         """Write a checkpoint and drop all but the newest few."""
-        with whole_folder(self._folder / f"step-{trainer.state.step:08d}") as folder:
+        with whole_folder(self._folder / _name(trainer.state.step)) as folder:
             save_arrays(folder / _WEIGHTS, trainer.model.trainable_parameters())
             save_arrays(folder / _OPTIMIZER, trainer.optimizer.state)
             self._seal(folder, trainer)
         self._prune(trainer)
 
-    def restore(self, trainer: Trainer) -> None:
-        """Load the newest sound checkpoint; without one, the trainer stays as it is."""
+    def restore(self, trainer: Trainer, at_most: int | None = None) -> None:
+        """Load the newest sound checkpoint; without one, the trainer stays as it is.
+
+        Those behind step `at_most` are dropped: the run is to report their steps again.
+        """
+        if at_most is not None:
+            for ahead in self._newest_first():
+                if ahead.name > _name(at_most):
+                    shutil.rmtree(ahead, ignore_errors=True)
         for folder in self._newest_first():
             try:
                 self._load(folder, trainer)
@@ -146,6 +153,10 @@ def _load_weights(folder: Path, trainer: Trainer) -> None:
     weights: Any = mx.load(str(folder / _WEIGHTS))
     trainer.model.load_weights(list(weights.items()), strict=False)
     mx.eval(trainer.model.parameters())
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
 
 
 def save_arrays(path: Path, tree: Any) -> None:

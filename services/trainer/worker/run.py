@@ -40,7 +40,8 @@ def run(link: Link, command: pb.TrainCommand, blas: BlasReport) -> pb.WorkerFini
     recipe = trainer.recipe
     way_back = recipe.checkpoint_every_steps if recipe.nonfinite_lr_factor else 0
     checkpoints = Checkpoints(Path(command.checkpoint_path), fingerprint, way_back)
-    checkpoints.restore(trainer)
+    within = command.HasField("resume_at_most_step")
+    checkpoints.restore(trainer, command.resume_at_most_step if within else None)
     link.started(
         pb.WorkerStarted(
             total_steps=trainer.total_steps,
@@ -111,4 +112,5 @@ def _environment(blas: BlasReport) -> dict[str, str]:
         "platform": platform.platform(),
         "device": str(mx.default_device()),
         "blas": "openblas" if blas.redirected else "stock",
+        "format": str(FORMAT),
     }

@@ -102,6 +102,17 @@ def cancel_job(job_id: int) -> Call[TrainingJob]:
     return Call(_rpc("CancelTrainingJob"), request, TrainingJob)
 
 
+def retry_job(job_id: int) -> Call[TrainingJob]:
+    """Queue a failed or cancelled job again, from its last checkpoint if that is still there."""
+    return Call(_rpc("RetryTrainingJob"), pb.RetryTrainingJobRequest(job_id=job_id), TrainingJob)
+
+
+def replay_job(job_id: int, *, request_id: str | None = None) -> Call[TrainingJob]:
+    """Queue a replay of a completed job; it publishes nothing and ends with a `verdict`."""
+    request = pb.ReplayTrainingJobRequest(job_id=job_id, request_id=request_id or str(uuid4()))
+    return Call(_rpc("ReplayTrainingJob"), request, TrainingJob)
+
+
 def watch_job(job_id: int, *, after_sequence: int | None = None) -> Call[TrainingEvent]:
     """Stream a job's state and then its events: from now on, or all after a sequence."""
     request = pb.WatchTrainingJobRequest(job_id=job_id, after_sequence=after_sequence)

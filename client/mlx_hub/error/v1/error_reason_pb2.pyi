@@ -107,6 +107,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE. The dataset report takes longer than this call may wait; ask again. Metadata:
     dataset_id, rows, rows_read.
     """
+    ERROR_REASON_REPLAY_INPUTS_CHANGED: _ErrorReason.ValueType  # 41
+    """FAILED_PRECONDITION. The base model or the dataset is not the one that the job trained on. Metadata:
+    job_id, changed.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the value of `ErrorInfo.reason` (domain `mlx-hub`) in
@@ -198,5 +202,9 @@ dataset_id.
 ERROR_REASON_REPORT_IN_PROGRESS: ErrorReason.ValueType  # 49
 """UNAVAILABLE. The dataset report takes longer than this call may wait; ask again. Metadata:
 dataset_id, rows, rows_read.
+"""
+ERROR_REASON_REPLAY_INPUTS_CHANGED: ErrorReason.ValueType  # 41
+"""FAILED_PRECONDITION. The base model or the dataset is not the one that the job trained on. Metadata:
+job_id, changed.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -65,6 +65,7 @@ class TrainCommand(_message.Message):
     BASE_DIGEST_FIELD_NUMBER: _builtins.int
     DATASET_DIGEST_FIELD_NUMBER: _builtins.int
     COOLDOWN_FIELD_NUMBER: _builtins.int
+    RESUME_AT_MOST_STEP_FIELD_NUMBER: _builtins.int
     base_path: _builtins.str
     """Absolute folders and files of this node."""
     dataset_path: _builtins.str
@@ -74,6 +75,8 @@ class TrainCommand(_message.Message):
     """Where the finished adapter goes; does not exist yet."""
     base_digest: _builtins.str
     dataset_digest: _builtins.str
+    resume_at_most_step: _builtins.int
+    """Later checkpoints are dropped, so that every later step is reported again. Unset: none is."""
     @_builtins.property
     def job(self) -> _training_job_pb2.TrainingJob: ...
     @_builtins.property
@@ -91,12 +94,15 @@ class TrainCommand(_message.Message):
         base_digest: _builtins.str = ...,
         dataset_digest: _builtins.str = ...,
         cooldown: Global___CooldownPolicy | None = ...,
+        resume_at_most_step: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cooldown", b"cooldown", "job", b"job"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_resume_at_most_step", b"_resume_at_most_step", "cooldown", b"cooldown", "job", b"job", "resume_at_most_step", b"resume_at_most_step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_digest", b"base_digest", "base_path", b"base_path", "checkpoint_path", b"checkpoint_path", "cooldown", b"cooldown", "dataset_digest", b"dataset_digest", "dataset_path", b"dataset_path", "job", b"job", "output_path", b"output_path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_resume_at_most_step", b"_resume_at_most_step", "base_digest", b"base_digest", "base_path", b"base_path", "checkpoint_path", b"checkpoint_path", "cooldown", b"cooldown", "dataset_digest", b"dataset_digest", "dataset_path", b"dataset_path", "job", b"job", "output_path", b"output_path", "resume_at_most_step", b"resume_at_most_step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__resume_at_most_step: _TypeAlias = _typing.Literal["resume_at_most_step"]  # noqa: Y015
+    _WhichOneofArgType__resume_at_most_step: _TypeAlias = _typing.Literal["_resume_at_most_step", b"_resume_at_most_step"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__resume_at_most_step) -> _WhichOneofReturnType__resume_at_most_step | None: ...
 
 Global___TrainCommand: _TypeAlias = TrainCommand  # noqa: Y015
 

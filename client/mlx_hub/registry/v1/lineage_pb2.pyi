@@ -292,7 +292,9 @@ class TrainingProvenance(_message.Message):
 
     @_builtins.property
     def environment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """mlx, mlx-lm, python and platform versions."""
+        """mlx, mlx-lm, python and platform versions, device, BLAS, and the training loop's own version as
+        `format`.
+        """
 
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp: ...

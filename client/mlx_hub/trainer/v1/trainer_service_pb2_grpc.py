@@ -63,6 +63,16 @@ class TrainerServiceStub:
                 request_serializer=mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.CancelTrainingJobRequest.SerializeToString,
                 response_deserializer=mlx__hub_dot_trainer_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
                 _registered_method=True)
+        self.RetryTrainingJob = channel.unary_unary(
+                '/mlx_hub.trainer.v1.TrainerService/RetryTrainingJob',
+                request_serializer=mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.RetryTrainingJobRequest.SerializeToString,
+                response_deserializer=mlx__hub_dot_trainer_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
+                _registered_method=True)
+        self.ReplayTrainingJob = channel.unary_unary(
+                '/mlx_hub.trainer.v1.TrainerService/ReplayTrainingJob',
+                request_serializer=mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.ReplayTrainingJobRequest.SerializeToString,
+                response_deserializer=mlx__hub_dot_trainer_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
+                _registered_method=True)
         self.WatchTrainingJob = channel.unary_stream(
                 '/mlx_hub.trainer.v1.TrainerService/WatchTrainingJob',
                 request_serializer=mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.WatchTrainingJobRequest.SerializeToString,
@@ -117,6 +127,26 @@ class TrainerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetryTrainingJob(self, request, context):
+        """Queues a failed or cancelled job again, as the same job: behind those that wait, with
+        max_attempts fresh attempts, from its last checkpoint if that is still there. A job that is
+        queued, running or completed is refused with JOB_STATE, so a lost answer does no harm.
+        Fails with JOB_NOT_FOUND, JOB_STATE, MODEL_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayTrainingJob(self, request, context):
+        """Runs a completed job's recipe again on the same base model and data, as a job of its own that
+        publishes nothing and ends with a verdict. It stops at the first loss that differs.
+        Fails with JOB_NOT_FOUND, JOB_STATE, REPLAY_INPUTS_CHANGED, MODEL_NOT_FOUND, VERSION_NOT_FOUND,
+        DATASET_NOT_FOUND, REQUEST_ID_REUSED, DEPENDENCY_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchTrainingJob(self, request, context):
         """Streams a job: its state, then every event, until it ends. SSE over REST.
         Fails with JOB_NOT_FOUND, SHUTTING_DOWN.
@@ -151,6 +181,16 @@ def add_TrainerServiceServicer_to_server(servicer, server):
             'CancelTrainingJob': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelTrainingJob,
                     request_deserializer=mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.CancelTrainingJobRequest.FromString,
+                    response_serializer=mlx__hub_dot_trainer_dot_v1_dot_training__job__pb2.TrainingJob.SerializeToString,
+            ),
+            'RetryTrainingJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryTrainingJob,
+                    request_deserializer=mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.RetryTrainingJobRequest.FromString,
+                    response_serializer=mlx__hub_dot_trainer_dot_v1_dot_training__job__pb2.TrainingJob.SerializeToString,
+            ),
+            'ReplayTrainingJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayTrainingJob,
+                    request_deserializer=mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.ReplayTrainingJobRequest.FromString,
                     response_serializer=mlx__hub_dot_trainer_dot_v1_dot_training__job__pb2.TrainingJob.SerializeToString,
             ),
             'WatchTrainingJob': grpc.unary_stream_rpc_method_handler(
@@ -294,6 +334,60 @@ class TrainerService:
             target,
             '/mlx_hub.trainer.v1.TrainerService/CancelTrainingJob',
             mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.CancelTrainingJobRequest.SerializeToString,
+            mlx__hub_dot_trainer_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryTrainingJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlx_hub.trainer.v1.TrainerService/RetryTrainingJob',
+            mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.RetryTrainingJobRequest.SerializeToString,
+            mlx__hub_dot_trainer_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayTrainingJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlx_hub.trainer.v1.TrainerService/ReplayTrainingJob',
+            mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.ReplayTrainingJobRequest.SerializeToString,
             mlx__hub_dot_trainer_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
             options,
             channel_credentials,

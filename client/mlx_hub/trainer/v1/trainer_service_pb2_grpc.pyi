@@ -40,6 +40,18 @@ class TrainerServiceStub:
     """Cancels a queued or running job within one step; it leaves no version.
     Fails with JOB_NOT_FOUND, JOB_STATE.
     """
+    RetryTrainingJob: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.RetryTrainingJobRequest, _training_job_pb2.TrainingJob]
+    """Queues a failed or cancelled job again, as the same job: behind those that wait, with
+    max_attempts fresh attempts, from its last checkpoint if that is still there. A job that is
+    queued, running or completed is refused with JOB_STATE, so a lost answer does no harm.
+    Fails with JOB_NOT_FOUND, JOB_STATE, MODEL_NOT_FOUND.
+    """
+    ReplayTrainingJob: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.ReplayTrainingJobRequest, _training_job_pb2.TrainingJob]
+    """Runs a completed job's recipe again on the same base model and data, as a job of its own that
+    publishes nothing and ends with a verdict. It stops at the first loss that differs.
+    Fails with JOB_NOT_FOUND, JOB_STATE, REPLAY_INPUTS_CHANGED, MODEL_NOT_FOUND, VERSION_NOT_FOUND,
+    DATASET_NOT_FOUND, REQUEST_ID_REUSED, DEPENDENCY_UNAVAILABLE.
+    """
     WatchTrainingJob: _aio.UnaryStreamMultiCallable[_trainer_service_pb2.WatchTrainingJobRequest, _training_event_pb2.TrainingEvent]
     """Streams a job: its state, then every event, until it ends. SSE over REST.
     Fails with JOB_NOT_FOUND, SHUTTING_DOWN.
@@ -97,6 +109,30 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_training_job_pb2.TrainingJob]:
         """Cancels a queued or running job within one step; it leaves no version.
         Fails with JOB_NOT_FOUND, JOB_STATE.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryTrainingJob(
+        self,
+        request: _trainer_service_pb2.RetryTrainingJobRequest,
+        context: _aio.ServicerContext[_trainer_service_pb2.RetryTrainingJobRequest, _abc.Awaitable[_training_job_pb2.TrainingJob]],
+    ) -> _abc.Awaitable[_training_job_pb2.TrainingJob]:
+        """Queues a failed or cancelled job again, as the same job: behind those that wait, with
+        max_attempts fresh attempts, from its last checkpoint if that is still there. A job that is
+        queued, running or completed is refused with JOB_STATE, so a lost answer does no harm.
+        Fails with JOB_NOT_FOUND, JOB_STATE, MODEL_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def ReplayTrainingJob(
+        self,
+        request: _trainer_service_pb2.ReplayTrainingJobRequest,
+        context: _aio.ServicerContext[_trainer_service_pb2.ReplayTrainingJobRequest, _abc.Awaitable[_training_job_pb2.TrainingJob]],
+    ) -> _abc.Awaitable[_training_job_pb2.TrainingJob]:
+        """Runs a completed job's recipe again on the same base model and data, as a job of its own that
+        publishes nothing and ends with a verdict. It stops at the first loss that differs.
+        Fails with JOB_NOT_FOUND, JOB_STATE, REPLAY_INPUTS_CHANGED, MODEL_NOT_FOUND, VERSION_NOT_FOUND,
+        DATASET_NOT_FOUND, REQUEST_ID_REUSED, DEPENDENCY_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from mlx_hub.trainer.v1 import replay_pb2 as _replay_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -112,7 +113,8 @@ class _JobStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobStatus.V
 
 class JobStatus(_JobStatus, metaclass=_JobStatusEnumTypeWrapper):
     """Legal: queued → running | cancelled; running → completed | failed |
-    cancelled | queued (handed back by a shutdown or a lost child).
+    cancelled | queued (handed back by a shutdown or a lost child);
+    failed | cancelled → queued (retried).
     """
 
 JOB_STATUS_UNSPECIFIED: JobStatus.ValueType  # 0
@@ -168,6 +170,9 @@ class TrainingJob(_message.Message):
     NONFINITE_LR_FACTOR_FIELD_NUMBER: _builtins.int
     EARLY_STOP_PATIENCE_FIELD_NUMBER: _builtins.int
     EARLY_STOP_MIN_DELTA_FIELD_NUMBER: _builtins.int
+    REPLAY_OF_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    RETRIED_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Positive, assigned by the server."""
     status: Global___JobStatus.ValueType
@@ -191,13 +196,13 @@ class TrainingJob(_message.Message):
     checkpoint_every_steps: _builtins.int
     """Optimizer steps between checkpoints."""
     attempt: _builtins.int
-    """Rises with each claim of the job; the fencing token of its writes."""
+    """Rises with each claim of the job, also over retries; the fencing token of its writes."""
     max_attempts: _builtins.int
-    """Attempts before the job fails for good."""
+    """Attempts before the job fails; a retry allows as many again."""
     version_id: _builtins.int
-    """The published version's id; 0 until completed."""
+    """The published version's id; 0 until completed, and for a replay."""
     version: _builtins.int
-    """The published version's number within the model; 0 until completed."""
+    """The published version's number within the model; 0 until completed, and for a replay."""
     test_fraction: _builtins.float
     """Part of the rows that the job never looks at, by the same function: for evaluations later."""
     method: Global___TrainingMethod.ValueType
@@ -220,6 +225,10 @@ class TrainingJob(_message.Message):
     """Validations without improvement after which training ends; 0 is any number."""
     early_stop_min_delta: _builtins.float
     """What counts as an improvement, in nats per trained token."""
+    replay_of: _builtins.int
+    """The job that this one replays, with its recipe; 0 for an ordinary job. A replay publishes
+    nothing.
+    """
     @_builtins.property
     def progress(self) -> Global___TrainingProgress: ...
     @_builtins.property
@@ -235,6 +244,14 @@ class TrainingJob(_message.Message):
     @_builtins.property
     def target_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Which linear layers are trained, by name; none is all of them."""
+
+    @_builtins.property
+    def verdict(self) -> _replay_pb2.ReplayVerdict:
+        """What the replay found; set when it has completed."""
+
+    @_builtins.property
+    def retried_at(self) -> _timestamp_pb2.Timestamp:
+        """When RetryTrainingJob last queued the job again; its place in the queue counts from then."""
 
     def __init__(
         self,
@@ -278,10 +295,13 @@ class TrainingJob(_message.Message):
         nonfinite_lr_factor: _builtins.float = ...,
         early_stop_patience: _builtins.int = ...,
         early_stop_min_delta: _builtins.float = ...,
+        replay_of: _builtins.int = ...,
+        verdict: _replay_pb2.ReplayVerdict | None = ...,
+        retried_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "error", b"error", "finished_at", b"finished_at", "progress", b"progress", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "error", b"error", "finished_at", b"finished_at", "progress", b"progress", "retried_at", b"retried_at", "started_at", b"started_at", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "created_at", b"created_at", "dataset_id", b"dataset_id", "early_stop_min_delta", b"early_stop_min_delta", "early_stop_patience", b"early_stop_patience", "epochs", b"epochs", "error", b"error", "finished_at", b"finished_at", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "id", b"id", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "method", b"method", "model_id", b"model_id", "nonfinite_lr_factor", b"nonfinite_lr_factor", "optimizer", b"optimizer", "progress", b"progress", "quantize_bits", b"quantize_bits", "schedule", b"schedule", "seed", b"seed", "started_at", b"started_at", "status", b"status", "target_keys", b"target_keys", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "version", b"version", "version_id", b"version_id", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "created_at", b"created_at", "dataset_id", b"dataset_id", "early_stop_min_delta", b"early_stop_min_delta", "early_stop_patience", b"early_stop_patience", "epochs", b"epochs", "error", b"error", "finished_at", b"finished_at", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "id", b"id", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "method", b"method", "model_id", b"model_id", "nonfinite_lr_factor", b"nonfinite_lr_factor", "optimizer", b"optimizer", "progress", b"progress", "quantize_bits", b"quantize_bits", "replay_of", b"replay_of", "retried_at", b"retried_at", "schedule", b"schedule", "seed", b"seed", "started_at", b"started_at", "status", b"status", "target_keys", b"target_keys", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "verdict", b"verdict", "version", b"version", "version_id", b"version_id", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
