@@ -13,8 +13,9 @@ from mlx_hub.trainer.v1 import training_job_pb2 as job_pb
 from tests.fixtures.registry import failure
 from tests.fixtures.trainer import OpenTrainer, RunningTrainer, until_step
 
-STEPS = 10
-RECIPE = {"seed": 3, "validation_fraction": 0.2, "lora_dropout": 0.1}
+# Long enough to be interrupted in its middle, on a busy machine too.
+STEPS = 40
+RECIPE = {"seed": 3, "validation_fraction": 0.2, "lora_dropout": 0.1, "epochs": 8}
 # What publishing and training leave behind.
 LEFT = (
     "SELECT (SELECT count(*) FROM registry.versions), (SELECT count(*) FROM registry.evaluations),"

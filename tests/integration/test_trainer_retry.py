@@ -14,7 +14,9 @@ from services.chassis.errors import Exhausted
 from tests.fixtures.registry import failure
 from tests.fixtures.trainer import Event, OpenTrainer, RunningTrainer, until_step
 
-RECIPE: dict[str, Any] = {"seed": 1, "max_attempts": 1}
+# Long enough to be interrupted in its middle, on a busy machine too.
+STEPS = 40
+RECIPE: dict[str, Any] = {"seed": 1, "max_attempts": 1, "epochs": 8}
 
 
 @pytest.fixture
@@ -58,8 +60,8 @@ async def test_a_full_disk_at_the_publication(
     events = await retried(trainer, failed.id)
     assert not [event for event in events if event.HasField("step") and event.attempt == 2]
     assert await attempts(trainer) == [
-        (1, lineage_pb2.ATTEMPT_OUTCOME_FAILED, 0, 10),
-        (2, lineage_pb2.ATTEMPT_OUTCOME_FINISHED, 10, 10),
+        (1, lineage_pb2.ATTEMPT_OUTCOME_FAILED, 0, STEPS),
+        (2, lineage_pb2.ATTEMPT_OUTCOME_FINISHED, STEPS, STEPS),
     ]
 
 
@@ -77,7 +79,7 @@ async def test_a_killed_worker_without_an_attempt_left(trainer: RunningTrainer) 
     assert 4 < second[0] <= first[-1] + 1
     assert await attempts(trainer) == [
         (1, lineage_pb2.ATTEMPT_OUTCOME_LOST, 0, first[-1]),
-        (2, lineage_pb2.ATTEMPT_OUTCOME_FINISHED, second[0] - 1, 10),
+        (2, lineage_pb2.ATTEMPT_OUTCOME_FINISHED, second[0] - 1, STEPS),
     ]
 
 
