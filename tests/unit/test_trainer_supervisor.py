@@ -1,6 +1,8 @@
 """What must not end the supervisor, since nothing else would notice."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -37,15 +39,19 @@ class Parts:
         self._maybe("lose")
         return JOB
 
-    async def statuses(self, job_ids: object) -> dict[int, JobStatus]:
-        return {}
+    @asynccontextmanager
+    async def held(self, job_ids: object) -> AsyncIterator[dict[int, JobStatus]]:
+        yield {}
 
     def job_ids(self) -> list[int]:
         self._maybe("sweep")
         return []
 
-    def sweep(self, statuses: object) -> None:
+    def set_aside(self, job_ids: object, statuses: object) -> None:
         """Nothing lies there."""
+
+    def sweep(self) -> None:
+        """Nothing was set aside."""
 
     def ticket(self, *, changes_only: bool = False) -> None:
         """Nobody rings."""
