@@ -24,6 +24,8 @@ MEASURED: dict[str, tuple[dict[str, Any], Batch, int]] = {
     "long rows": ({}, Batch(4, 128, 508), 1752),
     "masked": ({}, Batch(4, 233, 20), 2262),
     "masked, longer": ({}, Batch(4, 489, 20), 4550),
+    "masked, checkpointed": ({"grad_checkpoint": True}, Batch(4, 233, 20), 945),
+    "dora, 4 bits": ({"method": "dora", "quantize_bits": 4}, Batch(4, 64, 88), 1315),
     "4 bits": ({"quantize_bits": 4}, Batch(4, 64, 88), 754),
     "8 bits": ({"quantize_bits": 8}, Batch(4, 64, 88), 842),
     "4 bits, masked": ({"quantize_bits": 4}, Batch(4, 233, 20), 1866),
