@@ -18,6 +18,7 @@ from services.chassis.errors import Aborted, FailedPrecondition, HubError, Inter
 from services.trainer import messages, metrics, provenance
 from services.trainer.child import Child
 from services.trainer.domain import TrainingJob
+from services.trainer.evaluations import evaluation_from_proto
 from services.trainer.events import Event
 from services.trainer.history import attempts_of
 from services.trainer.publication import Result, publication_of
@@ -149,6 +150,8 @@ class Attempt:
                 self._recorder.add(messages.validation_from_proto(event.validation))
             case "checkpoint":
                 self._recorder.add(messages.checkpoint_from_proto(event.checkpoint))
+            case "evaluation":
+                self._recorder.add(evaluation_from_proto(event.evaluation))
 
     async def _publish(self, inputs: Inputs, code: provenance.Code, result: Result) -> TrainingJob:
         """Publish the adapter, unless a cancel came first."""

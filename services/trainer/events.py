@@ -6,7 +6,14 @@ from typing import Any
 
 from services.trainer.domain import JobStatus, TrainingJob
 from services.trainer.recipe import Recipe
-from services.trainer.reports import Checkpoint, Progress, Report, Step, Validation
+from services.trainer.reports import (
+    Checkpoint,
+    Evaluation,
+    Progress,
+    Report,
+    Step,
+    Validation,
+)
 
 type Event = TrainingJob | Report
 
@@ -14,6 +21,7 @@ _KINDS: dict[str, type[Report]] = {
     "step": Step,
     "validation": Validation,
     "checkpoint": Checkpoint,
+    "evaluation": Evaluation,
 }
 
 
@@ -43,7 +51,8 @@ def decode(kind: str, payload: dict[str, Any]) -> Event:
         if name.endswith("_at") and value is not None:
             values[name] = datetime.fromisoformat(value)
     values["status"] = JobStatus(values["status"])
-    values["recipe"] = Recipe(**values["recipe"])
+    # Jobs of before there was a choice found out nothing.
+    values["recipe"] = Recipe(**{"evaluate": False, "samples": 0, **values["recipe"]})
     values["progress"] = Progress(**values["progress"])
     return TrainingJob(**values)
 

@@ -64,12 +64,17 @@ class Recipe:
     grad_clip: float = 0.0
     grad_accumulation: int = 1
     grad_checkpoint: bool = False
+    evaluate: bool = True
+    samples: int = 3
+    sample_prompts: tuple[str, ...] = ()
+    sample_tokens: int = 32
 
     def __post_init__(self) -> None:
         """Take what rows and JSON hold for the types that they have no word for."""
         for name, kind in (
             ("method", Method),
             ("target_keys", tuple),
+            ("sample_prompts", tuple),
             ("optimizer", Optimizer),
             ("schedule", Schedule),
         ):

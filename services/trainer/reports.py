@@ -31,7 +31,21 @@ class Checkpoint:
     step: int
 
 
-type Report = Step | Validation | Checkpoint
+@dataclass(frozen=True)
+class Evaluation:
+    """Held-out rows were scored by the base model or by what was trained."""
+
+    which: str
+    """`base` or `version`."""
+    split: str
+    """`valid` or `test`."""
+    loss: float
+    rows: int
+    held_out_rows: int
+    tokens: int
+
+
+type Report = Step | Validation | Checkpoint | Evaluation
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,9 @@ class JobRow(Base):
             "checkpoint_every_steps BETWEEN 1 AND 100000", name="checkpoint_every_steps"
         ),
         CheckConstraint("max_attempts BETWEEN 1 AND 10", name="max_attempts"),
+        CheckConstraint("samples BETWEEN 0 AND 8", name="samples"),
+        CheckConstraint("cardinality(sample_prompts) IN (0, samples)", name="sample_prompts"),
+        CheckConstraint("sample_tokens BETWEEN 1 AND 256", name="sample_tokens"),
         # The life of a job.
         CheckConstraint("attempt >= 0 AND (attempt = 0) = (started_at IS NULL)", name="attempt"),
         CheckConstraint(
@@ -165,6 +168,10 @@ class JobRow(Base):
     grad_clip: Mapped[float] = mapped_column(REAL, server_default=_ZERO)
     grad_accumulation: Mapped[int] = mapped_column(server_default=text("1"))
     grad_checkpoint: Mapped[bool] = mapped_column(server_default=text("false"))
+    evaluate: Mapped[bool] = mapped_column(server_default=text("false"))
+    samples: Mapped[int] = mapped_column(server_default=_ZERO)
+    sample_prompts: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    sample_tokens: Mapped[int] = mapped_column(server_default=text("32"))
 
 
 class JobEventRow(Base):
@@ -174,7 +181,9 @@ class JobEventRow(Base):
     __table_args__ = (
         CheckConstraint("sequence > 0", name="sequence"),
         CheckConstraint("attempt >= 0", name="attempt"),
-        CheckConstraint("kind IN ('job', 'step', 'validation', 'checkpoint')", name="kind"),
+        CheckConstraint(
+            "kind IN ('job', 'step', 'validation', 'checkpoint', 'evaluation')", name="kind"
+        ),
         CheckConstraint("jsonb_typeof(payload) = 'object'", name="payload"),
         {"schema": SCHEMA},
     )
@@ -239,6 +248,7 @@ CREATE TRIGGER guard_recipe BEFORE UPDATE OF model_id, dataset_id, lora_rank, le
     batch_size, seed, lora_scale, lora_dropout, lora_layers, max_seq_length, mask_prompt,
     validation_fraction, checkpoint_every_steps, max_attempts, request_id, request_digest,
     created_at, test_fraction, method, quantize_bits, target_keys, optimizer, schedule,
-    warmup_steps, weight_decay, grad_clip, grad_accumulation, grad_checkpoint
+    warmup_steps, weight_decay, grad_clip, grad_accumulation, grad_checkpoint, evaluate, samples,
+    sample_prompts, sample_tokens
   ON trainer.jobs EXECUTE FUNCTION trainer.guard_recipe()""",
 )

@@ -47,6 +47,10 @@ RECIPES = st.builds(
     grad_clip=SINGLE,
     grad_accumulation=st.integers(1, 1024),
     grad_checkpoint=st.booleans(),
+    evaluate=st.booleans(),
+    samples=st.integers(0, 8),
+    sample_prompts=st.lists(st.text(min_size=1), max_size=8).map(tuple),
+    sample_tokens=st.integers(1, 256),
 )
 CHAT, TEXT = dataset_pb2.DATASET_SCHEMA_CHAT, dataset_pb2.DATASET_SCHEMA_TEXT
 

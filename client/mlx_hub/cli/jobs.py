@@ -65,6 +65,10 @@ TargetKeys = Annotated[
     list[str] | None, typer.Option("--target-key", help="A linear layer to train; repeat it.")
 ]
 
+SamplePrompts = Annotated[
+    list[str] | None, typer.Option("--sample-prompt", help="To be answered; repeat it.")
+]
+
 
 @jobs_app.command()
 def submit(
@@ -83,7 +87,7 @@ def submit(
     max_seq_length: Annotated[int | None, typer.Option(help="Longest row in tokens.")] = None,
     mask_prompt: Annotated[bool | None, typer.Option(help="Train on answers only.")] = None,
     validation_fraction: Annotated[float | None, typer.Option(help="Rows held out.")] = None,
-    test_fraction: Annotated[float | None, typer.Option(help="Rows never looked at.")] = None,
+    test_fraction: Annotated[float | None, typer.Option(help="Rows kept for evaluation.")] = None,
     checkpoint_every_steps: Annotated[int | None, typer.Option(help="Steps between.")] = None,
     max_attempts: Annotated[int | None, typer.Option(help="Before it fails for good.")] = None,
     method: Annotated[Method | None, typer.Option(help="So far only lora is served.")] = None,
@@ -96,6 +100,10 @@ def submit(
     grad_clip: Annotated[float | None, typer.Option(help="Largest norm; 0 any.")] = None,
     grad_accumulation: Annotated[int | None, typer.Option(help="Batches in a step.")] = None,
     grad_checkpoint: Annotated[bool | None, typer.Option(help="Slower, less memory.")] = None,
+    evaluate: Annotated[bool | None, typer.Option(help="Score held-out rows.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Rows answered before and after.")] = None,
+    sample_prompts: SamplePrompts = None,
+    sample_tokens: Annotated[int | None, typer.Option(help="Of an answer.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Stay and watch it.")] = False,
     json: JsonOption = False,
 ) -> None:

@@ -7,7 +7,8 @@ from mlx_hub.internal.v1 import worker_pb2 as pb
 
 from services.runtime.frames import FrameError, Frames
 from services.trainer import messages
-from services.trainer.reports import Checkpoint, Step, Validation
+from services.trainer.evaluations import evaluation_to_proto
+from services.trainer.reports import Checkpoint, Evaluation, Step, Validation
 from services.trainer.worker.failures import Stopped, TrainingFailed
 
 
@@ -52,6 +53,10 @@ class Link:
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Tell of a checkpoint."""
         self._send(pb.WorkerEvent(checkpoint=messages.checkpoint_to_proto(checkpoint)))
+
+    def evaluation(self, evaluation: Evaluation) -> None:
+        """Tell of an evaluation."""
+        self._send(pb.WorkerEvent(evaluation=evaluation_to_proto(evaluation)))
 
     def finished(self, finished: pb.WorkerFinished) -> None:
         """Tell that the adapter lies in its place."""

@@ -9,7 +9,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import batched, islice
 from typing import Any, Protocol
@@ -59,11 +59,15 @@ class RunState:
         return {name: float(value) for name, value in found.items() if value is not None}
 
 
-class Supervisor(Protocol):
-    """Who is told what happened, and may stop the run."""
+class Poll(Protocol):
+    """Who may stop the run."""
 
     def poll(self, step: int) -> None:
         """Raise Stopped if the run has to end after this step."""
+
+
+class Supervisor(Poll, Protocol):
+    """Who is told what happened, and may stop the run."""
 
     def step(self, step: Step, seconds: float, tokens: int) -> None:
         """Hear of a step."""
@@ -86,15 +90,15 @@ class Trainer:
         self.recipe = recipe
         self.state = RunState()
         self._train = train
-        self._valid = sorted(valid[:VALIDATION_ROWS], key=_length)
+        self._valid = by_length(valid[:VALIDATION_ROWS])
         batches = math.ceil(len(train) / recipe.batch_size)
         self._epoch_steps = math.ceil(batches / recipe.grad_accumulation)
         self.total_steps = self._epoch_steps * recipe.epochs
         self.config = prepare(model, recipe)
         self.optimizer = make_optimizer(recipe)
         self.optimizer.init(model.trainable_parameters())
-        self._objective = Objective(model)
-        self._loss_and_gradient = value_and_grad(model, self._objective)
+        self.objective = Objective(model)
+        self._loss_and_gradient = value_and_grad(model, self.objective)
         mx.eval(self.optimizer.state)
 
     def run(self, supervisor: Supervisor, save: Callable[[], None]) -> None:
@@ -180,23 +184,28 @@ class Trainer:
         due = state.step % self._epoch_steps == 0 or state.step % VALIDATE_EVERY_STEPS == 0
         if not self._valid or not due or state.validated == state.step:
             return
-        self.model.eval()
-        total, count = 0.0, 0.0
-        for rows in batched(self._valid, self.recipe.batch_size):
-            supervisor.poll(state.step)
-            batch = arrays(pad(rows))
-            tokens = len(batch[-1])
-            loss = self._objective(self.model, *batch, mx.array(tokens), mx.random.key(0))
-            total, count = total + number_in(loss) * tokens, count + tokens
-        if not math.isfinite(total):
-            raise untrainable(
-                f"the held-out rows' loss is not finite at step {state.step}; lower learning_rate "
-                "or lora_scale"
-            )
-        value = total / count
+        value, _ = self.score(self._valid, supervisor)
         first = value if state.first_val_loss is None else state.first_val_loss
         self.state = replace(state, validated=state.step, val_loss=value, first_val_loss=first)
         supervisor.validation(Validation(state.step, value))
+
+    def score(self, rows: Sequence[Example], supervisor: Poll) -> tuple[float, int]:
+        """Give the mean loss of rows that are not trained on, and how many tokens it is of."""
+        step = self.state.step
+        self.model.eval()
+        total, count = 0.0, 0
+        for chunk in batched(rows, self.recipe.batch_size):
+            supervisor.poll(step)
+            batch = arrays(pad(chunk))
+            tokens = len(batch[-1])
+            loss = self.objective(self.model, *batch, mx.array(tokens), mx.random.key(0))
+            total, count = total + number_in(loss) * tokens, count + tokens
+        if not math.isfinite(total):
+            raise untrainable(
+                f"the held-out rows' loss is not finite at step {step}; lower learning_rate "
+                "or lora_scale"
+            )
+        return total / count, count
 
 
 def peak_memory() -> float:
@@ -211,5 +220,6 @@ def number_in(array: mx.array) -> float:
     return float(array.item())  # type: ignore[arg-type]
 
 
-def _length(example: Example) -> tuple[int, int]:
-    return len(example.tokens), example.line
+def by_length(examples: Iterable[Example]) -> list[Example]:
+    """Put rows of similar length together, so that little of a batch is padding."""
+    return sorted(examples, key=lambda example: (len(example.tokens), example.line))

@@ -45,6 +45,10 @@ class RecipeFields(TypedDict, total=False):
     grad_clip: float | None
     grad_accumulation: int | None
     grad_checkpoint: bool | None
+    evaluate: bool | None
+    samples: int | None
+    sample_prompts: Iterable[str] | None
+    sample_tokens: int | None
 
 
 def create_job(

@@ -24,22 +24,27 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
+from mlx_hub.registry.v1 import evaluation_pb2 as mlx__hub_dot_registry_dot_v1_dot_evaluation__pb2
 from mlx_hub.trainer.v1 import training_job_pb2 as mlx__hub_dot_trainer_dot_v1_dot_training__job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'mlx_hub/trainer/v1/training_event.proto\x12\x12mlx_hub.trainer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a%mlx_hub/trainer/v1/training_job.proto\"\xe9\x02\n\rTrainingEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x03job\x18\x04 \x01(\x0b\x32\x1f.mlx_hub.trainer.v1.TrainingJobH\x00\x12\x30\n\x04step\x18\x05 \x01(\x0b\x32 .mlx_hub.trainer.v1.TrainingStepH\x00\x12:\n\nvalidation\x18\x06 \x01(\x0b\x32$.mlx_hub.trainer.v1.ValidationResultH\x00\x12\x39\n\ncheckpoint\x18\x07 \x01(\x0b\x32#.mlx_hub.trainer.v1.CheckpointSavedH\x00\x12#\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x07\n\x05\x65vent\"\x9b\x01\n\x0cTrainingStep\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x13\n\x0btotal_steps\x18\x02 \x01(\x05\x12\r\n\x05\x65poch\x18\x03 \x01(\x05\x12\x0c\n\x04loss\x18\x04 \x01(\x02\x12\x15\n\rlearning_rate\x18\x05 \x01(\x02\x12\x19\n\x11tokens_per_second\x18\x06 \x01(\x02\x12\x19\n\x11peak_memory_bytes\x18\x07 \x01(\x01\"2\n\x10ValidationResult\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x10\n\x08val_loss\x18\x02 \x01(\x02\"\x1f\n\x0f\x43heckpointSaved\x12\x0c\n\x04step\x18\x01 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'mlx_hub/trainer/v1/training_event.proto\x12\x12mlx_hub.trainer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a$mlx_hub/registry/v1/evaluation.proto\x1a%mlx_hub/trainer/v1/training_job.proto\"\xa5\x03\n\rTrainingEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x03job\x18\x04 \x01(\x0b\x32\x1f.mlx_hub.trainer.v1.TrainingJobH\x00\x12\x30\n\x04step\x18\x05 \x01(\x0b\x32 .mlx_hub.trainer.v1.TrainingStepH\x00\x12:\n\nvalidation\x18\x06 \x01(\x0b\x32$.mlx_hub.trainer.v1.ValidationResultH\x00\x12\x39\n\ncheckpoint\x18\x07 \x01(\x0b\x32#.mlx_hub.trainer.v1.CheckpointSavedH\x00\x12#\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12:\n\nevaluation\x18\x13 \x01(\x0b\x32$.mlx_hub.trainer.v1.EvaluationResultH\x00\x42\x07\n\x05\x65vent\"\x9b\x01\n\x0cTrainingStep\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x13\n\x0btotal_steps\x18\x02 \x01(\x05\x12\r\n\x05\x65poch\x18\x03 \x01(\x05\x12\x0c\n\x04loss\x18\x04 \x01(\x02\x12\x15\n\rlearning_rate\x18\x05 \x01(\x02\x12\x19\n\x11tokens_per_second\x18\x06 \x01(\x02\x12\x19\n\x11peak_memory_bytes\x18\x07 \x01(\x01\"2\n\x10ValidationResult\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x10\n\x08val_loss\x18\x02 \x01(\x02\"\xe7\x01\n\x10\x45valuationResult\x12\x33\n\x05which\x18\x01 \x01(\x0e\x32$.mlx_hub.trainer.v1.EvaluatedWeights\x12\x33\n\x05split\x18\x02 \x01(\x0e\x32$.mlx_hub.registry.v1.EvaluationSplit\x12\x0c\n\x04loss\x18\x03 \x01(\x01\x12\x17\n\nperplexity\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04rows\x18\x05 \x01(\x05\x12\x15\n\rheld_out_rows\x18\x06 \x01(\x05\x12\x0e\n\x06tokens\x18\x07 \x01(\x05\x42\r\n\x0b_perplexity\"\x1f\n\x0f\x43heckpointSaved\x12\x0c\n\x04step\x18\x01 \x01(\x05*p\n\x10\x45valuatedWeights\x12!\n\x1d\x45VALUATED_WEIGHTS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45VALUATED_WEIGHTS_BASE\x10\x01\x12\x1d\n\x19\x45VALUATED_WEIGHTS_VERSION\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mlx_hub.trainer.v1.training_event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRAININGEVENT']._serialized_start=161
-  _globals['_TRAININGEVENT']._serialized_end=522
-  _globals['_TRAININGSTEP']._serialized_start=525
-  _globals['_TRAININGSTEP']._serialized_end=680
-  _globals['_VALIDATIONRESULT']._serialized_start=682
-  _globals['_VALIDATIONRESULT']._serialized_end=732
-  _globals['_CHECKPOINTSAVED']._serialized_start=734
-  _globals['_CHECKPOINTSAVED']._serialized_end=765
+  _globals['_EVALUATEDWEIGHTS']._serialized_start=1099
+  _globals['_EVALUATEDWEIGHTS']._serialized_end=1211
+  _globals['_TRAININGEVENT']._serialized_start=199
+  _globals['_TRAININGEVENT']._serialized_end=620
+  _globals['_TRAININGSTEP']._serialized_start=623
+  _globals['_TRAININGSTEP']._serialized_end=778
+  _globals['_VALIDATIONRESULT']._serialized_start=780
+  _globals['_VALIDATIONRESULT']._serialized_end=830
+  _globals['_EVALUATIONRESULT']._serialized_start=833
+  _globals['_EVALUATIONRESULT']._serialized_end=1064
+  _globals['_CHECKPOINTSAVED']._serialized_start=1066
+  _globals['_CHECKPOINTSAVED']._serialized_end=1097
 # @@protoc_insertion_point(module_scope)

@@ -165,6 +165,10 @@ class TrainingJob(_message.Message):
     GRAD_CLIP_FIELD_NUMBER: _builtins.int
     GRAD_ACCUMULATION_FIELD_NUMBER: _builtins.int
     GRAD_CHECKPOINT_FIELD_NUMBER: _builtins.int
+    EVALUATE_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    SAMPLE_PROMPTS_FIELD_NUMBER: _builtins.int
+    SAMPLE_TOKENS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Positive, assigned by the server."""
     status: Global___JobStatus.ValueType
@@ -196,7 +200,7 @@ class TrainingJob(_message.Message):
     version: _builtins.int
     """The published version's number within the model; 0 until completed."""
     test_fraction: _builtins.float
-    """Part of the rows that the job never looks at, by the same function: for evaluations later."""
+    """Part of the rows that is kept from training and validation, by the same function."""
     method: Global___TrainingMethod.ValueType
     quantize_bits: _builtins.int
     """Bits of the quantised base that is trained on; 0 is the base as it is stored."""
@@ -211,6 +215,12 @@ class TrainingJob(_message.Message):
     """Batches in one optimizer step."""
     grad_checkpoint: _builtins.bool
     """Compute each layer twice instead of keeping what it computed."""
+    evaluate: _builtins.bool
+    """Score base model and trained weights on the held-out rows."""
+    samples: _builtins.int
+    """How many prompts both answer, before and after the training."""
+    sample_tokens: _builtins.int
+    """Longest answer in tokens."""
     @_builtins.property
     def progress(self) -> Global___TrainingProgress: ...
     @_builtins.property
@@ -226,6 +236,10 @@ class TrainingJob(_message.Message):
     @_builtins.property
     def target_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Which linear layers are trained, by name; none is all of them."""
+
+    @_builtins.property
+    def sample_prompts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The prompts; none: those of held-out rows."""
 
     def __init__(
         self,
@@ -266,10 +280,14 @@ class TrainingJob(_message.Message):
         grad_clip: _builtins.float = ...,
         grad_accumulation: _builtins.int = ...,
         grad_checkpoint: _builtins.bool = ...,
+        evaluate: _builtins.bool = ...,
+        samples: _builtins.int = ...,
+        sample_prompts: _abc.Iterable[_builtins.str] | None = ...,
+        sample_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "error", b"error", "finished_at", b"finished_at", "progress", b"progress", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "created_at", b"created_at", "dataset_id", b"dataset_id", "epochs", b"epochs", "error", b"error", "finished_at", b"finished_at", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "id", b"id", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "method", b"method", "model_id", b"model_id", "optimizer", b"optimizer", "progress", b"progress", "quantize_bits", b"quantize_bits", "schedule", b"schedule", "seed", b"seed", "started_at", b"started_at", "status", b"status", "target_keys", b"target_keys", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "version", b"version", "version_id", b"version_id", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "created_at", b"created_at", "dataset_id", b"dataset_id", "epochs", b"epochs", "error", b"error", "evaluate", b"evaluate", "finished_at", b"finished_at", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "id", b"id", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "method", b"method", "model_id", b"model_id", "optimizer", b"optimizer", "progress", b"progress", "quantize_bits", b"quantize_bits", "sample_prompts", b"sample_prompts", "sample_tokens", b"sample_tokens", "samples", b"samples", "schedule", b"schedule", "seed", b"seed", "started_at", b"started_at", "status", b"status", "target_keys", b"target_keys", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "version", b"version", "version_id", b"version_id", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
