@@ -14,6 +14,7 @@ from mlx_hub.registry.v1 import evaluation_pb2
 from mlx_hub.trainer.v1 import training_event_pb2 as event_pb
 
 from services.runtime.rows import Side, Split, read_rows
+from tests.fixtures.evaluator import MakeEvaluator
 from tests.fixtures.worker import Child, Spawn
 
 BASE, VERSION = event_pb.EVALUATED_WEIGHTS_BASE, event_pb.EVALUATED_WEIGHTS_VERSION
@@ -129,3 +130,77 @@ def test_nothing_trained_changes_and_a_killed_job_tells_the_same(
     assert resumed == straight
     base, version = resumed.evaluations
     assert version.loss < base.loss
+
+
+def test_a_damaged_note_of_the_base_starts_the_job_over(
+    spawn_worker: Spawn, tmp_path: Path
+) -> None:
+    _, first = end(spawn_worker(**HELD_OUT))
+    kept = tmp_path / "job" / "checkpoints" / "base.json"
+    kept.write_text(kept.read_text()[:-2])
+    events, again = end(spawn_worker(**HELD_OUT))
+    assert events[0].started.resumed_from_step == 0
+    assert again == first
+    events, _ = end(spawn_worker(**HELD_OUT))
+    assert events[0].started.resumed_from_step == first.metrics["steps"]
+
+
+def test_given_prompts_are_answered_in_their_order(spawn_worker: Spawn) -> None:
+    asked = {"samples": 2, "sample_prompts": ["b", "a\0"], "sample_tokens": 3}
+    _, finished = end(spawn_worker(validation_fraction=0, **asked))
+    assert [[(t.role, t.content) for t in s.turns] for s in finished.samples] == [
+        [("user", "b")],
+        [("user", "a\ufffd")],
+    ]
+    assert {sample.base.tokens for sample in finished.samples} == {3}
+    assert all(sample.base.cut for sample in finished.samples)
+    assert not finished.evaluations
+    texts = [{"text": f"count {n} " * 4} for n in range(8)]
+    asked = {"samples": 1, "sample_prompts": ["count"], "mask_prompt": False}
+    _, finished = end(spawn_worker(texts, sample_tokens=3, **asked))
+    assert [(turn.role, turn.content) for turn in finished.samples[0].turns] == [("", "count")]
+
+
+def test_a_prompt_that_does_not_fit_is_refused_before_the_first_step(spawn_worker: Spawn) -> None:
+    asked = {"samples": 2, "sample_prompts": ["a", "b" * 200], "sample_tokens": 3}
+    *before, last = spawn_worker(**asked).events()
+    assert last.failed.reason == "UNTRAINABLE"
+    assert "prompt 2 of sample_prompts has " in last.failed.message
+    assert "max_seq_length is 128" in last.failed.message
+    assert not before
+
+
+def test_of_many_rows_a_fair_choice_is_scored(
+    make_evaluator: MakeEvaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from services.trainer.worker import evaluation  # noqa: PLC0415  it imports MLX
+
+    monkeypatch.setattr(evaluation, "EVALUATED_ROWS", 3)
+    evaluator, link = make_evaluator()
+    evaluator.before(link)
+    [told] = link.told
+    assert (told.rows, told.held_out_rows) == (3, 7)
+    rows = evaluator._held_out
+    lines = {tuple(sorted(r.line for r in evaluation.chosen(rows, seed))) for seed in range(9)}
+    assert len(lines) > 1
+    assert evaluation.chosen(rows[::-1], 4) == evaluation.chosen(rows, 4)
+
+
+def test_a_stop_ends_it_between_two_batches_and_two_tokens(make_evaluator: MakeEvaluator) -> None:
+    evaluator, link = make_evaluator()
+    evaluator.before(link)
+    polls, kept = link.polls, evaluator._kept._path
+    assert polls >= 4 + evaluator._trainer.recipe.sample_tokens
+    assert kept.exists()
+    for allowed in range(polls):
+        evaluator, link = make_evaluator(folder=f"stop-{allowed}", allowed=allowed)
+        with pytest.raises(Exception, match="stopped after step 0"):
+            evaluator.before(link)
+        assert not evaluator._kept._path.exists()
+        assert not link.told
+        link.allowed = polls
+        link.polls = 0
+        evaluator.before(link)
+        assert evaluator.base is not None
+        with pytest.raises(Exception, match="stopped after step 0"):
+            evaluator.after(link)

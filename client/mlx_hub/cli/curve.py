@@ -4,7 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
+from mlx_hub.registry.v1.evaluation_pb2 import EvaluationSplit
+from mlx_hub.trainer.v1.training_event_pb2 import (
+    EvaluatedWeights,
+    EvaluationResult,
+    TrainingEvent,
+)
 from mlx_hub.trainer.v1.training_job_pb2 import JobStatus, TrainingJob
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -33,6 +38,8 @@ class Curve:
     step: int = 0
     total_steps: int = 0
     tokens_per_second: float = 0.0
+    evaluations: dict[int, EvaluationResult] = field(default_factory=dict)
+    """The newest of the base model and of the trained weights, by EvaluatedWeights."""
     _attempt: int = 0
     _first: tuple[int, float] | None = None
     _seconds_per_step: float = 0.0
@@ -51,6 +58,8 @@ class Curve:
                 self._add_step(event)
             case "validation":
                 self.valid[event.validation.step] = event.validation.val_loss
+            case "evaluation":
+                self.evaluations[event.evaluation.which] = event.evaluation
 
     def _add_step(self, event: TrainingEvent) -> None:
         step = event.step
@@ -83,6 +92,16 @@ class Curve:
             minutes, seconds = divmod(round(self.eta), 60)
             parts.append(f"ETA {minutes}:{seconds:02}")
         return "  ".join(parts)
+
+
+def evaluated(result: EvaluationResult) -> str:
+    """What an evaluation found, in one line."""
+    who = EvaluatedWeights.Name(result.which).removeprefix("EVALUATED_WEIGHTS_").lower()
+    split = EvaluationSplit.Name(result.split).removeprefix("EVALUATION_SPLIT_").lower()
+    parts = [f"{who} on {result.rows} {split} rows", f"loss {result.loss:.3f}"]
+    if result.HasField("perplexity"):
+        parts.append(f"perplexity {result.perplexity:.4g}")
+    return "  ".join(parts)
 
 
 def _last(values: Mapping[int, float]) -> float:

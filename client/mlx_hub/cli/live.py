@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from mlx_hub.cli.curve import Curve, sparkline, status_name
+from mlx_hub.cli.curve import Curve, evaluated, sparkline, status_name
 from mlx_hub.cli.output import literal
 from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
 from rich.console import Console, Group, RenderableType
@@ -36,7 +36,8 @@ def _panel(curve: Curve) -> RenderableType:
     bar = ProgressBar(total=max(curve.total_steps, 1), completed=curve.step, width=24)
     status = status_name(curve.job) if curve.job.id else "connecting"
     row.add_row(Text(status, style="bold"), bar, Text(curve.numbers()))
-    return Group(row, Text(sparkline(curve.train, 60), style="cyan"))
+    found = [literal(evaluated(result)) for result in curve.evaluations.values()]
+    return Group(row, Text(sparkline(curve.train, 60), style="cyan"), *found)
 
 
 @contextmanager
@@ -57,5 +58,7 @@ def _plain(ui: Console, curve: Curve) -> Iterator[Callable[[TrainingEvent], None
                 )
             case "checkpoint":
                 ui.print(literal(f"step {event.checkpoint.step}  checkpoint saved"))
+            case "evaluation":
+                ui.print(literal(evaluated(event.evaluation)))
 
     yield show
