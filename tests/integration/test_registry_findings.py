@@ -135,8 +135,8 @@ async def test_the_base_is_recorded_again_only_when_it_says_something_new(
 
 async def test_a_gate_has_what_it_asks_for_at_once(trained: Trained) -> None:
     rule: dict[str, Any] = {"metric": "loss", "direction": LOWER, "split": TEST}
-    ids = {"model_id": trained.model_id, "dataset_id": trained.dataset_id}
-    await trained.hub.quality.SetPromotionGate(pb.SetPromotionGateRequest(**rule, **ids))
+    rule |= {"model_id": trained.model_id, "dataset_id": trained.dataset_id}
+    await trained.hub.quality.SetPromotionGate(pb.SetPromotionGateRequest(**rule))
     await trained.publish("a", 2.5)
     error = await failure(trained.promote(1))
     assert isinstance(error, FailedPrecondition)
@@ -166,7 +166,8 @@ async def test_findings_that_mean_nothing_are_refused(
     trained: Trained, field: str, change: dict[str, Any]
 ) -> None:
     request = await trained.request("a", 0.5)
-    request.MergeFrom(publication_pb2.PublishVersionRequest(**{field: [change]}))
+    more: dict[str, Any] = {field: [change]}
+    request.MergeFrom(publication_pb2.PublishVersionRequest(**more))
     error = await failure(trained.hub.stub.PublishVersion(request))
     assert error.reason == "INVALID_FIELD"
     assert error.metadata["field"].startswith(field)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlx.utils import tree_map
 from mlx_hub.internal.v1 import worker_pb2 as pb
 from mlx_hub.registry.v1 import evaluation_pb2
 from mlx_hub.trainer.v1 import training_event_pb2 as event_pb
@@ -204,3 +205,19 @@ def test_a_stop_ends_it_between_two_batches_and_two_tokens(make_evaluator: MakeE
         assert evaluator.base is not None
         with pytest.raises(Exception, match="stopped after step 0"):
             evaluator.after(link)
+
+
+def test_the_same_rows_and_weights_are_scored_once(make_evaluator: MakeEvaluator) -> None:
+    evaluator, link = make_evaluator()
+    trainer, rows = evaluator._trainer, evaluator._rows
+    first = trainer.score(rows, link)
+    polls = link.polls
+    assert trainer.score(list(rows), link) == first
+    assert link.polls == polls
+    assert trainer.score(rows[1:], link) != first
+    trainer.score(rows, link)
+    polls = link.polls
+    weights = trainer.model.trainable_parameters()
+    trainer.model.update(tree_map(lambda array: array + 0.1, weights))
+    assert trainer.score(rows, link) != first
+    assert link.polls == polls + 4

@@ -18,7 +18,7 @@ from mlx_hub.cli.output import (
 )
 from mlx_hub.cli.session import find_dataset, find_model, hub, passed_on
 from mlx_hub.client import Hub
-from mlx_hub.trainer.v1.training_job_pb2 import JobStatus
+from mlx_hub.trainer.v1.training_job_pb2 import JobStatus, TrainingJob
 
 jobs_app = typer.Typer(no_args_is_help=True, help="Training jobs.")
 
@@ -108,13 +108,17 @@ def submit(
     json: JsonOption = False,
 ) -> None:
     """Queue a job; what you don't say takes the hub's default."""
-    here = hub(ctx)
-    ids = find_model(here, model).id, find_dataset(here, dataset).id
-    job = here.jobs.create(*ids, **passed_on(ctx, "model", "dataset", "watch", "json"))
+    job = _queue(ctx, model, dataset)
     if watch:
-        _watch(here, job.id, json)
+        _watch(hub(ctx), job.id, json)
     else:
         show_one(job, json)
+
+
+def _queue(ctx: typer.Context, model: str, dataset: str) -> TrainingJob:
+    here = hub(ctx)
+    ids = find_model(here, model).id, find_dataset(here, dataset).id
+    return here.jobs.create(*ids, **passed_on(ctx, "model", "dataset", "watch", "json"))
 
 
 @jobs_app.command("list")

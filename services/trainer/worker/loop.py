@@ -29,6 +29,7 @@ from services.trainer.worker.failures import untrainable
 from services.trainer.worker.methods import prepare
 from services.trainer.worker.objective import Objective, arrays
 from services.trainer.worker.optimizers import learning_rate, make_optimizer
+from services.trainer.worker.scored import Scored
 
 # Held-out rows beyond these are not scored: validation stays a small part of the time.
 VALIDATION_ROWS = 256
@@ -98,6 +99,7 @@ class Trainer:
         self.optimizer = make_optimizer(recipe)
         self.optimizer.init(model.trainable_parameters())
         self.objective = Objective(model)
+        self._scored = Scored()
         self._loss_and_gradient = value_and_grad(model, self.objective)
         mx.eval(self.optimizer.state)
 
@@ -130,6 +132,7 @@ class Trainer:
     def _step(self, batches: list[Batch], supervisor: Supervisor) -> None:
         """Do one optimizer step; never apply a gradient that is not finite."""
         start, number = time.perf_counter(), self.state.step + 1
+        self._scored.forget()
         tokens = sum(int(batch.trained[:, 1:].sum()) for batch in batches)
         loss, gradient = self._accumulate(batches, tokens, supervisor)
         clipped, norm = clip_grad_norm(gradient, self.recipe.grad_clip)  # type: ignore[no-untyped-call]
@@ -191,6 +194,8 @@ class Trainer:
 
     def score(self, rows: Sequence[Example], supervisor: Poll) -> tuple[float, int]:
         """Give the mean loss of rows that are not trained on, and how many tokens it is of."""
+        if (known := self._scored.find(self.model, rows)) is not None:
+            return known
         step = self.state.step
         self.model.eval()
         total, count = 0.0, 0
@@ -205,7 +210,7 @@ class Trainer:
                 f"the held-out rows' loss is not finite at step {step}; lower learning_rate "
                 "or lora_scale"
             )
-        return total / count, count
+        return self._scored.keep(self.model, rows, (total / count, count))
 
 
 def peak_memory() -> float:
