@@ -18,7 +18,7 @@ from mlx_hub.cli.output import (
 )
 from mlx_hub.cli.session import find_dataset, find_model, hub, passed_on
 from mlx_hub.client import Hub
-from mlx_hub.trainer.v1.training_job_pb2 import JobStatus, TrainingJob
+from mlx_hub.trainer.v1.training_job_pb2 import JobStatus
 
 jobs_app = typer.Typer(no_args_is_help=True, help="Training jobs.")
 
@@ -108,17 +108,17 @@ def submit(
     json: JsonOption = False,
 ) -> None:
     """Queue a job; what you don't say takes the hub's default."""
-    job = _queue(ctx, model, dataset)
-    if watch:
-        _watch(hub(ctx), job.id, json)
-    else:
-        show_one(job, json)
+    _submit(ctx, model, dataset, watch=watch, as_json=json)
 
 
-def _queue(ctx: typer.Context, model: str, dataset: str) -> TrainingJob:
+def _submit(ctx: typer.Context, model: str, dataset: str, *, watch: bool, as_json: bool) -> None:
     here = hub(ctx)
     ids = find_model(here, model).id, find_dataset(here, dataset).id
-    return here.jobs.create(*ids, **passed_on(ctx, "model", "dataset", "watch", "json"))
+    job = here.jobs.create(*ids, **passed_on(ctx, "model", "dataset", "watch", "json"))
+    if watch:
+        _watch(here, job.id, as_json)
+    else:
+        show_one(job, as_json)
 
 
 @jobs_app.command("list")
