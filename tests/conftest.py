@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.fixtures.tiny_adapters",
     "tests.fixtures.tiny_model",
     "tests.fixtures.trained",
+    "tests.fixtures.evaluator",
     "tests.fixtures.worker",
     "tests.fixtures.trainer",
     "tests.fixtures.trainer_process",

@@ -4,4 +4,4 @@ UPDATE trainer.job_events SET kind = 'checkpoint', payload = '{"step": 0}'
   WHERE kind IN ('memory_wait', 'forecast');
 ALTER TABLE trainer.job_events DROP CONSTRAINT ck_job_events_kind;
 ALTER TABLE trainer.job_events ADD CONSTRAINT ck_job_events_kind
-  CHECK (kind IN ('job', 'step', 'validation', 'checkpoint', 'rate_lowered', 'weights_kept', 'cooldown_began', 'cooldown_ended'));
+  CHECK (kind IN ('job', 'step', 'validation', 'checkpoint', 'rate_lowered', 'weights_kept', 'cooldown_began', 'cooldown_ended', 'evaluation'));

@@ -7,6 +7,7 @@ from services.registry import lineage as lineages
 from services.registry.artifacts import Artifacts
 from services.registry.domain import Version
 from services.registry.files import checksum_of
+from services.registry.findings import NOTHING, Findings
 from services.registry.lineage import Publication
 from services.registry.papers import digests, papers_of
 from services.registry.signing import Keys
@@ -36,7 +37,7 @@ class Publisher:
         self._artifacts = artifacts
         self._keys = keys
 
-    async def publish(self, publication: Publication) -> Version:
+    async def publish(self, publication: Publication, findings: Findings = NOTHING) -> Version:
         """Publish an adapter as the model's next version, once for each job."""
         model = await self._models.get(publication.model_id)
         known = await self._versions.of_job(publication.training.job_id, model.id)
@@ -52,4 +53,4 @@ class Publisher:
             self._artifacts.publish_version, publication.staged_path, publication.files, papers
         )
         lineage = replace(lineage, papers=digests(papers))
-        return await self._versions.add(publication, lineage, path)
+        return await self._versions.add(publication, lineage, path, findings)

@@ -1,6 +1,7 @@
 """From rows to tokens with a loss mask, through the base model's own tokenizer and template."""
 
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 
 from services.runtime.rows import Row
 
+# Of a text row that is to be continued.
+OPENING_TOKENS = 64
 _MASK_HINT = "set mask_prompt to false, or split the conversation into rows of one answer each"
 
 
@@ -30,6 +33,15 @@ class Example:
     def trained_tokens(self) -> int:
         """Count what is trained; the first token of a row is never predicted."""
         return int(self.trained[1:].sum())
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a model is given to answer: as people read it, and as it sees it."""
+
+    turns: tuple[tuple[str, str], ...]
+    """Pairs of role and content; text that is continued has no role."""
+    tokens: list[int]
 
 
 class Encoder:
@@ -54,7 +66,7 @@ class Encoder:
         try:
             tokens, trained = self._tokens(row.content)
         except (TemplateError, KeyError, TypeError, ValueError) as error:
-            raise RowRefusedError(" ".join(str(error).split())[:200]) from error
+            raise _refused(error) from error
         cut = slice(0, self._max_length)
         return Example(
             row.line,
@@ -62,6 +74,38 @@ class Encoder:
             np.array(trained[cut], np.bool_),
             len(tokens),
         )
+
+    def opening(self, row: dict[str, Any]) -> Opening:
+        """Give what comes before a row's first answer; of a text, its first half.
+
+        Raises RowRefusedError.
+        """
+        if "messages" in row:
+            turns = [(m["role"], m["content"]) for m in opening_messages(row)]
+            return self._asked(turns)
+        if "text" in row:
+            tokens = list(self._tokenizer.encode(row["text"]))
+            tokens = tokens[: max(1, min(len(tokens) // 2, OPENING_TOKENS))]
+            return Opening((("", self.decode(tokens)),), tokens)
+        return self.question(row["prompt"], is_text=not self._tokenizer.has_chat_template)
+
+    def question(self, prompt: str, *, is_text: bool) -> Opening:
+        """Give a prompt as a user's message, or as text to continue; raises RowRefusedError."""
+        if is_text or not self._tokenizer.has_chat_template:
+            return Opening((("", prompt),), list(self._tokenizer.encode(prompt)))
+        return self._asked([("user", prompt)])
+
+    def decode(self, tokens: list[int]) -> str:
+        """Give the text of tokens, without the marks of the template."""
+        return str(self._backend.decode(tokens, skip_special_tokens=True))
+
+    def _asked(self, turns: list[tuple[str, str]]) -> Opening:
+        messages = [{"role": role, "content": content} for role, content in turns]
+        try:
+            text = self._render(messages, None, add_generation_prompt=True)
+        except (TemplateError, KeyError, TypeError, ValueError) as error:
+            raise _refused(error) from error
+        return Opening(tuple(turns), self._backend.encode(text, add_special_tokens=False).ids)
 
     def _tokens(self, row: dict[str, Any]) -> tuple[list[int], list[bool]]:
         if "messages" in row:
@@ -116,3 +160,13 @@ class Encoder:
                 add_generation_prompt=add_generation_prompt,
             )
         )
+
+
+def opening_messages(row: dict[str, Any]) -> list[dict[str, str]]:
+    """Give a chat's messages before the assistant's first; of a row as the registry takes it."""
+    messages: list[dict[str, str]] = row["messages"]
+    return list(takewhile(lambda message: message["role"] != "assistant", messages))
+
+
+def _refused(error: Exception) -> RowRefusedError:
+    return RowRefusedError(" ".join(str(error).split())[:200])

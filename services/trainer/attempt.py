@@ -18,6 +18,7 @@ from services.chassis.errors import Aborted, FailedPrecondition, HubError, Inter
 from services.trainer import guard_messages, messages, metrics, provenance
 from services.trainer.child import Child
 from services.trainer.domain import TrainingJob
+from services.trainer.evaluations import evaluation_from_proto
 from services.trainer.events import Event
 from services.trainer.history import attempts_of
 from services.trainer.planner import Planner
@@ -167,6 +168,8 @@ class Attempt:
                 self._recorder.add(messages.validation_from_proto(event.validation))
             case "checkpoint":
                 self._recorder.add(messages.checkpoint_from_proto(event.checkpoint))
+            case "evaluation":
+                self._recorder.add(evaluation_from_proto(event.evaluation))
         if report := guard_messages.from_worker_event(event):
             metrics.guarded(report)
             self._recorder.add(report)

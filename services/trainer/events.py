@@ -12,6 +12,7 @@ from services.trainer.reports import (
     Checkpoint,
     CooldownBegan,
     CooldownEnded,
+    Evaluation,
     MemoryWait,
     Progress,
     RateLowered,
@@ -33,6 +34,7 @@ _KINDS: dict[str, type[Report]] = {
     "cooldown_ended": CooldownEnded,
     "memory_wait": MemoryWait,
     "forecast": Forecast,
+    "evaluation": Evaluation,
 }
 
 
@@ -63,7 +65,8 @@ def decode(kind: str, payload: dict[str, Any]) -> Event:
         if name.endswith("_at") and value is not None:
             values[name] = datetime.fromisoformat(value)
     values["status"] = JobStatus(values["status"])
-    values["recipe"] = Recipe(**values["recipe"])
+    # Jobs of before there was a choice found out nothing.
+    values["recipe"] = Recipe(**{"evaluate": False, "samples": 0, **values["recipe"]})
     values["progress"] = Progress(**values["progress"])
     if values.get("verdict") is not None:
         values["verdict"] = Verdict(**values["verdict"])

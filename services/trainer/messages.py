@@ -1,5 +1,8 @@
 """Between the contract's messages and the domain: paired pure functions."""
 
+import hashlib
+import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,10 +19,18 @@ from services.chassis.status import to_status
 from services.runtime.rows import check_fractions, masks_prompt
 from services.trainer import guard_messages, memory_messages
 from services.trainer.domain import JobStatus, Order, TrainingJob
+from services.trainer.evaluations import choices, evaluation_to_proto
 from services.trainer.events import StoredEvent
 from services.trainer.forecast import Forecast
 from services.trainer.recipe import Recipe, complete
-from services.trainer.reports import Checkpoint, MemoryWait, Progress, Step, Validation
+from services.trainer.reports import (
+    Checkpoint,
+    Evaluation,
+    MemoryWait,
+    Progress,
+    Step,
+    Validation,
+)
 from services.trainer.verdicts import verdict_to_proto
 
 RECIPE_FIELDS = tuple(Recipe.__dataclass_fields__)
@@ -36,9 +47,11 @@ def order_from_proto(
     recipe = {name: given[name] for name in RECIPE_FIELDS if name in given}
     recipe["mask_prompt"] = masks_prompt(recipe.get("mask_prompt"), is_text=is_text)
     attempts = {"max_attempts": request.max_attempts} if request.HasField("max_attempts") else {}
-    order = Order(request.model_id, request.dataset_id, complete(recipe), **attempts)
-    check_fractions(order.recipe.validation_fraction, order.recipe.test_fraction)
-    return order
+    made = complete(recipe)
+    check_fractions(made.validation_fraction, made.test_fraction)
+    held_out = made.validation_fraction + made.test_fraction
+    made = replace(made, **choices(recipe, held_out))
+    return Order(request.model_id, request.dataset_id, made, **attempts)
 
 
 def filters(request: service_pb.ListTrainingJobsRequest) -> dict[str, str]:
@@ -53,8 +66,14 @@ def recipe_from_proto(job: pb.TrainingJob) -> Recipe:
 
 
 def parameters(job: pb.TrainingJob) -> dict[str, str]:
-    """Give every parameter of a job as text, by its field's name, defaults included."""
+    """Give every parameter of a job as text, by its field's name, defaults included.
+
+    Prompts may be long and somebody's words: here a digest stands for them.
+    """
     values = _values(job)
+    if prompts := values["sample_prompts"]:
+        digest = hashlib.sha256(json.dumps(prompts).encode()).hexdigest()
+        values["sample_prompts"] = f"sha256:{digest}"
     return {name: _text(values[name]) for name in (*RECIPE_FIELDS, "max_attempts")}
 
 
@@ -144,6 +163,8 @@ def event_to_proto(stored: StoredEvent) -> event_pb.TrainingEvent:
             message.memory_wait.CopyFrom(memory_messages.wait_to_proto(wait))
         case Forecast() as forecast:
             message.forecast.CopyFrom(memory_messages.forecast_to_proto(forecast))
+        case Evaluation() as evaluation:
+            message.evaluation.CopyFrom(evaluation_to_proto(evaluation))
         case guarded:
             guard_messages.put(message, guarded)
     return message

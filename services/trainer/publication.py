@@ -7,7 +7,7 @@ from datetime import datetime
 from mlx_hub.internal.v1 import worker_pb2
 from mlx_hub.registry.v1 import lineage_pb2, publication_pb2
 
-from services.trainer import messages
+from services.trainer import evaluations, messages
 from services.trainer.domain import TrainingJob
 from services.trainer.history import Outcome, PastAttempt
 from services.trainer.provenance import Code
@@ -60,6 +60,8 @@ def publication_of(
         split_seed=job.recipe.seed,
         validation_fraction=job.recipe.validation_fraction,
         test_fraction=job.recipe.test_fraction,
+        evaluations=evaluations.published(job, result.finished.evaluations),
+        samples=result.finished.samples,
     )
 
 

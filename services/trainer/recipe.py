@@ -67,12 +67,17 @@ class Recipe:
     nonfinite_lr_factor: float = 0.0
     early_stop_patience: int = 0
     early_stop_min_delta: float = 0.0
+    evaluate: bool = True
+    samples: int = 3
+    sample_prompts: tuple[str, ...] = ()
+    sample_tokens: int = 32
 
     def __post_init__(self) -> None:
         """Take what rows and JSON hold for the types that they have no word for."""
         for name, kind in (
             ("method", Method),
             ("target_keys", tuple),
+            ("sample_prompts", tuple),
             ("optimizer", Optimizer),
             ("schedule", Schedule),
         ):

@@ -9,8 +9,9 @@ from mlx_hub.registry.v1 import training_record_pb2 as pb
 
 from services.trainer import messages
 from services.trainer.domain import JobStatus, TrainingJob
+from services.trainer.evaluations import measured as evaluated
 from services.trainer.events import StoredEvent
-from services.trainer.reports import Step, Validation
+from services.trainer.reports import Evaluation, Step, Validation
 
 _OUTCOME = {
     JobStatus.COMPLETED: lineage_pb2.ATTEMPT_OUTCOME_FINISHED,
@@ -46,6 +47,8 @@ def facts_of(
                 yield _measured(fact, measured.pop("step"), measured)
             case Validation() as validation:
                 yield _measured(fact, validation.step, {"val_loss": validation.val_loss})
+            case Evaluation() as evaluation:
+                yield _measured(fact, 0, evaluated(evaluation))
 
 
 def _outcome(before: TrainingJob, job: TrainingJob) -> lineage_pb2.AttemptOutcome.ValueType:

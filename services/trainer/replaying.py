@@ -32,8 +32,10 @@ class ReplayAttempt(Attempt):
         return inputs
 
     def _command(self, inputs: Inputs) -> pb.TrainCommand:
-        """Let no step go by unheard: a checkpoint may be ahead of the log."""
+        """Let no step go by unheard, a checkpoint may be ahead of the log; ask for nothing else."""
         command = super()._command(inputs)
+        command.job.evaluate, command.job.samples = False, 0
+        command.job.ClearField("sample_prompts")
         command.resume_at_most_step = replay.covered(self._losses)
         return command
 
@@ -52,6 +54,9 @@ class ReplayAttempt(Attempt):
             self._compare(news)
 
     def _compare(self, losses: replay.Losses) -> None:
+        if self.job.recipe.nonfinite_lr_factor:
+            # Steps may come again, and only the last of each counts: known at the end.
+            return
         original, total = self._original, self._started.total_steps
         parted = replay.parting(original.losses, original.total, losses, total)
         # A run that is shorter than the original is heard to its end.

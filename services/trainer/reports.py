@@ -84,7 +84,21 @@ class MemoryWait:
     at_most_seconds: float
 
 
-type Report = Step | Validation | Checkpoint | Guarded | MemoryWait | Forecast
+@dataclass(frozen=True)
+class Evaluation:
+    """Held-out rows were scored by the base model or by what was trained."""
+
+    which: str
+    """`base` or `version`."""
+    split: str
+    """`valid` or `test`."""
+    loss: float
+    rows: int
+    held_out_rows: int
+    tokens: int
+
+
+type Report = Step | Validation | Checkpoint | Evaluation | Guarded | MemoryWait | Forecast
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,9 @@ class JobRow(Base):
             "checkpoint_every_steps BETWEEN 1 AND 100000", name="checkpoint_every_steps"
         ),
         CheckConstraint("max_attempts BETWEEN 1 AND 10", name="max_attempts"),
+        CheckConstraint("samples BETWEEN 0 AND 8", name="samples"),
+        CheckConstraint("cardinality(sample_prompts) IN (0, samples)", name="sample_prompts"),
+        CheckConstraint("sample_tokens BETWEEN 1 AND 256", name="sample_tokens"),
         # The life of a job.
         CheckConstraint("attempt >= 0 AND (attempt = 0) = (started_at IS NULL)", name="attempt"),
         CheckConstraint(
@@ -187,6 +190,10 @@ class JobRow(Base):
     """A completed replay's, as the trainer's domain encodes it."""
     retried_at: Mapped[Time | None]
     """When it last came back from its end; its place in the queue counts from then."""
+    evaluate: Mapped[bool] = mapped_column(server_default=text("false"))
+    samples: Mapped[int] = mapped_column(server_default=_ZERO)
+    sample_prompts: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    sample_tokens: Mapped[int] = mapped_column(server_default=text("32"))
 
 
 class JobEventRow(Base):
@@ -198,7 +205,8 @@ class JobEventRow(Base):
         CheckConstraint("attempt >= 0", name="attempt"),
         CheckConstraint(
             "kind IN ('job', 'step', 'validation', 'checkpoint', 'rate_lowered',"
-            " 'weights_kept', 'cooldown_began', 'cooldown_ended', 'memory_wait', 'forecast')",
+            " 'weights_kept', 'cooldown_began', 'cooldown_ended', 'evaluation',"
+            " 'memory_wait', 'forecast')",
             name="kind",
         ),
         CheckConstraint("jsonb_typeof(payload) = 'object'", name="payload"),
@@ -267,6 +275,7 @@ CREATE TRIGGER guard_recipe BEFORE UPDATE OF model_id, dataset_id, lora_rank, le
     mask_prompt, validation_fraction, checkpoint_every_steps, max_attempts, request_id,
     request_digest, created_at, test_fraction, method, quantize_bits, target_keys, optimizer,
     schedule, warmup_steps, weight_decay, grad_clip, grad_accumulation, grad_checkpoint,
-    nonfinite_lr_factor, early_stop_patience, early_stop_min_delta, replay_of
+    nonfinite_lr_factor, early_stop_patience, early_stop_min_delta, replay_of, evaluate,
+    samples, sample_prompts, sample_tokens
   ON trainer.jobs EXECUTE FUNCTION trainer.guard_recipe()""",
 )

@@ -14,6 +14,7 @@ from mlx_hub.inference.v1.generation_pb2 import (
 from mlx_hub.registry.v1 import model_messages_pb2 as models_pb
 from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 from mlx_hub.registry.v1.provenance_service_pb2 import Verification
+from mlx_hub.registry.v1.version_sample_pb2 import ListVersionSamplesResponse
 from mlx_hub.system.v1.system_service_pb2 import Health, ServingStatus
 from mlx_hub.trainer.v1 import trainer_service_pb2 as trainer
 from mlx_hub.trainer.v1.replay_pb2 import ReplayDifference, ReplayOutcome, ReplayVerdict
@@ -59,6 +60,7 @@ VERBS = {
     "versions unalias m challenger": [],
     "versions archive m:2": ["version", "checksum"],
     "versions restore m@latest": ["version", "checksum"],
+    "versions samples m:2": ["samples", "version"],
     "quality record m:base --metric bleu --value -2.5 --dataset d --split test --how a=b": ["how"],
     "quality list m --version base --metric bleu --dataset 2": ["metric", "value"],
     "quality trend m --metric val_loss --dataset d": ["series", "truncated"],
@@ -77,6 +79,7 @@ VERBS = {
     "datasets delete d": [],
     "jobs submit m d --epochs 2 --no-mask-prompt": ["status"],
     "jobs forecast m d --batch-size 2 --method dora": ["forecast", "fits_now", "advice"],
+    "jobs submit m d --no-evaluate --sample-prompt hi --sample-tokens 9": ["status"],
     "jobs list --model m --status running": ["status"],
     "jobs show 3": ["status", "version"],
     "jobs cancel 3": ["status"],
@@ -109,6 +112,18 @@ def test_a_trend_is_a_table_and_a_curve(hub: ScriptedHub) -> None:
     evaluated = hub.requests[-1]
     assert run(hub, "quality", "record", "m", "--metric", "b", "--value", "1").exit_code == 2
     assert hub.requests[-1] is evaluated, "half an evaluation is not sent"
+
+
+def test_samples_stand_side_by_side(hub: ScriptedHub) -> None:
+    lines = run(hub, "versions", "samples", "m@latest").stdout.splitlines()
+    assert [" ".join(line.split()) for line in lines] == [
+        "1. Name a fruit.",
+        "BEFORE AFTER",
+        "What do you mean… An apple.",
+    ]
+    assert hub.requests[-1].version == "latest"
+    hub.on["ListVersionSamples"] = lambda _: ListVersionSamplesResponse(version=2)
+    assert "asked for no samples" in run(hub, "versions", "samples", "m:2").stdout
 
 
 def test_verifying_a_damaged_version_exits_1(hub: ScriptedHub) -> None:

@@ -51,8 +51,16 @@ def test_the_demo_shows_the_whole_path_and_reuses_what_is_there(
         result = run_demo(client, base_model="base", dataset_path="sub/d.jsonl", ui=ui)
     assert result.base_answer.text == "answer of base"
     assert result.trained_answer.text == "answer of 2"
-    for shown in ("made model", "found dataset", "loss over steps", "adapters", "calls_total"):
-        assert shown in out.getvalue()
+    shown = (
+        "made model",
+        "found dataset",
+        "loss over steps",
+        "An apple.",
+        "adapters",
+        "calls_total",
+    )
+    for words in shown:
+        assert words in out.getvalue()
 
 
 def test_the_demo_fails_when_training_failed_or_changed_nothing(hub: ScriptedHub) -> None:

@@ -134,6 +134,7 @@ def test_what_must_not_be_is_refused(seeded: Database) -> None:
         "last_sequence = -1",
         "seed = 1",  # the recipe
         "grad_clip = 1",
+        "sample_prompts = '{x}'",
         "max_attempts = 4",
         "model_id = 1",
     ):
@@ -195,6 +196,8 @@ def test_a_role_keeps_to_its_own_tables(seeded: Database) -> None:
         ("mlx_hub_registry", "DELETE FROM registry.model_events"),
         ("mlx_hub_registry", "UPDATE registry.evaluations SET value = 0"),
         ("mlx_hub_registry", "DELETE FROM registry.evaluations"),
+        ("mlx_hub_registry", "UPDATE registry.version_samples SET text = ''"),
+        ("mlx_hub_trainer", "SELECT FROM registry.version_samples"),
         ("mlx_hub_trainer", "SELECT FROM registry.evaluations"),
         ("mlx_hub_trainer", "DELETE FROM registry.promotion_gates"),
         ("mlx_hub_trainer", "DELETE FROM registry.version_aliases"),

@@ -186,9 +186,9 @@ async def test_what_cannot_train_is_refused_and_fails_where_nobody_looked(
     assert (ended.error.reason, ended.error.message) == ("UNTRAINABLE", error.message)
 
 
-async def test_test_rows_are_never_looked_at(trainer: RunningTrainer) -> None:
+async def test_test_rows_are_kept_from_training(trainer: RunningTrainer) -> None:
     split: dict[str, Any] = {"seed": 3, "validation_fraction": 0.2, "test_fraction": 0.25}
-    job, _ = await trainer.end((await trainer.create(epochs=1, **split)).id)
+    job, _ = await trainer.end((await trainer.create(epochs=1, evaluate=False, **split)).id)
     assert (job.status, job.test_fraction) == (job_pb.JOB_STATUS_COMPLETED, 0.25)
     request = datasets_pb.GetDatasetReportRequest(
         dataset_id=trainer.dataset_id, model_id=trainer.model_id, **split

@@ -98,7 +98,11 @@ def test_a_head_of_its_own_computes_trained_positions_only() -> None:
     expected = cross_entropy(logits, mx.array([2, 3, 11])).mean()
     objective = Objective(model)
     loss = objective(model, *batch, mx.array(3), mx.random.key(0))
-    assert model.lm_head(batch[0][..., None] * mx.ones(16)).shape == (1, 3, 50)
+    hidden = batch[0][..., None] * mx.ones(16)
+    assert model.lm_head(hidden).shape == (1, 3, 50)
+    with objective.aside():
+        assert model.lm_head(hidden).shape == (2, 5, 50)
+    assert model.lm_head(hidden).shape == (1, 3, 50)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
 
 

@@ -3,16 +3,19 @@ from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from mlx_hub.cli.curve import Curve, outcome, sparkline
+from mlx_hub.cli.curve import Curve, evaluated, outcome, sparkline
 from mlx_hub.cli.demo import moved
 from mlx_hub.cli.live import follow
 from mlx_hub.cli.plot import print_losses
 from mlx_hub.cli.session import split_version
 from mlx_hub.cli.system import parse_metrics
+from mlx_hub.registry.v1.evaluation_pb2 import EVALUATION_SPLIT_TEST
 from mlx_hub.trainer.v1.training_event_pb2 import (
+    EVALUATED_WEIGHTS_VERSION,
     THERMAL_PRESSURE_HEAVY,
     CooldownBegan,
     CooldownEnded,
+    EvaluationResult,
     LearningRateLowered,
     TrainingEvent,
     TrainingStep,
@@ -21,6 +24,8 @@ from mlx_hub.trainer.v1.training_event_pb2 import (
 )
 from mlx_hub.trainer.v1.training_job_pb2 import JobError, JobStatus, TrainingJob
 from rich.console import Console
+
+VERSION, TEST = EVALUATED_WEIGHTS_VERSION, EVALUATION_SPLIT_TEST
 
 
 def step(number: int, loss: float, attempt: int = 1, at: int = 0) -> TrainingEvent:
@@ -115,7 +120,12 @@ def test_following_and_plotting_work_with_and_without_a_terminal(
     out = StringIO()
     ui = Console(file=out, force_terminal=terminal, width=100)
     done = TrainingJob(id=3, status=JobStatus.JOB_STATUS_COMPLETED)
-    curve = follow([step(1, 3.0), step(2, 2.0), TrainingEvent(job=done)], ui)
+    found = EvaluationResult(which=VERSION, split=TEST, loss=0.5, perplexity=1.6487, rows=16)
+    scored = TrainingEvent(evaluation=found)
+    curve = follow([step(1, 3.0), step(2, 2.0), scored, TrainingEvent(job=done)], ui)
+    assert "version on 16 test rows  loss 0.500  perplexity 1.649" in out.getvalue()
+    found.ClearField("perplexity")
+    assert evaluated(found) == "version on 16 test rows  loss 0.500"
     print_losses(curve, ui)
     print_losses(Curve(), ui)
     assert "loss over steps" in out.getvalue()

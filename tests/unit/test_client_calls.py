@@ -53,6 +53,7 @@ CALLS = [
     quality.get_evaluation(1, 4),
     quality.list_evaluations(1).call,
     quality.quality_trend(1),
+    quality.version_samples(1),
     quality.set_promotion_gate(1, "bleu", direction="higher", dataset_id=1, split="all"),
     quality.get_promotion_gate(1),
     quality.delete_promotion_gate(1),

@@ -61,6 +61,7 @@ REST = {
     "GET /models/{model_id}/evaluations": "ListEvaluations",
     "GET /models/{model_id}/evaluations/{evaluation_id}": "GetEvaluation",
     "GET /models/{model_id}/quality": "GetQualityTrend",
+    "GET /models/{model_id}/versions/{version}/samples": "ListVersionSamples",
     "PUT /models/{model_id}/gate": "SetPromotionGate",
     "GET /models/{model_id}/gate": "GetPromotionGate",
     "DELETE /models/{model_id}/gate": "DeletePromotionGate",

@@ -51,6 +51,10 @@ RECIPES = st.builds(
     nonfinite_lr_factor=SINGLE,
     early_stop_patience=st.integers(0, 1000),
     early_stop_min_delta=SINGLE,
+    evaluate=st.booleans(),
+    samples=st.integers(0, 8),
+    sample_prompts=st.lists(st.text(min_size=1), max_size=8).map(tuple),
+    sample_tokens=st.integers(1, 256),
 )
 CHAT, TEXT = dataset_pb2.DATASET_SCHEMA_CHAT, dataset_pb2.DATASET_SCHEMA_TEXT
 

@@ -5,7 +5,13 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from mlx_hub.cli.output import size
-from mlx_hub.trainer.v1.training_event_pb2 import ThermalPressure, TrainingEvent
+from mlx_hub.registry.v1.evaluation_pb2 import EvaluationSplit
+from mlx_hub.trainer.v1.training_event_pb2 import (
+    EvaluatedWeights,
+    EvaluationResult,
+    ThermalPressure,
+    TrainingEvent,
+)
 from mlx_hub.trainer.v1.training_job_pb2 import JobStatus, TrainingJob
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -68,6 +74,8 @@ class Curve:
     """What a guard did last."""
     memory: str = ""
     """What the attempt waits for, or what it was forecast to need."""
+    evaluations: dict[int, EvaluationResult] = field(default_factory=dict)
+    """The newest of the base model and of the trained weights, by EvaluatedWeights."""
     _attempt: int = 0
     _first: tuple[int, float] | None = None
     _seconds_per_step: float = 0.0
@@ -95,6 +103,8 @@ class Curve:
                 self.valid[event.validation.step] = event.validation.val_loss
             case "learning_rate_lowered":
                 self._go_back(event.learning_rate_lowered.resumed_from_step)
+            case "evaluation":
+                self.evaluations[event.evaluation.which] = event.evaluation
             case "weights_kept":
                 self.step = self.total_steps = event.weights_kept.step
 
@@ -136,6 +146,16 @@ class Curve:
             minutes, seconds = divmod(round(self.eta), 60)
             parts.append(f"ETA {minutes}:{seconds:02}")
         return "  ".join(parts)
+
+
+def evaluated(result: EvaluationResult) -> str:
+    """What an evaluation found, in one line."""
+    who = EvaluatedWeights.Name(result.which).removeprefix("EVALUATED_WEIGHTS_").lower()
+    split = EvaluationSplit.Name(result.split).removeprefix("EVALUATION_SPLIT_").lower()
+    parts = [f"{who} on {result.rows} {split} rows", f"loss {result.loss:.3f}"]
+    if result.HasField("perplexity"):
+        parts.append(f"perplexity {result.perplexity:.4g}")
+    return "  ".join(parts)
 
 
 def _last(values: Mapping[int, float]) -> float:

@@ -8,6 +8,7 @@ from mlx_hub.cli.curve import Curve, outcome
 from mlx_hub.cli.live import follow
 from mlx_hub.cli.output import literal, size
 from mlx_hub.cli.plot import print_losses
+from mlx_hub.cli.samples import print_samples
 from mlx_hub.cli.system import health_lines, parse_metrics
 from mlx_hub.cli.tree import show_lineage
 from mlx_hub.client import Hub, HubError, NotFound
@@ -65,6 +66,7 @@ def run_demo(
     dataset = _dataset(hub, dataset_path, ui)
     job, curve = _train(hub, model, dataset, ui)
     version = _version(hub, job, ui)
+    _show_findings(hub, version, ui)
     base_answer = _ask(hub, model, "base", question, ui)
     trained_answer = _ask(hub, model, str(version.version), question, ui)
     _title(ui, "Where the version comes from")
@@ -130,6 +132,19 @@ def _version(hub: Hub, job: TrainingJob, ui: Console) -> ModelVersion:
     ui.print(literal(f"version {version.version}: {size(version.size_bytes)}, {metrics}"))
     ui.print(literal(f"checksum {version.checksum}"))
     return version
+
+
+def _show_findings(hub: Hub, version: ModelVersion, ui: Console) -> None:
+    """Show what the job recorded of base model and version: scores and answers on held-out rows."""
+    _title(ui, "Before and after, on rows that the training held out")
+    table = Table("metric", "before", "after", box=None, pad_edge=False)
+    for series in hub.quality.trend(version.model_id).series:
+        of_version = [point.value for point in series.points if point.version == version.version]
+        if of_version and series.HasField("base_value"):
+            row = (literal(series.metric), f"{series.base_value:.4g}", f"{of_version[0]:.4g}")
+            table.add_row(*row)
+    ui.print(table)
+    print_samples(hub.quality.samples(version.model_id, version.version).samples, ui)
 
 
 def _ask(hub: Hub, model: Model, version: str, question: str, ui: Console) -> Completion:

@@ -66,6 +66,10 @@ TargetKeys = Annotated[
     list[str] | None, typer.Option("--target-key", help="A linear layer to train; repeat it.")
 ]
 
+SamplePrompts = Annotated[
+    list[str] | None, typer.Option("--sample-prompt", help="To be answered; repeat it.")
+]
+
 
 @jobs_app.command()
 def submit(
@@ -84,7 +88,7 @@ def submit(
     max_seq_length: Annotated[int | None, typer.Option(help="Longest row in tokens.")] = None,
     mask_prompt: Annotated[bool | None, typer.Option(help="Train on answers only.")] = None,
     validation_fraction: Annotated[float | None, typer.Option(help="Rows held out.")] = None,
-    test_fraction: Annotated[float | None, typer.Option(help="Rows never looked at.")] = None,
+    test_fraction: Annotated[float | None, typer.Option(help="Rows kept for evaluation.")] = None,
     checkpoint_every_steps: Annotated[int | None, typer.Option(help="Steps between.")] = None,
     max_attempts: Annotated[int | None, typer.Option(help="Before it fails for good.")] = None,
     method: Annotated[Method | None, typer.Option(help="So far only lora is served.")] = None,
@@ -100,14 +104,22 @@ def submit(
     nonfinite_lr_factor: Annotated[float | None, typer.Option(help="Once; 0 never.")] = None,
     early_stop_patience: Annotated[int | None, typer.Option(help="Validations.")] = None,
     early_stop_min_delta: Annotated[float | None, typer.Option(help="In nats.")] = None,
+    evaluate: Annotated[bool | None, typer.Option(help="Score held-out rows.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Rows answered before and after.")] = None,
+    sample_prompts: SamplePrompts = None,
+    sample_tokens: Annotated[int | None, typer.Option(help="Of an answer.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Stay and watch it.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Queue a job; what you don't say takes the hub's default."""
+    _submit(ctx, model, dataset, watch=watch, as_json=json)
+
+
+def _submit(ctx: typer.Context, model: str, dataset: str, *, watch: bool, as_json: bool) -> None:
     here = hub(ctx)
     ids = find_model(here, model).id, find_dataset(here, dataset).id
     job = here.jobs.create(*ids, **passed_on(ctx, "model", "dataset", "watch", "json"))
-    _watch(here, job.id, json) if watch else show_one(job, json)
+    _watch(here, job.id, as_json) if watch else show_one(job, as_json)
 
 
 @jobs_app.command("list")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from mlx_hub.cli.curve import Curve, guard_line, sparkline, status_name
+from mlx_hub.cli.curve import Curve, evaluated, guard_line, sparkline, status_name
 from mlx_hub.cli.output import literal
 from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
 from rich.console import Console, Group, RenderableType
@@ -40,6 +40,7 @@ def _panel(curve: Curve) -> RenderableType:
     lines: list[RenderableType] = [row, Text(sparkline(curve.train, 60), style="cyan")]
     if curve.note:
         lines.append(Text(curve.note, style="yellow"))
+    lines += [literal(evaluated(result)) for result in curve.evaluations.values()]
     return Group(*lines)
 
 
@@ -63,6 +64,8 @@ def _plain(ui: Console, curve: Curve) -> Iterator[Callable[[TrainingEvent], None
                 ui.print(literal(f"step {event.checkpoint.step}  checkpoint saved"))
             case "memory_wait" | "forecast":
                 ui.print(literal(curve.memory))
+            case "evaluation":
+                ui.print(literal(evaluated(event.evaluation)))
         if line := guard_line(event):
             ui.print(literal(line))
 

@@ -3,7 +3,8 @@
 from typing import Annotated
 
 import typer
-from mlx_hub.cli.output import JsonOption, show_done, show_one
+from mlx_hub.cli.output import JsonOption, console, emit, plain, show_done, show_one
+from mlx_hub.cli.samples import print_samples
 from mlx_hub.cli.session import find_model, hub, split_version
 from mlx_hub.client import Hub
 
@@ -72,3 +73,16 @@ def restore(ctx: typer.Context, version: VersionArgument, json: JsonOption = Fal
     """Bring an archived version's files back and put it into service."""
     here = hub(ctx)
     show_one(here.models.restore(*_split(here, version)), json)
+
+
+@versions_app.command()
+def samples(ctx: typer.Context, version: VersionArgument, json: JsonOption = False) -> None:
+    """Show what the base model and a version answered to the same prompts."""
+    here = hub(ctx)
+    found = here.quality.samples(*_split(here, version))
+    if json:
+        emit(plain(found))
+    elif found.samples:
+        print_samples(found.samples, console())
+    else:
+        typer.echo("its job was asked for no samples")

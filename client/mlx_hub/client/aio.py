@@ -213,6 +213,7 @@ class AsyncQuality(_Group):
     get = _unary(quality.get_evaluation)
     list = _pages(quality.list_evaluations)
     trend = _unary(quality.quality_trend)
+    samples = _unary(quality.version_samples)
     set_gate = _unary(quality.set_promotion_gate)
     gate = _unary(quality.get_promotion_gate)
     delete_gate = _unary(quality.delete_promotion_gate)

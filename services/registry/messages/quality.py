@@ -35,7 +35,7 @@ CHANGE = {
 }
 NO_DIRECTION = gate_pb.METRIC_DIRECTION_UNSPECIFIED
 NO_CHANGE = trend_pb.QUALITY_CHANGE_UNSPECIFIED
-_SPLITS = {value: split for split, value in SPLIT.items()}
+SPLITS = {value: split for split, value in SPLIT.items()}
 _DIRECTIONS = {value: direction for direction, value in DIRECTION.items()}
 
 
@@ -49,7 +49,7 @@ def new_evaluation(
         metric=request.metric,
         value=request.value,
         dataset_id=request.dataset_id,
-        split=_SPLITS[request.split],
+        split=SPLITS[request.split],
         how=dict(request.how),
         request_id=request_id,
         request_digest=digest,
@@ -64,7 +64,7 @@ def gate_rule(request: pb.SetPromotionGateRequest) -> GateRule:
         direction=_DIRECTIONS[request.direction],
         tolerance=request.tolerance,
         dataset_id=request.dataset_id,
-        split=_SPLITS[request.split],
+        split=SPLITS[request.split],
         aliases=tuple(sorted({own_alias(alias, "aliases") for alias in request.aliases})),
     )
 

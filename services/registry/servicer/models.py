@@ -15,6 +15,7 @@ from services.chassis.paging import page_size
 from services.chassis.requests import Context
 from services.registry import lifecycle, lineage
 from services.registry.domain import MAX_ID, VersionStatus
+from services.registry.messages.findings import findings
 from services.registry.messages.models import (
     model_change,
     model_filter,
@@ -193,4 +194,5 @@ class RegistryServicer(pb_grpc.RegistryServiceServicer):
         self, request: publication_pb.PublishVersionRequest, context: Context
     ) -> version_pb.ModelVersion:
         """Publish a finished job's adapter as the model's next version."""
-        return to_version(await self._publisher.publish(publication(request)))
+        version = await self._publisher.publish(publication(request), findings(request))
+        return to_version(version)

@@ -6,11 +6,13 @@ from mlx_hub.registry.v1 import promotion_gate_pb2 as gate_pb
 from mlx_hub.registry.v1 import quality_service_pb2 as pb
 from mlx_hub.registry.v1 import quality_service_pb2_grpc as pb_grpc
 from mlx_hub.registry.v1 import quality_trend_pb2 as trend_pb
+from mlx_hub.registry.v1 import version_sample_pb2 as sample_pb
 
 from services.chassis import requests
 from services.chassis.paging import page_size
 from services.chassis.requests import Context
 from services.registry.domain import MAX_ID
+from services.registry.messages.findings import to_sample
 from services.registry.messages.quality import (
     evaluation_filter,
     gate_rule,
@@ -69,6 +71,17 @@ class QualityServicer(pb_grpc.QualityServiceServicer):
         versions = page_size(request.versions)
         trend = await self._quality.trend(request.model_id, trend_filter(request), versions)
         return to_trend(trend)
+
+    async def ListVersionSamples(
+        self, request: sample_pb.ListVersionSamplesRequest, context: Context
+    ) -> sample_pb.ListVersionSamplesResponse:
+        """List what base model and version answered."""
+        number, samples = await self._quality.samples(request.model_id, request.version)
+        return sample_pb.ListVersionSamplesResponse(
+            model_id=request.model_id,
+            version=number,
+            samples=[to_sample(sample) for sample in samples],
+        )
 
     async def SetPromotionGate(
         self, request: pb.SetPromotionGateRequest, context: Context

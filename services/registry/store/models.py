@@ -20,6 +20,7 @@ from services.registry.domain import (
     model_not_found,
 )
 from services.registry.lifecycle import ModelChange, has_jobs, has_versions
+from services.registry.store.findings import without_samples
 from services.registry.store.session import (
     Sessions,
     constraint_of,
@@ -79,7 +80,10 @@ class ModelStore:
             return await self._one(session, change.model_id)
 
     async def delete(self, model_id: int, *, force: bool) -> None:
-        """Mark a model as deleted, unless it is being trained or, without force, in service."""
+        """Mark a model as deleted, unless it is being trained or, without force, in service.
+
+        Its versions' samples show rows of datasets, and go.
+        """
         of_model = (VersionRow.model_id == model_id, VersionRow.status == VersionStatus.READY.value)
         gone = update(ModelRow).where(ModelRow.id == model_id).values(deleted_at=func.now())
         try:
@@ -89,6 +93,7 @@ class ModelStore:
                 if ready and not force:
                     raise has_versions(model_id, ready)
                 await session.execute(gone)
+                await session.execute(without_samples(model_id))
         except exc.IntegrityError as error:
             if constraint_of(error) != "fk_jobs_model_id":
                 raise

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from services.registry.domain import BASE, EventType, Page, dataset_not_found
+from services.registry.findings import Sample
 from services.registry.quality import (
     BASE_VERSION,
     Evaluation,
@@ -22,6 +23,7 @@ from services.registry.quality import (
     gate_not_found,
 )
 from services.registry.store.evaluations import add_evaluation, evaluation_from, of_version
+from services.registry.store.findings import samples_of
 from services.registry.store.gates import find_gate
 from services.registry.store.session import (
     Sessions,
@@ -98,6 +100,13 @@ class QualityStore:
         names = {number: tuple(found) for number, found in aliases}
         found = series_of([evaluation_from(row) for row in rows[:MAX_POINTS]], gate, names)
         return Trend(model_id, found, truncated=floor > 0 or len(rows) > MAX_POINTS)
+
+    async def samples(self, model_id: int, reference: str) -> tuple[int, tuple[Sample, ...]]:
+        """Give a version's number and its samples."""
+        async with self._sessions() as session:
+            await require_model(session, model_id)
+            version, _ = await find_version(session, model_id, reference)
+            return version.version, await samples_of(session, version.id)
 
     async def set_gate(self, rule: GateRule) -> Gate:
         """Give a model its gate; one that is so already is no change."""

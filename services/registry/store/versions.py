@@ -18,9 +18,9 @@ from services.registry.domain import (
     version_not_found,
     version_number,
 )
+from services.registry.findings import NOTHING, Findings
 from services.registry.lineage import Lineage, Publication
-from services.registry.quality import Subject, trained
-from services.registry.store.evaluations import add_evaluation
+from services.registry.store.findings import add_findings
 from services.registry.store.session import (
     Sessions,
     constraint_of,
@@ -87,8 +87,17 @@ class VersionStore:
         async with self._sessions() as session:
             return await _of_job(session, job_id, model_id)
 
-    async def add(self, publication: Publication, lineage: Lineage, artifact_path: str) -> Version:
-        """Commit a published version; the same job again gives the same one."""
+    async def add(
+        self,
+        publication: Publication,
+        lineage: Lineage,
+        artifact_path: str,
+        findings: Findings = NOTHING,
+    ) -> Version:
+        """Commit a published version and what was found out about it.
+
+        The same job again gives the same version, with the findings it has.
+        """
         job_id = publication.training.job_id
         try:
             async with self._sessions.begin() as session:
@@ -97,9 +106,7 @@ class VersionStore:
                     return known
                 version = await _insert(session, publication, lineage, artifact_path)
                 await _announce(session, version)
-                if (measured := trained(publication, version.version)) is not None:
-                    subject = Subject(version.version, version.checksum)
-                    await add_evaluation(session, measured, subject, lineage.dataset_digest)
+                await add_findings(session, version, publication, findings, lineage)
                 return await one_version(session, version.id)
         except exc.IntegrityError as error:
             if constraint_of(error) not in ("fk_versions_job_id", "uq_versions_job_id"):

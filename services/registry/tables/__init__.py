@@ -8,6 +8,7 @@ from services.registry.tables.models import EventRow, ModelRow
 from services.registry.tables.outbox import OutboxRow, TrainingFactRow
 from services.registry.tables.quality import EvaluationRow, GateRow
 from services.registry.tables.reports import ReportRow
+from services.registry.tables.samples import SampleRow
 from services.registry.tables.versions import AliasRow, VersionRow
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "ModelRow",
     "OutboxRow",
     "ReportRow",
+    "SampleRow",
     "TrainingFactRow",
     "VersionRow",
 ]

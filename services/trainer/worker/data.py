@@ -16,6 +16,7 @@ from services.runtime.rows import ChangedError, Side, Split, read_rows
 from services.runtime.trainable import NO_HELD_OUT, NO_ROWS, Untrainable
 from services.trainer.recipe import Recipe
 from services.trainer.worker.failures import TrainingFailed, untrainable
+from services.trainer.worker.openings import Openings
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,14 @@ class Batch:
 
 @dataclass
 class Sides:
-    """A dataset after the split; of the test rows only the number is needed here."""
+    """A dataset after the split."""
 
     train: list[Example] = field(default_factory=list)
     valid: list[Example] = field(default_factory=list)
-    test_rows: int = 0
+    test: list[Example] = field(default_factory=list)
+    openings: Openings = field(default_factory=Openings)
+    """Rows that may be sampled."""
+    is_text: bool = False
 
 
 def load_sides(
@@ -41,7 +45,7 @@ def load_sides(
 ) -> Sides:
     """Read, encode and split a dataset; refuse rows that could teach nothing, on any side."""
     split = Split(recipe.seed, recipe.validation_fraction, recipe.test_fraction)
-    sides, found = Sides(), Untrainable()
+    sides, found = Sides(openings=Openings(recipe.seed, recipe.samples)), Untrainable()
     try:
         for row in read_rows(path, digest):
             poll()
@@ -52,7 +56,10 @@ def load_sides(
                 continue
             if not example.trained_tokens:
                 found.masked.add(row.line)
-            _place(sides, split.side(row.digest), example)
+            side = split.side(row.digest)
+            _place(sides, side, example)
+            sides.is_text = "text" in row.content
+            sides.openings.offer(side, row, whole=example.full_length == len(example.tokens))
     except ChangedError as error:
         raise TrainingFailed("ARTIFACT_CORRUPT", str(error)) from error
     if complaint := found.complaint(recipe.max_seq_length):
@@ -71,7 +78,7 @@ def _place(sides: Sides, side: Side, example: Example) -> None:
         case Side.VALID:
             sides.valid.append(example)
         case Side.TEST:
-            sides.test_rows += 1
+            sides.test.append(example)
 
 
 def pad(examples: Sequence[Example]) -> Batch:

@@ -7,7 +7,8 @@ from mlx_hub.internal.v1 import worker_pb2 as pb
 
 from services.runtime.frames import FrameError, Frames
 from services.trainer import guard_messages, messages
-from services.trainer.reports import Checkpoint, Guarded, Step, Validation
+from services.trainer.evaluations import evaluation_to_proto
+from services.trainer.reports import Checkpoint, Evaluation, Guarded, Step, Validation
 from services.trainer.worker.failures import Stopped, TrainingFailed
 
 
@@ -61,6 +62,10 @@ class Link:
     def report(self, report: Guarded) -> None:
         """Tell what a guard did."""
         self._send(guard_messages.to_worker_event(report))
+
+    def evaluation(self, evaluation: Evaluation) -> None:
+        """Tell of an evaluation."""
+        self._send(pb.WorkerEvent(evaluation=evaluation_to_proto(evaluation)))
 
     def finished(self, finished: pb.WorkerFinished) -> None:
         """Tell that the adapter lies in its place."""

@@ -8,7 +8,7 @@ not.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import batched, islice
 from typing import Any, Protocol
@@ -35,6 +35,7 @@ from services.trainer.worker.guards import (
 from services.trainer.worker.methods import prepare
 from services.trainer.worker.objective import Objective, arrays
 from services.trainer.worker.optimizers import learning_rate, make_optimizer
+from services.trainer.worker.scored import Scored
 
 # Held-out rows beyond these are not scored: validation stays a small part of the time.
 VALIDATION_ROWS = 256
@@ -68,11 +69,15 @@ class RunState(GuardState):
         return {name: float(value) for name, value in found.items() if value is not None}
 
 
-class Supervisor(Protocol):
-    """Who is told what happened, and may stop the run."""
+class Poll(Protocol):
+    """Who may stop the run."""
 
     def poll(self, step: int) -> None:
         """Raise Stopped if the run has to end after this step."""
+
+
+class Supervisor(Poll, Protocol):
+    """Who is told what happened, and may stop the run."""
 
     def step(self, step: Step, seconds: float, tokens: int) -> None:
         """Hear of a step."""
@@ -95,15 +100,16 @@ class Trainer:
         self.recipe = recipe
         self.state = RunState()
         self._train = train
-        self._valid = sorted(valid[:VALIDATION_ROWS], key=_length)
+        self._valid = by_length(valid[:VALIDATION_ROWS])
         batches = math.ceil(len(train) / recipe.batch_size)
         self._epoch_steps = math.ceil(batches / recipe.grad_accumulation)
         self.total_steps = self._epoch_steps * recipe.epochs
         self.config = prepare(model, recipe)
         self.optimizer = make_optimizer(recipe)
         self.optimizer.init(model.trainable_parameters())
-        self._objective = Objective(model)
-        self._loss_and_gradient = value_and_grad(model, self._objective)
+        self.objective = Objective(model)
+        self._scored = Scored()
+        self._loss_and_gradient = value_and_grad(model, self.objective)
         mx.eval(self.optimizer.state)
 
     @property
@@ -150,6 +156,7 @@ class Trainer:
     def _step(self, batches: list[Batch], supervisor: Supervisor) -> None:
         """Do one optimizer step; never apply a gradient that is not finite."""
         start, number = time.perf_counter(), self.state.step + 1
+        self._scored.forget()
         tokens = sum(int(batch.trained[:, 1:].sum()) for batch in batches)
         loss, gradient = self._accumulate(batches, tokens, supervisor)
         clipped, norm = clip_grad_norm(gradient, self.recipe.grad_clip)  # type: ignore[no-untyped-call]
@@ -200,17 +207,7 @@ class Trainer:
         due = state.step % self._epoch_steps == 0 or state.step % VALIDATE_EVERY_STEPS == 0
         if not self._valid or not due or state.validated == state.step:
             return
-        self.model.eval()
-        total, count = 0.0, 0.0
-        for rows in batched(self._valid, self.recipe.batch_size):
-            supervisor.poll(state.step)
-            batch = arrays(pad(rows))
-            tokens = len(batch[-1])
-            loss = self._objective(self.model, *batch, mx.array(tokens), mx.random.key(0))
-            total, count = total + number_in(loss) * tokens, count + tokens
-        if not math.isfinite(total):
-            raise validation_fault(state.step)
-        value = total / count
+        value, _ = self.score(self._valid, supervisor)
         first = value if state.first_val_loss is None else state.first_val_loss
         state = replace(state, validated=state.step, val_loss=value, first_val_loss=first)
         if self.recipe.early_stop_patience:
@@ -222,11 +219,29 @@ class Trainer:
         if state.kept_val_loss is not None and state.kept_step == state.step:
             hooks.keep()
 
+    def score(self, rows: Sequence[Example], supervisor: Poll) -> tuple[float, int]:
+        """Give the mean loss of rows that are not trained on, and how many tokens it is of."""
+        if (known := self._scored.find(self.model, rows)) is not None:
+            return known
+        step = self.state.step
+        self.model.eval()
+        total, count = 0.0, 0
+        for chunk in batched(rows, self.recipe.batch_size):
+            supervisor.poll(step)
+            batch = arrays(pad(chunk))
+            tokens = len(batch[-1])
+            loss = self.objective(self.model, *batch, mx.array(tokens), mx.random.key(0))
+            total, count = total + number_in(loss) * tokens, count + tokens
+        if not math.isfinite(total):
+            raise validation_fault(step)
+        return self._scored.keep(self.model, rows, (total / count, count))
+
 
 def number_in(array: mx.array) -> float:
     """Give the one number of an array."""
     return float(array.item())  # type: ignore[arg-type]
 
 
-def _length(example: Example) -> tuple[int, int]:
-    return len(example.tokens), example.line
+def by_length(examples: Iterable[Example]) -> list[Example]:
+    """Put rows of similar length together, so that little of a batch is padding."""
+    return sorted(examples, key=lambda example: (len(example.tokens), example.line))

@@ -5,6 +5,8 @@ away. So the head is handed only the positions that are trained. And dropout dra
 arguments, not from a generator: a layer that is computed twice drops the same the second time.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import mlx.core as mx
@@ -31,15 +33,16 @@ class Objective:
         self._selected = False
         self._keys = mx.array([])
         self._dropouts = 0
+        self._heads: list[tuple[Any, type, type]] = []
         for name, module in model.named_modules():
             if isinstance(module, Dropout):
                 module.__class__ = _KeyedDropout
                 module.objective, module.number = self, self._dropouts
                 self._dropouts += 1
             elif name.rpartition(".")[2] == "lm_head":
-                module.__class__ = self._selecting(type(module), "__call__")
+                self._take(module, "__call__")
             elif hasattr(module, "as_linear"):
-                module.__class__ = self._selecting(type(module), "as_linear")
+                self._take(module, "as_linear")
 
     def __call__(
         self,
@@ -60,6 +63,22 @@ class Objective:
         if not self._selected:
             logits = logits[positions]
         return cross_entropy(logits, targets).astype(mx.float32).sum() / total
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Give the head back for as long as the model is to write, not to be trained."""
+        for module, own, _ in self._heads:
+            module.__class__ = own
+        try:
+            yield
+        finally:
+            for module, _, ours in self._heads:
+                module.__class__ = ours
+
+    def _take(self, module: Any, method: str) -> None:
+        own = type(module)
+        module.__class__ = self._selecting(own, method)
+        self._heads.append((module, own, type(module)))
 
     def key(self, number: int) -> mx.array:
         """Give the key of a dropout, the same until the next loss."""

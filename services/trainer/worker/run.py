@@ -23,8 +23,10 @@ from services.trainer.reports import Checkpoint
 from services.trainer.worker.adapters import export
 from services.trainer.worker.checkpoint import Checkpoints
 from services.trainer.worker.data import Sides, load_sides
+from services.trainer.worker.evaluation import Evaluator
 from services.trainer.worker.failures import Stopped, TrainingFailed, untrainable
 from services.trainer.worker.guards import are_finite
+from services.trainer.worker.kept import Kept
 from services.trainer.worker.link import Link
 from services.trainer.worker.loop import Trainer
 from services.trainer.worker.recovery import train
@@ -35,25 +37,28 @@ FORMAT = 3
 
 def run(link: Link, command: pb.TrainCommand, blas: BlasReport) -> pb.WorkerFinished:
     """Do the job; raises Stopped or TrainingFailed when it ends early."""
-    trainer, sides = _prepare(link, command)
-    fingerprint = _fingerprint(trainer.recipe, command)
-    recipe = trainer.recipe
+    recipe = messages.recipe_from_proto(command.job)
+    here = Path(command.checkpoint_path), _fingerprint(recipe, command)
+    trainer, sides, evaluator = _prepare(link, command, recipe, Kept(*here))
     way_back = recipe.checkpoint_every_steps if recipe.nonfinite_lr_factor else 0
-    checkpoints = Checkpoints(Path(command.checkpoint_path), fingerprint, way_back)
-    within = command.HasField("resume_at_most_step")
-    checkpoints.restore(trainer, command.resume_at_most_step if within else None)
+    checkpoints = Checkpoints(*here, way_back)
+    if evaluator.resumable:
+        within = command.HasField("resume_at_most_step")
+        checkpoints.restore(trainer, command.resume_at_most_step if within else None)
     link.started(
         pb.WorkerStarted(
             total_steps=trainer.total_steps,
             resumed_from_step=trainer.state.step,
             train_rows=len(sides.train),
             valid_rows=len(sides.valid),
-            test_rows=sides.test_rows,
+            test_rows=len(sides.test),
             environment=_environment(blas),
         )
     )
     try:
+        evaluator.before(link)
         train(trainer, link, checkpoints, command)
+        finished = evaluator.after(link)
     except Stopped:
         if link.saves_checkpoint and are_finite(trainer.model.trainable_parameters()):
             checkpoints.save(trainer)
@@ -63,18 +68,21 @@ def run(link: Link, command: pb.TrainCommand, blas: BlasReport) -> pb.WorkerFini
     listed = (
         lineage_pb2.ArtifactFile(name=f.name, size_bytes=f.size, sha256=f.sha256) for f in files
     )
-    return pb.WorkerFinished(files=listed, metrics=trainer.state.metrics())
+    finished.MergeFrom(pb.WorkerFinished(files=listed, metrics=trainer.state.metrics()))
+    return finished
 
 
-def _prepare(link: Link, command: pb.TrainCommand) -> tuple[Trainer, Sides]:
+def _prepare(
+    link: Link, command: pb.TrainCommand, recipe: Recipe, kept: Kept
+) -> tuple[Trainer, Sides, Evaluator]:
     """Load the model and the data."""
-    recipe = messages.recipe_from_proto(command.job)
     model, tokenizer = _load_base(command, recipe)
     link.poll(0)
     encoder = Encoder(tokenizer, mask_prompt=recipe.mask_prompt, max_length=recipe.max_seq_length)
     dataset = Path(command.dataset_path)
     sides = load_sides(dataset, command.dataset_digest, encoder, recipe, lambda: link.poll(0))
-    return Trainer(model, recipe, sides.train, sides.valid), sides
+    trainer = Trainer(model, recipe, sides.train, sides.valid)
+    return trainer, sides, Evaluator(trainer, sides, encoder, tokenizer.eos_token_ids, kept)
 
 
 def _load_base(command: pb.TrainCommand, recipe: Recipe) -> tuple[Any, Any]:

@@ -10,6 +10,10 @@ from mlx_hub.registry.v1 import quality_service_pb2 as pb
 from mlx_hub.registry.v1.evaluation_pb2 import Evaluation, EvaluationSplit
 from mlx_hub.registry.v1.promotion_gate_pb2 import MetricDirection, PromotionGate
 from mlx_hub.registry.v1.quality_trend_pb2 import QualityTrend
+from mlx_hub.registry.v1.version_sample_pb2 import (
+    ListVersionSamplesRequest,
+    ListVersionSamplesResponse,
+)
 
 
 def _rpc(name: str) -> MethodDescriptor:
@@ -82,6 +86,14 @@ def quality_trend(
         model_id=model_id, metric=metric, dataset_id=dataset_id, versions=versions
     )
     return Call(_rpc("GetQualityTrend"), request, QualityTrend)
+
+
+def version_samples(
+    model_id: int, version: int | str = "latest"
+) -> Call[ListVersionSamplesResponse]:
+    """List what base model and version answered to the same prompts when it was trained."""
+    request = ListVersionSamplesRequest(model_id=model_id, version=str(version))
+    return Call(_rpc("ListVersionSamples"), request, ListVersionSamplesResponse)
 
 
 def set_promotion_gate(

@@ -49,6 +49,10 @@ class RecipeFields(TypedDict, total=False):
     nonfinite_lr_factor: float | None
     early_stop_patience: int | None
     early_stop_min_delta: float | None
+    evaluate: bool | None
+    samples: int | None
+    sample_prompts: Iterable[str] | None
+    sample_tokens: int | None
 
 
 def create_job(

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from mlx_hub.registry.v1 import lineage_pb2 as _lineage_pb2
+from mlx_hub.registry.v1 import version_sample_pb2 as _version_sample_pb2
 from mlx_hub.trainer.v1 import training_event_pb2 as _training_event_pb2
 from mlx_hub.trainer.v1 import training_job_pb2 as _training_job_pb2
 import builtins as _builtins
@@ -176,6 +177,7 @@ class WorkerEvent(_message.Message):
     LEARNING_RATE_LOWERED_FIELD_NUMBER: _builtins.int
     WEIGHTS_KEPT_FIELD_NUMBER: _builtins.int
     COOLDOWN_FIELD_NUMBER: _builtins.int
+    EVALUATION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def started(self) -> Global___WorkerStarted: ...
     @_builtins.property
@@ -196,6 +198,8 @@ class WorkerEvent(_message.Message):
     def weights_kept(self) -> _training_event_pb2.WeightsKept: ...
     @_builtins.property
     def cooldown(self) -> Global___WorkerCooldown: ...
+    @_builtins.property
+    def evaluation(self) -> _training_event_pb2.EvaluationResult: ...
     def __init__(
         self,
         *,
@@ -209,12 +213,13 @@ class WorkerEvent(_message.Message):
         learning_rate_lowered: _training_event_pb2.LearningRateLowered | None = ...,
         weights_kept: _training_event_pb2.WeightsKept | None = ...,
         cooldown: Global___WorkerCooldown | None = ...,
+        evaluation: _training_event_pb2.EvaluationResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cooldown", b"cooldown", "event", b"event", "failed", b"failed", "finished", b"finished", "learning_rate_lowered", b"learning_rate_lowered", "started", b"started", "step", b"step", "stopped", b"stopped", "validation", b"validation", "weights_kept", b"weights_kept"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cooldown", b"cooldown", "evaluation", b"evaluation", "event", b"event", "failed", b"failed", "finished", b"finished", "learning_rate_lowered", b"learning_rate_lowered", "started", b"started", "step", b"step", "stopped", b"stopped", "validation", b"validation", "weights_kept", b"weights_kept"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cooldown", b"cooldown", "event", b"event", "failed", b"failed", "finished", b"finished", "learning_rate_lowered", b"learning_rate_lowered", "started", b"started", "step", b"step", "stopped", b"stopped", "validation", b"validation", "weights_kept", b"weights_kept"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cooldown", b"cooldown", "evaluation", b"evaluation", "event", b"event", "failed", b"failed", "finished", b"finished", "learning_rate_lowered", b"learning_rate_lowered", "started", b"started", "step", b"step", "stopped", b"stopped", "validation", b"validation", "weights_kept", b"weights_kept"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "step", "validation", "checkpoint", "finished", "failed", "stopped", "learning_rate_lowered", "weights_kept", "cooldown"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "step", "validation", "checkpoint", "finished", "failed", "stopped", "learning_rate_lowered", "weights_kept", "cooldown", "evaluation"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -331,19 +336,29 @@ class WorkerFinished(_message.Message):
 
     FILES_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
+    EVALUATIONS_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_lineage_pb2.ArtifactFile]: ...
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]: ...
+    @_builtins.property
+    def evaluations(self) -> _containers.RepeatedCompositeFieldContainer[_training_event_pb2.EvaluationResult]:
+        """Of the base model and of what was trained; none if the job was not to evaluate."""
+
+    @_builtins.property
+    def samples(self) -> _containers.RepeatedCompositeFieldContainer[_version_sample_pb2.VersionSample]: ...
     def __init__(
         self,
         *,
         files: _abc.Iterable[_lineage_pb2.ArtifactFile] | None = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        evaluations: _abc.Iterable[_training_event_pb2.EvaluationResult] | None = ...,
+        samples: _abc.Iterable[_version_sample_pb2.VersionSample] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "metrics", b"metrics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluations", b"evaluations", "files", b"files", "metrics", b"metrics", "samples", b"samples"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

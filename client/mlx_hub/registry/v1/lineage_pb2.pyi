@@ -193,7 +193,7 @@ class DatasetRef(_message.Message):
     """Rows trained on and held out by the split."""
     valid_rows: _builtins.int
     test_rows: _builtins.int
-    """Rows that the job never looked at."""
+    """Rows that the job neither trained on nor validated by."""
     split_seed: _builtins.int
     """The split: which side a row is on follows from these three and the row alone."""
     validation_fraction: _builtins.float

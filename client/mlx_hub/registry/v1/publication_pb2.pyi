@@ -8,9 +8,11 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from mlx_hub.registry.v1 import base_model_pb2 as _base_model_pb2
+from mlx_hub.registry.v1 import evaluation_pb2 as _evaluation_pb2
 from mlx_hub.registry.v1 import lineage_pb2 as _lineage_pb2
 from mlx_hub.registry.v1 import model_pb2 as _model_pb2
 from mlx_hub.registry.v1 import version_pb2 as _version_pb2
+from mlx_hub.registry.v1 import version_sample_pb2 as _version_sample_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -127,6 +129,8 @@ class PublishVersionRequest(_message.Message):
     SPLIT_SEED_FIELD_NUMBER: _builtins.int
     VALIDATION_FRACTION_FIELD_NUMBER: _builtins.int
     TEST_FRACTION_FIELD_NUMBER: _builtins.int
+    EVALUATIONS_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
     model_id: _builtins.int
     dataset_id: _builtins.int
     staged_path: _builtins.str
@@ -152,6 +156,14 @@ class PublishVersionRequest(_message.Message):
     def training(self) -> _lineage_pb2.TrainingProvenance:
         """Job, attempt, recipe and environment."""
 
+    @_builtins.property
+    def evaluations(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobEvaluation]:
+        """Recorded with the version or not at all; one of the base model that says what its newest says
+        already is not repeated.
+        """
+
+    @_builtins.property
+    def samples(self) -> _containers.RepeatedCompositeFieldContainer[_version_sample_pb2.VersionSample]: ...
     def __init__(
         self,
         *,
@@ -169,11 +181,69 @@ class PublishVersionRequest(_message.Message):
         split_seed: _builtins.int = ...,
         validation_fraction: _builtins.float = ...,
         test_fraction: _builtins.float = ...,
+        evaluations: _abc.Iterable[Global___JobEvaluation] | None = ...,
+        samples: _abc.Iterable[_version_sample_pb2.VersionSample] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["training", b"training"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_digest", b"base_digest", "dataset_digest", b"dataset_digest", "dataset_id", b"dataset_id", "files", b"files", "metrics", b"metrics", "model_id", b"model_id", "split_seed", b"split_seed", "staged_path", b"staged_path", "test_fraction", b"test_fraction", "test_rows", b"test_rows", "train_rows", b"train_rows", "training", b"training", "valid_rows", b"valid_rows", "validation_fraction", b"validation_fraction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_digest", b"base_digest", "dataset_digest", b"dataset_digest", "dataset_id", b"dataset_id", "evaluations", b"evaluations", "files", b"files", "metrics", b"metrics", "model_id", b"model_id", "samples", b"samples", "split_seed", b"split_seed", "staged_path", b"staged_path", "test_fraction", b"test_fraction", "test_rows", b"test_rows", "train_rows", b"train_rows", "training", b"training", "valid_rows", b"valid_rows", "validation_fraction", b"validation_fraction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PublishVersionRequest: _TypeAlias = PublishVersionRequest  # noqa: Y015
+
+@_typing.final
+class JobEvaluation(_message.Message):
+    """A value that a job measured on its dataset, of the version or of the base model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class HowEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    BASE_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    SPLIT_FIELD_NUMBER: _builtins.int
+    HOW_FIELD_NUMBER: _builtins.int
+    base: _builtins.bool
+    metric: _builtins.str
+    value: _builtins.float
+    split: _evaluation_pb2.EvaluationSplit.ValueType
+    @_builtins.property
+    def how(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """As in Evaluation."""
+
+    def __init__(
+        self,
+        *,
+        base: _builtins.bool = ...,
+        metric: _builtins.str = ...,
+        value: _builtins.float = ...,
+        split: _evaluation_pb2.EvaluationSplit.ValueType = ...,
+        how: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "how", b"how", "metric", b"metric", "split", b"split", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobEvaluation: _TypeAlias = JobEvaluation  # noqa: Y015

@@ -225,7 +225,9 @@ class SetPromotionGateRequest(_message.Message):
     """How much worse a version may be, in the metric's own unit. Default 0."""
     dataset_id: _builtins.int
     split: _evaluation_pb2.EvaluationSplit.ValueType
-    """Must be given; a job records its own `val_loss` for the valid split."""
+    """Must be given; a job records its `val_loss` for the valid split, and its `loss` and `perplexity`
+    for the test split if it has test rows, else for the valid split.
+    """
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The aliases that it guards, none of them `latest`, `base` or a number. Default: every alias."""

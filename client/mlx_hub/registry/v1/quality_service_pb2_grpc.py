@@ -8,6 +8,7 @@ from mlx_hub.registry.v1 import evaluation_pb2 as mlx__hub_dot_registry_dot_v1_d
 from mlx_hub.registry.v1 import promotion_gate_pb2 as mlx__hub_dot_registry_dot_v1_dot_promotion__gate__pb2
 from mlx_hub.registry.v1 import quality_service_pb2 as mlx__hub_dot_registry_dot_v1_dot_quality__service__pb2
 from mlx_hub.registry.v1 import quality_trend_pb2 as mlx__hub_dot_registry_dot_v1_dot_quality__trend__pb2
+from mlx_hub.registry.v1 import version_sample_pb2 as mlx__hub_dot_registry_dot_v1_dot_version__sample__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -59,6 +60,11 @@ class QualityServiceStub:
                 request_serializer=mlx__hub_dot_registry_dot_v1_dot_quality__service__pb2.GetQualityTrendRequest.SerializeToString,
                 response_deserializer=mlx__hub_dot_registry_dot_v1_dot_quality__trend__pb2.QualityTrend.FromString,
                 _registered_method=True)
+        self.ListVersionSamples = channel.unary_unary(
+                '/mlx_hub.registry.v1.QualityService/ListVersionSamples',
+                request_serializer=mlx__hub_dot_registry_dot_v1_dot_version__sample__pb2.ListVersionSamplesRequest.SerializeToString,
+                response_deserializer=mlx__hub_dot_registry_dot_v1_dot_version__sample__pb2.ListVersionSamplesResponse.FromString,
+                _registered_method=True)
         self.SetPromotionGate = channel.unary_unary(
                 '/mlx_hub.registry.v1.QualityService/SetPromotionGate',
                 request_serializer=mlx__hub_dot_registry_dot_v1_dot_quality__service__pb2.SetPromotionGateRequest.SerializeToString,
@@ -82,7 +88,8 @@ class QualityServiceServicer:
 
     def RecordEvaluation(self, request, context):
         """Records a value that was measured for a version or the base model. A training job that held
-        rows out records its `val_loss` by itself.
+        rows out records by itself its `val_loss`, and with `evaluate` also `loss` and `perplexity` of
+        its version and of the base model.
         Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, DATASET_NOT_FOUND, REQUEST_ID_REUSED,
         INVALID_FIELD.
         """
@@ -110,6 +117,14 @@ class QualityServiceServicer:
         """Shows each metric over the model's newest versions, the newest evaluation of each; at most
         2000 values, of which the newest versions' are kept.
         Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, INVALID_FIELD.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListVersionSamples(self, request, context):
+        """Lists what base model and version answered to the same prompts when the version was trained.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -162,6 +177,11 @@ def add_QualityServiceServicer_to_server(servicer, server):
                     servicer.GetQualityTrend,
                     request_deserializer=mlx__hub_dot_registry_dot_v1_dot_quality__service__pb2.GetQualityTrendRequest.FromString,
                     response_serializer=mlx__hub_dot_registry_dot_v1_dot_quality__trend__pb2.QualityTrend.SerializeToString,
+            ),
+            'ListVersionSamples': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListVersionSamples,
+                    request_deserializer=mlx__hub_dot_registry_dot_v1_dot_version__sample__pb2.ListVersionSamplesRequest.FromString,
+                    response_serializer=mlx__hub_dot_registry_dot_v1_dot_version__sample__pb2.ListVersionSamplesResponse.SerializeToString,
             ),
             'SetPromotionGate': grpc.unary_unary_rpc_method_handler(
                     servicer.SetPromotionGate,
@@ -288,6 +308,33 @@ class QualityService:
             '/mlx_hub.registry.v1.QualityService/GetQualityTrend',
             mlx__hub_dot_registry_dot_v1_dot_quality__service__pb2.GetQualityTrendRequest.SerializeToString,
             mlx__hub_dot_registry_dot_v1_dot_quality__trend__pb2.QualityTrend.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListVersionSamples(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlx_hub.registry.v1.QualityService/ListVersionSamples',
+            mlx__hub_dot_registry_dot_v1_dot_version__sample__pb2.ListVersionSamplesRequest.SerializeToString,
+            mlx__hub_dot_registry_dot_v1_dot_version__sample__pb2.ListVersionSamplesResponse.FromString,
             options,
             channel_credentials,
             insecure,

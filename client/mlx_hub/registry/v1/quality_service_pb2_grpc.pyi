@@ -10,6 +10,7 @@ from mlx_hub.registry.v1 import evaluation_pb2 as _evaluation_pb2
 from mlx_hub.registry.v1 import promotion_gate_pb2 as _promotion_gate_pb2
 from mlx_hub.registry.v1 import quality_service_pb2 as _quality_service_pb2
 from mlx_hub.registry.v1 import quality_trend_pb2 as _quality_trend_pb2
+from mlx_hub.registry.v1 import version_sample_pb2 as _version_sample_pb2
 import abc as _abc_1
 
 
@@ -22,7 +23,8 @@ class QualityServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     RecordEvaluation: _aio.UnaryUnaryMultiCallable[_quality_service_pb2.RecordEvaluationRequest, _evaluation_pb2.Evaluation]
     """Records a value that was measured for a version or the base model. A training job that held
-    rows out records its `val_loss` by itself.
+    rows out records by itself its `val_loss`, and with `evaluate` also `loss` and `perplexity` of
+    its version and of the base model.
     Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, DATASET_NOT_FOUND, REQUEST_ID_REUSED,
     INVALID_FIELD.
     """
@@ -37,6 +39,10 @@ class QualityServiceStub:
     """Shows each metric over the model's newest versions, the newest evaluation of each; at most
     2000 values, of which the newest versions' are kept.
     Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, INVALID_FIELD.
+    """
+    ListVersionSamples: _aio.UnaryUnaryMultiCallable[_version_sample_pb2.ListVersionSamplesRequest, _version_sample_pb2.ListVersionSamplesResponse]
+    """Lists what base model and version answered to the same prompts when the version was trained.
+    Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND.
     """
     SetPromotionGate: _aio.UnaryUnaryMultiCallable[_quality_service_pb2.SetPromotionGateRequest, _promotion_gate_pb2.PromotionGate]
     """Sets the model's one gate. From then on PromoteVersion asks for the newest evaluation of the
@@ -60,7 +66,8 @@ class QualityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_quality_service_pb2.RecordEvaluationRequest, _abc.Awaitable[_evaluation_pb2.Evaluation]],
     ) -> _abc.Awaitable[_evaluation_pb2.Evaluation]:
         """Records a value that was measured for a version or the base model. A training job that held
-        rows out records its `val_loss` by itself.
+        rows out records by itself its `val_loss`, and with `evaluate` also `loss` and `perplexity` of
+        its version and of the base model.
         Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, DATASET_NOT_FOUND, REQUEST_ID_REUSED,
         INVALID_FIELD.
         """
@@ -93,6 +100,16 @@ class QualityServiceServicer(metaclass=_abc_1.ABCMeta):
         """Shows each metric over the model's newest versions, the newest evaluation of each; at most
         2000 values, of which the newest versions' are kept.
         Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, INVALID_FIELD.
+        """
+
+    @_abc_1.abstractmethod
+    def ListVersionSamples(
+        self,
+        request: _version_sample_pb2.ListVersionSamplesRequest,
+        context: _aio.ServicerContext[_version_sample_pb2.ListVersionSamplesRequest, _abc.Awaitable[_version_sample_pb2.ListVersionSamplesResponse]],
+    ) -> _abc.Awaitable[_version_sample_pb2.ListVersionSamplesResponse]:
+        """Lists what base model and version answered to the same prompts when the version was trained.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

@@ -53,6 +53,10 @@ class CreateTrainingJobRequest(_message.Message):
     NONFINITE_LR_FACTOR_FIELD_NUMBER: _builtins.int
     EARLY_STOP_PATIENCE_FIELD_NUMBER: _builtins.int
     EARLY_STOP_MIN_DELTA_FIELD_NUMBER: _builtins.int
+    EVALUATE_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    SAMPLE_PROMPTS_FIELD_NUMBER: _builtins.int
+    SAMPLE_TOKENS_FIELD_NUMBER: _builtins.int
     model_id: _builtins.int
     dataset_id: _builtins.int
     lora_rank: _builtins.int
@@ -84,7 +88,7 @@ class CreateTrainingJobRequest(_message.Message):
     request_id: _builtins.str
     """Makes a retry return the same job. The `Idempotency-Key` header does the same."""
     test_fraction: _builtins.float
-    """Rows kept apart for evaluations; with validation_fraction at most 0.9. Default 0."""
+    """Rows kept apart for the evaluation; with validation_fraction at most 0.9. Default 0."""
     method: _training_job_pb2.TrainingMethod.ValueType
     """Default lora."""
     quantize_bits: _builtins.int
@@ -121,10 +125,26 @@ class CreateTrainingJobRequest(_message.Message):
     """By how much the loss must fall to count as lower, in nats per trained token. Default 0. Only
     with early_stop_patience.
     """
+    evaluate: _builtins.bool
+    """Score base model and trained weights on the test rows, or without any on the validation rows,
+    and record loss and perplexity of both. Default: whether rows are held out.
+    """
+    samples: _builtins.int
+    """How many held-out rows' prompts both answer, as samples of the version. A prompt longer than
+    4000 bytes or in a row that is cut is passed over. Default 3, or 0 where no rows are held out.
+    """
+    sample_tokens: _builtins.int
+    """Longest answer in tokens. Default 32."""
     @_builtins.property
     def target_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Linear layers to train, by their path in a layer or the end of it: `self_attn.q_proj`,
         `q_proj`. Default all. A name that the model lacks fails the job with UNTRAINABLE.
+        """
+
+    @_builtins.property
+    def sample_prompts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Prompts to answer instead, each a user's message, or for text rows the beginning of a text.
+        They must fit max_seq_length. Not with samples.
         """
 
     def __init__(
@@ -160,10 +180,14 @@ class CreateTrainingJobRequest(_message.Message):
         nonfinite_lr_factor: _builtins.float | None = ...,
         early_stop_patience: _builtins.int | None = ...,
         early_stop_min_delta: _builtins.float | None = ...,
+        evaluate: _builtins.bool | None = ...,
+        samples: _builtins.int | None = ...,
+        sample_prompts: _abc.Iterable[_builtins.str] | None = ...,
+        sample_tokens: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_early_stop_min_delta", b"_early_stop_min_delta", "_early_stop_patience", b"_early_stop_patience", "_epochs", b"_epochs", "_grad_accumulation", b"_grad_accumulation", "_grad_checkpoint", b"_grad_checkpoint", "_grad_clip", b"_grad_clip", "_learning_rate", b"_learning_rate", "_lora_dropout", b"_lora_dropout", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_lora_scale", b"_lora_scale", "_mask_prompt", b"_mask_prompt", "_max_attempts", b"_max_attempts", "_max_seq_length", b"_max_seq_length", "_nonfinite_lr_factor", b"_nonfinite_lr_factor", "_quantize_bits", b"_quantize_bits", "_seed", b"_seed", "_test_fraction", b"_test_fraction", "_validation_fraction", b"_validation_fraction", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "early_stop_min_delta", b"early_stop_min_delta", "early_stop_patience", b"early_stop_patience", "epochs", b"epochs", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "nonfinite_lr_factor", b"nonfinite_lr_factor", "quantize_bits", b"quantize_bits", "seed", b"seed", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_early_stop_min_delta", b"_early_stop_min_delta", "_early_stop_patience", b"_early_stop_patience", "_epochs", b"_epochs", "_evaluate", b"_evaluate", "_grad_accumulation", b"_grad_accumulation", "_grad_checkpoint", b"_grad_checkpoint", "_grad_clip", b"_grad_clip", "_learning_rate", b"_learning_rate", "_lora_dropout", b"_lora_dropout", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_lora_scale", b"_lora_scale", "_mask_prompt", b"_mask_prompt", "_max_attempts", b"_max_attempts", "_max_seq_length", b"_max_seq_length", "_nonfinite_lr_factor", b"_nonfinite_lr_factor", "_quantize_bits", b"_quantize_bits", "_sample_tokens", b"_sample_tokens", "_samples", b"_samples", "_seed", b"_seed", "_test_fraction", b"_test_fraction", "_validation_fraction", b"_validation_fraction", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "early_stop_min_delta", b"early_stop_min_delta", "early_stop_patience", b"early_stop_patience", "epochs", b"epochs", "evaluate", b"evaluate", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "nonfinite_lr_factor", b"nonfinite_lr_factor", "quantize_bits", b"quantize_bits", "sample_tokens", b"sample_tokens", "samples", b"samples", "seed", b"seed", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_early_stop_min_delta", b"_early_stop_min_delta", "_early_stop_patience", b"_early_stop_patience", "_epochs", b"_epochs", "_grad_accumulation", b"_grad_accumulation", "_grad_checkpoint", b"_grad_checkpoint", "_grad_clip", b"_grad_clip", "_learning_rate", b"_learning_rate", "_lora_dropout", b"_lora_dropout", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_lora_scale", b"_lora_scale", "_mask_prompt", b"_mask_prompt", "_max_attempts", b"_max_attempts", "_max_seq_length", b"_max_seq_length", "_nonfinite_lr_factor", b"_nonfinite_lr_factor", "_quantize_bits", b"_quantize_bits", "_seed", b"_seed", "_test_fraction", b"_test_fraction", "_validation_fraction", b"_validation_fraction", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "dataset_id", b"dataset_id", "early_stop_min_delta", b"early_stop_min_delta", "early_stop_patience", b"early_stop_patience", "epochs", b"epochs", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "method", b"method", "model_id", b"model_id", "nonfinite_lr_factor", b"nonfinite_lr_factor", "optimizer", b"optimizer", "quantize_bits", b"quantize_bits", "request_id", b"request_id", "schedule", b"schedule", "seed", b"seed", "target_keys", b"target_keys", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_early_stop_min_delta", b"_early_stop_min_delta", "_early_stop_patience", b"_early_stop_patience", "_epochs", b"_epochs", "_evaluate", b"_evaluate", "_grad_accumulation", b"_grad_accumulation", "_grad_checkpoint", b"_grad_checkpoint", "_grad_clip", b"_grad_clip", "_learning_rate", b"_learning_rate", "_lora_dropout", b"_lora_dropout", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_lora_scale", b"_lora_scale", "_mask_prompt", b"_mask_prompt", "_max_attempts", b"_max_attempts", "_max_seq_length", b"_max_seq_length", "_nonfinite_lr_factor", b"_nonfinite_lr_factor", "_quantize_bits", b"_quantize_bits", "_sample_tokens", b"_sample_tokens", "_samples", b"_samples", "_seed", b"_seed", "_test_fraction", b"_test_fraction", "_validation_fraction", b"_validation_fraction", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "dataset_id", b"dataset_id", "early_stop_min_delta", b"early_stop_min_delta", "early_stop_patience", b"early_stop_patience", "epochs", b"epochs", "evaluate", b"evaluate", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "method", b"method", "model_id", b"model_id", "nonfinite_lr_factor", b"nonfinite_lr_factor", "optimizer", b"optimizer", "quantize_bits", b"quantize_bits", "request_id", b"request_id", "sample_prompts", b"sample_prompts", "sample_tokens", b"sample_tokens", "samples", b"samples", "schedule", b"schedule", "seed", b"seed", "target_keys", b"target_keys", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
@@ -175,6 +199,8 @@ class CreateTrainingJobRequest(_message.Message):
     _WhichOneofArgType__early_stop_patience: _TypeAlias = _typing.Literal["_early_stop_patience", b"_early_stop_patience"]  # noqa: Y015
     _WhichOneofReturnType__epochs: _TypeAlias = _typing.Literal["epochs"]  # noqa: Y015
     _WhichOneofArgType__epochs: _TypeAlias = _typing.Literal["_epochs", b"_epochs"]  # noqa: Y015
+    _WhichOneofReturnType__evaluate: _TypeAlias = _typing.Literal["evaluate"]  # noqa: Y015
+    _WhichOneofArgType__evaluate: _TypeAlias = _typing.Literal["_evaluate", b"_evaluate"]  # noqa: Y015
     _WhichOneofReturnType__grad_accumulation: _TypeAlias = _typing.Literal["grad_accumulation"]  # noqa: Y015
     _WhichOneofArgType__grad_accumulation: _TypeAlias = _typing.Literal["_grad_accumulation", b"_grad_accumulation"]  # noqa: Y015
     _WhichOneofReturnType__grad_checkpoint: _TypeAlias = _typing.Literal["grad_checkpoint"]  # noqa: Y015
@@ -201,6 +227,10 @@ class CreateTrainingJobRequest(_message.Message):
     _WhichOneofArgType__nonfinite_lr_factor: _TypeAlias = _typing.Literal["_nonfinite_lr_factor", b"_nonfinite_lr_factor"]  # noqa: Y015
     _WhichOneofReturnType__quantize_bits: _TypeAlias = _typing.Literal["quantize_bits"]  # noqa: Y015
     _WhichOneofArgType__quantize_bits: _TypeAlias = _typing.Literal["_quantize_bits", b"_quantize_bits"]  # noqa: Y015
+    _WhichOneofReturnType__sample_tokens: _TypeAlias = _typing.Literal["sample_tokens"]  # noqa: Y015
+    _WhichOneofArgType__sample_tokens: _TypeAlias = _typing.Literal["_sample_tokens", b"_sample_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__samples: _TypeAlias = _typing.Literal["samples"]  # noqa: Y015
+    _WhichOneofArgType__samples: _TypeAlias = _typing.Literal["_samples", b"_samples"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__test_fraction: _TypeAlias = _typing.Literal["test_fraction"]  # noqa: Y015
@@ -221,6 +251,8 @@ class CreateTrainingJobRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__early_stop_patience) -> _WhichOneofReturnType__early_stop_patience | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__epochs) -> _WhichOneofReturnType__epochs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__evaluate) -> _WhichOneofReturnType__evaluate | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__grad_accumulation) -> _WhichOneofReturnType__grad_accumulation | None: ...
     @_typing.overload
@@ -247,6 +279,10 @@ class CreateTrainingJobRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__nonfinite_lr_factor) -> _WhichOneofReturnType__nonfinite_lr_factor | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quantize_bits) -> _WhichOneofReturnType__quantize_bits | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sample_tokens) -> _WhichOneofReturnType__sample_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__samples) -> _WhichOneofReturnType__samples | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload

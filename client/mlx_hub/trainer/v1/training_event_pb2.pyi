@@ -8,6 +8,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
+from mlx_hub.registry.v1 import evaluation_pb2 as _evaluation_pb2
 from mlx_hub.trainer.v1 import training_job_pb2 as _training_job_pb2
 from mlx_hub.trainer.v1 import training_memory_pb2 as _training_memory_pb2
 import builtins as _builtins
@@ -20,6 +21,27 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _EvaluatedWeights:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EvaluatedWeightsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EvaluatedWeights.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EVALUATED_WEIGHTS_UNSPECIFIED: _EvaluatedWeights.ValueType  # 0
+    EVALUATED_WEIGHTS_BASE: _EvaluatedWeights.ValueType  # 1
+    """The base model, quantised as the job trains on it."""
+    EVALUATED_WEIGHTS_VERSION: _EvaluatedWeights.ValueType  # 2
+    """What the job trained."""
+
+class EvaluatedWeights(_EvaluatedWeights, metaclass=_EvaluatedWeightsEnumTypeWrapper): ...
+
+EVALUATED_WEIGHTS_UNSPECIFIED: EvaluatedWeights.ValueType  # 0
+EVALUATED_WEIGHTS_BASE: EvaluatedWeights.ValueType  # 1
+"""The base model, quantised as the job trains on it."""
+EVALUATED_WEIGHTS_VERSION: EvaluatedWeights.ValueType  # 2
+"""What the job trained."""
+Global___EvaluatedWeights: _TypeAlias = EvaluatedWeights  # noqa: Y015
 
 class _ThermalPressure:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -67,6 +89,7 @@ class TrainingEvent(_message.Message):
     COOLDOWN_ENDED_FIELD_NUMBER: _builtins.int
     MEMORY_WAIT_FIELD_NUMBER: _builtins.int
     FORECAST_FIELD_NUMBER: _builtins.int
+    EVALUATION_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Rises by one with every stored event of the job, across attempts. The
     first frame is the job's state and carries the sequence it resumes from.
@@ -104,6 +127,8 @@ class TrainingEvent(_message.Message):
     def forecast(self) -> _training_memory_pb2.TrainingForecast:
         """The attempt has its memory and begins; `TrainingStep.peak_memory_bytes` is what it came to."""
 
+    @_builtins.property
+    def evaluation(self) -> Global___EvaluationResult: ...
     def __init__(
         self,
         *,
@@ -121,12 +146,13 @@ class TrainingEvent(_message.Message):
         cooldown_ended: Global___CooldownEnded | None = ...,
         memory_wait: _training_memory_pb2.MemoryWait | None = ...,
         forecast: _training_memory_pb2.TrainingForecast | None = ...,
+        evaluation: Global___EvaluationResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cooldown_began", b"cooldown_began", "cooldown_ended", b"cooldown_ended", "created_at", b"created_at", "error", b"error", "event", b"event", "forecast", b"forecast", "job", b"job", "learning_rate_lowered", b"learning_rate_lowered", "memory_wait", b"memory_wait", "step", b"step", "validation", b"validation", "weights_kept", b"weights_kept"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cooldown_began", b"cooldown_began", "cooldown_ended", b"cooldown_ended", "created_at", b"created_at", "error", b"error", "evaluation", b"evaluation", "event", b"event", "forecast", b"forecast", "job", b"job", "learning_rate_lowered", b"learning_rate_lowered", "memory_wait", b"memory_wait", "step", b"step", "validation", b"validation", "weights_kept", b"weights_kept"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "checkpoint", b"checkpoint", "cooldown_began", b"cooldown_began", "cooldown_ended", b"cooldown_ended", "created_at", b"created_at", "error", b"error", "event", b"event", "forecast", b"forecast", "job", b"job", "learning_rate_lowered", b"learning_rate_lowered", "memory_wait", b"memory_wait", "sequence", b"sequence", "step", b"step", "validation", b"validation", "weights_kept", b"weights_kept"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "checkpoint", b"checkpoint", "cooldown_began", b"cooldown_began", "cooldown_ended", b"cooldown_ended", "created_at", b"created_at", "error", b"error", "evaluation", b"evaluation", "event", b"event", "forecast", b"forecast", "job", b"job", "learning_rate_lowered", b"learning_rate_lowered", "memory_wait", b"memory_wait", "sequence", b"sequence", "step", b"step", "validation", b"validation", "weights_kept", b"weights_kept"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["job", "step", "validation", "checkpoint", "error", "learning_rate_lowered", "weights_kept", "cooldown_began", "cooldown_ended", "memory_wait", "forecast"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["job", "step", "validation", "checkpoint", "error", "learning_rate_lowered", "weights_kept", "cooldown_began", "cooldown_ended", "memory_wait", "forecast", "evaluation"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -196,6 +222,54 @@ class ValidationResult(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ValidationResult: _TypeAlias = ValidationResult  # noqa: Y015
+
+@_typing.final
+class EvaluationResult(_message.Message):
+    """The held-out rows were scored by the base model, before step 1, or by the trained weights, after
+    the last step.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WHICH_FIELD_NUMBER: _builtins.int
+    SPLIT_FIELD_NUMBER: _builtins.int
+    LOSS_FIELD_NUMBER: _builtins.int
+    PERPLEXITY_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    HELD_OUT_ROWS_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    which: Global___EvaluatedWeights.ValueType
+    split: _evaluation_pb2.EvaluationSplit.ValueType
+    """The test rows if the job has any, else the validation rows."""
+    loss: _builtins.float
+    """Nats per trained token."""
+    perplexity: _builtins.float
+    """e to the loss; unset where that is no finite number."""
+    rows: _builtins.int
+    """How many rows were scored, at most 1000, and how many the split has."""
+    held_out_rows: _builtins.int
+    tokens: _builtins.int
+    """Trained tokens scored."""
+    def __init__(
+        self,
+        *,
+        which: Global___EvaluatedWeights.ValueType = ...,
+        split: _evaluation_pb2.EvaluationSplit.ValueType = ...,
+        loss: _builtins.float = ...,
+        perplexity: _builtins.float | None = ...,
+        rows: _builtins.int = ...,
+        held_out_rows: _builtins.int = ...,
+        tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_perplexity", b"_perplexity", "perplexity", b"perplexity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_perplexity", b"_perplexity", "held_out_rows", b"held_out_rows", "loss", b"loss", "perplexity", b"perplexity", "rows", b"rows", "split", b"split", "tokens", b"tokens", "which", b"which"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__perplexity: _TypeAlias = _typing.Literal["perplexity"]  # noqa: Y015
+    _WhichOneofArgType__perplexity: _TypeAlias = _typing.Literal["_perplexity", b"_perplexity"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__perplexity) -> _WhichOneofReturnType__perplexity | None: ...
+
+Global___EvaluationResult: _TypeAlias = EvaluationResult  # noqa: Y015
 
 @_typing.final
 class CheckpointSaved(_message.Message):

@@ -173,6 +173,10 @@ class TrainingJob(_message.Message):
     REPLAY_OF_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
     RETRIED_AT_FIELD_NUMBER: _builtins.int
+    EVALUATE_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    SAMPLE_PROMPTS_FIELD_NUMBER: _builtins.int
+    SAMPLE_TOKENS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Positive, assigned by the server."""
     status: Global___JobStatus.ValueType
@@ -204,7 +208,7 @@ class TrainingJob(_message.Message):
     version: _builtins.int
     """The published version's number within the model; 0 until completed, and for a replay."""
     test_fraction: _builtins.float
-    """Part of the rows that the job never looks at, by the same function: for evaluations later."""
+    """Part of the rows that is kept from training and validation, by the same function."""
     method: Global___TrainingMethod.ValueType
     quantize_bits: _builtins.int
     """Bits of the quantised base that is trained on; 0 is the base as it is stored."""
@@ -229,6 +233,12 @@ class TrainingJob(_message.Message):
     """The job that this one replays, with its recipe; 0 for an ordinary job. A replay publishes
     nothing.
     """
+    evaluate: _builtins.bool
+    """Score base model and trained weights on the held-out rows."""
+    samples: _builtins.int
+    """How many prompts both answer, before and after the training."""
+    sample_tokens: _builtins.int
+    """Longest answer in tokens."""
     @_builtins.property
     def progress(self) -> Global___TrainingProgress: ...
     @_builtins.property
@@ -252,6 +262,10 @@ class TrainingJob(_message.Message):
     @_builtins.property
     def retried_at(self) -> _timestamp_pb2.Timestamp:
         """When RetryTrainingJob last queued the job again; its place in the queue counts from then."""
+
+    @_builtins.property
+    def sample_prompts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The prompts; none: those of held-out rows."""
 
     def __init__(
         self,
@@ -298,10 +312,14 @@ class TrainingJob(_message.Message):
         replay_of: _builtins.int = ...,
         verdict: _replay_pb2.ReplayVerdict | None = ...,
         retried_at: _timestamp_pb2.Timestamp | None = ...,
+        evaluate: _builtins.bool = ...,
+        samples: _builtins.int = ...,
+        sample_prompts: _abc.Iterable[_builtins.str] | None = ...,
+        sample_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "error", b"error", "finished_at", b"finished_at", "progress", b"progress", "retried_at", b"retried_at", "started_at", b"started_at", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "created_at", b"created_at", "dataset_id", b"dataset_id", "early_stop_min_delta", b"early_stop_min_delta", "early_stop_patience", b"early_stop_patience", "epochs", b"epochs", "error", b"error", "finished_at", b"finished_at", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "id", b"id", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "method", b"method", "model_id", b"model_id", "nonfinite_lr_factor", b"nonfinite_lr_factor", "optimizer", b"optimizer", "progress", b"progress", "quantize_bits", b"quantize_bits", "replay_of", b"replay_of", "retried_at", b"retried_at", "schedule", b"schedule", "seed", b"seed", "started_at", b"started_at", "status", b"status", "target_keys", b"target_keys", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "verdict", b"verdict", "version", b"version", "version_id", b"version_id", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "created_at", b"created_at", "dataset_id", b"dataset_id", "early_stop_min_delta", b"early_stop_min_delta", "early_stop_patience", b"early_stop_patience", "epochs", b"epochs", "error", b"error", "evaluate", b"evaluate", "finished_at", b"finished_at", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "id", b"id", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "method", b"method", "model_id", b"model_id", "nonfinite_lr_factor", b"nonfinite_lr_factor", "optimizer", b"optimizer", "progress", b"progress", "quantize_bits", b"quantize_bits", "replay_of", b"replay_of", "retried_at", b"retried_at", "sample_prompts", b"sample_prompts", "sample_tokens", b"sample_tokens", "samples", b"samples", "schedule", b"schedule", "seed", b"seed", "started_at", b"started_at", "status", b"status", "target_keys", b"target_keys", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "verdict", b"verdict", "version", b"version", "version_id", b"version_id", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
