@@ -42,7 +42,8 @@ def facts_of(
                 before = job
             case Step() as step:
                 measured = asdict(step)
-                del measured["total_steps"]
+                for name in ("total_steps", "eta_seconds"):  # true of the moment only
+                    del measured[name]
                 yield _measured(fact, measured.pop("step"), measured)
             case Validation() as validation:
                 yield _measured(fact, validation.step, {"val_loss": validation.val_loss})
@@ -56,7 +57,8 @@ def _outcome(before: TrainingJob, job: TrainingJob) -> lineage_pb2.AttemptOutcom
     return lineage_pb2.ATTEMPT_OUTCOME_HANDED_BACK
 
 
-def _measured(fact: pb.TrainingFact, step: int, values: dict[str, float]) -> pb.TrainingFact:
+def _measured(fact: pb.TrainingFact, step: int, values: dict[str, float | None]) -> pb.TrainingFact:
     fact.measured.step = step
-    fact.measured.metrics.update({k: v for k, v in values.items() if math.isfinite(v)})
+    known = {k: v for k, v in values.items() if v is not None and math.isfinite(v)}
+    fact.measured.metrics.update(known)
     return fact

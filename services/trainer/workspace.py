@@ -3,23 +3,22 @@
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
 
 from services.trainer.domain import JobStatus, TrainingJob
+from services.trainer.joblog.folder import JobLogs
+from services.trainer.joblog.scrub import Scrubber
 
 # A failed job's checkpoints help to find out why; those of the newest few are kept.
 KEPT_FAILURES = 3
-LOG_BYTES = 10 * 2**20
-LOG = "trainer-worker.log"
 
 
 class Workspace:
-    """The folders of jobs under STORAGE_ACTIVE_PATH, and the workers' log."""
+    """The folders of jobs under STORAGE_ACTIVE_PATH, and the jobs' logs."""
 
     def __init__(self, active: Path, logs: Path) -> None:
         """Take the roots; nothing is made yet."""
         self._active = active
-        self._logs = logs
+        self.logs = JobLogs(logs / "jobs", Scrubber.of_this_process(active, logs.parent))
 
     def checkpoints(self, job: TrainingJob) -> Path:
         """Give the folder of a job's checkpoints, over all attempts."""
@@ -37,20 +36,13 @@ class Workspace:
         """Make the job's folder."""
         self._folder(job.id).mkdir(parents=True, exist_ok=True)
 
-    def open_log(self) -> BinaryIO:
-        """Open the workers' log, moved aside when it has grown large."""
-        self._logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._logs / LOG
-        if path.exists() and path.stat().st_size > LOG_BYTES:
-            path.replace(path.with_suffix(".old.log"))
-        return path.open("ab")
-
     def job_ids(self) -> list[int]:
         """List the jobs that have a folder."""
         return [int(p.name) for p in self._jobs().glob("*") if p.name.isdecimal()]
 
     def sweep(self, statuses: Mapping[int, JobStatus]) -> None:
-        """Remove the folders of ended and unknown jobs, but for the newest failures."""
+        """Remove old logs, and the folders of jobs that ended, but for the newest failures."""
+        self.logs.sweep()
         folders = self.job_ids()
         failed = [n for n in folders if statuses.get(n) is JobStatus.FAILED]
         keep = set(sorted(failed)[-KEPT_FAILURES:])

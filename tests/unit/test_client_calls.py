@@ -69,6 +69,8 @@ CALLS = [
     trainer.list_jobs().call,
     trainer.cancel_job(1),
     trainer.watch_job(1),
+    trainer.list_logs(1).call,
+    trainer.tail_logs(1),
     inference.generate(1, "hi"),
     inference.streamed(inference.generate(1, "hi")),
     system.get_health(),

@@ -7,7 +7,7 @@ import pytest
 
 from services.trainer import child, provenance
 from services.trainer.domain import JobStatus
-from services.trainer.workspace import KEPT_FAILURES, LOG, LOG_BYTES, Workspace
+from services.trainer.workspace import KEPT_FAILURES, Workspace
 
 
 def test_only_what_is_needed_is_kept(tmp_path: Path) -> None:
@@ -24,15 +24,6 @@ def test_only_what_is_needed_is_kept(tmp_path: Path) -> None:
     assert sorted(workspace.job_ids()) == [*statuses, 99]
     workspace.sweep(statuses)
     assert sorted(workspace.job_ids()) == [3, 4, *range(10 - KEPT_FAILURES, 10)]
-
-
-def test_a_large_log_is_moved_aside(tmp_path: Path) -> None:
-    log = tmp_path / LOG
-    log.write_bytes(b"x" * (LOG_BYTES + 1))
-    with Workspace(tmp_path / "active", tmp_path).open_log() as file:
-        file.write(b"new")
-    assert log.read_bytes() == b"new"
-    assert (tmp_path / "trainer-worker.old.log").stat().st_size == LOG_BYTES + 1
 
 
 def test_a_child_gets_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
-from mlx_hub.trainer.v1.training_job_pb2 import JobStatus, TrainingJob
+from mlx_hub.cli.output import size
+from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent, TrainingStep
+from mlx_hub.trainer.v1.training_job_pb2 import JobStatus, TrainingJob, TrainingProgress
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -32,57 +33,63 @@ class Curve:
     valid: dict[int, float] = field(default_factory=dict)
     step: int = 0
     total_steps: int = 0
+    epoch: int = 0
+    smoothed_loss: float | None = None
+    learning_rate: float = 0.0
     tokens_per_second: float = 0.0
-    _attempt: int = 0
-    _first: tuple[int, float] | None = None
-    _seconds_per_step: float = 0.0
+    peak_memory_bytes: float = 0.0
+    eta: float | None = None
+    """Seconds until the last step, as the hub has it."""
 
     def add(self, event: TrainingEvent) -> None:
         """Take in one event; a later attempt overwrites the steps it repeats."""
-        if event.attempt != self._attempt:
-            self._attempt, self._first = event.attempt, None
         match event.WhichOneof("event"):
             case "job":
                 self.job = event.job
                 if not self.train:
-                    progress = event.job.progress
-                    self.step, self.total_steps = progress.step, progress.total_steps
+                    self._goes_on_from(event.job.progress)
             case "step":
-                self._add_step(event)
+                self.train[event.step.step] = event.step.loss
+                self.learning_rate = event.step.learning_rate
+                self._goes_on_from(event.step)
             case "validation":
                 self.valid[event.validation.step] = event.validation.val_loss
 
-    def _add_step(self, event: TrainingEvent) -> None:
-        step = event.step
-        self.step, self.total_steps = step.step, step.total_steps
-        self.train[step.step] = step.loss
-        self.tokens_per_second = step.tokens_per_second
-        now = event.created_at.ToNanoseconds() / 1e9
-        if self._first is None:
-            self._first = step.step, now
-        elif (steps := step.step - self._first[0]) > 0:
-            self._seconds_per_step = (now - self._first[1]) / steps
-
-    @property
-    def eta(self) -> float:
-        """Seconds until the last step, by the steps of this attempt."""
-        return max(0, self.total_steps - self.step) * self._seconds_per_step
+    def _goes_on_from(self, told: TrainingStep | TrainingProgress) -> None:
+        self.step, self.total_steps, self.epoch = told.step, told.total_steps, told.epoch
+        self.smoothed_loss = told.smoothed_loss if told.HasField("smoothed_loss") else None
+        self.eta = told.eta_seconds if told.HasField("eta_seconds") else None
+        self.tokens_per_second = told.tokens_per_second
+        self.peak_memory_bytes = told.peak_memory_bytes
 
     def numbers(self) -> str:
         """Where the job is, in one line."""
         if not self.total_steps:
             return "before the first step"
         parts = [f"step {self.step}/{self.total_steps}"]
+        if self.epoch:
+            parts.append(f"epoch {self.epoch}")
         if self.train:
             parts.append(f"loss {_last(self.train):.3f}")
+        if self.smoothed_loss is not None:
+            parts.append(f"smoothed {self.smoothed_loss:.3f}")
         if self.valid:
             parts.append(f"val loss {_last(self.valid):.3f}")
+        if self.learning_rate:
+            parts.append(f"rate {self.learning_rate:.3g}")
         if self.tokens_per_second:
             parts.append(f"{self.tokens_per_second:.0f} tok/s")
-        if self._seconds_per_step:
-            minutes, seconds = divmod(round(self.eta), 60)
-            parts.append(f"ETA {minutes}:{seconds:02}")
+        if self.peak_memory_bytes:
+            parts.append(size(self.peak_memory_bytes))
+        if self.eta is not None:
+            parts.append(f"ETA {_clock(self.eta)}")
         return "  ".join(parts)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _last(values: Mapping[int, float]) -> float:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from mlx_hub.cli.curve import outcome, status_name
 from mlx_hub.cli.live import follow
+from mlx_hub.cli.logs import logs
 from mlx_hub.cli.output import (
     JsonOption,
     console,
@@ -153,6 +154,9 @@ def watch(ctx: typer.Context, job: JobArgument, json: JsonOption = False) -> Non
 def cancel(ctx: typer.Context, job: JobArgument, json: JsonOption = False) -> None:
     """Cancel a queued or running job; it leaves no version."""
     show_one(hub(ctx).jobs.cancel(job), json)
+
+
+jobs_app.command()(logs)
 
 
 def _watch(here: Hub, job_id: int, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from services.trainer.worker.files import digest, whole_folder
 from services.trainer.worker.loop import RunState, Trainer
+from services.trainer.worker.pace import Pace
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +34,8 @@ class Checkpoints:
             save_arrays(folder / _WEIGHTS, trainer.model.trainable_parameters())
             save_arrays(folder / _OPTIMIZER, trainer.optimizer.state)
             hashes = {name: digest(folder / name).sha256 for name in (_WEIGHTS, _OPTIMIZER)}
-            body = {"fingerprint": self._fingerprint, "sha256": hashes}
-            body["state"] = asdict(trainer.state)
+            body: dict[str, Any] = {"fingerprint": self._fingerprint, "sha256": hashes}
+            body |= {"state": asdict(trainer.state), "pace": trainer.pace.means}
             (folder / _STATE).write_text(json.dumps(body))
         for old in self._newest_first()[KEPT:]:
             shutil.rmtree(old, ignore_errors=True)
@@ -61,7 +62,7 @@ class Checkpoints:
         trainer.model.load_weights(list(weights.items()), strict=False)
         trainer.optimizer.state = tree_unflatten(list(optimizer.items()))
         mx.eval(trainer.model.parameters(), trainer.optimizer.state)
-        trainer.state = state
+        trainer.state, trainer.pace = state, Pace(body["pace"])
 
     def _newest_first(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"), reverse=True)

@@ -27,7 +27,7 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from mlx_hub.trainer.v1 import training_job_pb2 as mlx__hub_dot_trainer_dot_v1_dot_training__job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'mlx_hub/trainer/v1/training_event.proto\x12\x12mlx_hub.trainer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a%mlx_hub/trainer/v1/training_job.proto\"\xe9\x02\n\rTrainingEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x03job\x18\x04 \x01(\x0b\x32\x1f.mlx_hub.trainer.v1.TrainingJobH\x00\x12\x30\n\x04step\x18\x05 \x01(\x0b\x32 .mlx_hub.trainer.v1.TrainingStepH\x00\x12:\n\nvalidation\x18\x06 \x01(\x0b\x32$.mlx_hub.trainer.v1.ValidationResultH\x00\x12\x39\n\ncheckpoint\x18\x07 \x01(\x0b\x32#.mlx_hub.trainer.v1.CheckpointSavedH\x00\x12#\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x07\n\x05\x65vent\"\x9b\x01\n\x0cTrainingStep\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x13\n\x0btotal_steps\x18\x02 \x01(\x05\x12\r\n\x05\x65poch\x18\x03 \x01(\x05\x12\x0c\n\x04loss\x18\x04 \x01(\x02\x12\x15\n\rlearning_rate\x18\x05 \x01(\x02\x12\x19\n\x11tokens_per_second\x18\x06 \x01(\x02\x12\x19\n\x11peak_memory_bytes\x18\x07 \x01(\x01\"2\n\x10ValidationResult\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x10\n\x08val_loss\x18\x02 \x01(\x02\"\x1f\n\x0f\x43heckpointSaved\x12\x0c\n\x04step\x18\x01 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'mlx_hub/trainer/v1/training_event.proto\x12\x12mlx_hub.trainer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a%mlx_hub/trainer/v1/training_job.proto\"\xe9\x02\n\rTrainingEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x03job\x18\x04 \x01(\x0b\x32\x1f.mlx_hub.trainer.v1.TrainingJobH\x00\x12\x30\n\x04step\x18\x05 \x01(\x0b\x32 .mlx_hub.trainer.v1.TrainingStepH\x00\x12:\n\nvalidation\x18\x06 \x01(\x0b\x32$.mlx_hub.trainer.v1.ValidationResultH\x00\x12\x39\n\ncheckpoint\x18\x07 \x01(\x0b\x32#.mlx_hub.trainer.v1.CheckpointSavedH\x00\x12#\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x07\n\x05\x65vent\"\xb1\x02\n\x0cTrainingStep\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x13\n\x0btotal_steps\x18\x02 \x01(\x05\x12\r\n\x05\x65poch\x18\x03 \x01(\x05\x12\x0c\n\x04loss\x18\x04 \x01(\x02\x12\x15\n\rlearning_rate\x18\x05 \x01(\x02\x12\x19\n\x11tokens_per_second\x18\x06 \x01(\x02\x12\x19\n\x11peak_memory_bytes\x18\x07 \x01(\x01\x12\x1a\n\rsmoothed_loss\x18\x08 \x01(\x02H\x00\x88\x01\x01\x12\x18\n\x0b\x65ta_seconds\x18\t \x01(\x01H\x01\x88\x01\x01\x12\x16\n\tgrad_norm\x18\n \x01(\x02H\x02\x88\x01\x01\x12\x16\n\x0etrained_tokens\x18\x0b \x01(\x01\x42\x10\n\x0e_smoothed_lossB\x0e\n\x0c_eta_secondsB\x0c\n\n_grad_norm\"2\n\x10ValidationResult\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x10\n\x08val_loss\x18\x02 \x01(\x02\"\x1f\n\x0f\x43heckpointSaved\x12\x0c\n\x04step\x18\x01 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,9 +37,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRAININGEVENT']._serialized_start=161
   _globals['_TRAININGEVENT']._serialized_end=522
   _globals['_TRAININGSTEP']._serialized_start=525
-  _globals['_TRAININGSTEP']._serialized_end=680
-  _globals['_VALIDATIONRESULT']._serialized_start=682
-  _globals['_VALIDATIONRESULT']._serialized_end=732
-  _globals['_CHECKPOINTSAVED']._serialized_start=734
-  _globals['_CHECKPOINTSAVED']._serialized_end=765
+  _globals['_TRAININGSTEP']._serialized_end=830
+  _globals['_VALIDATIONRESULT']._serialized_start=832
+  _globals['_VALIDATIONRESULT']._serialized_end=882
+  _globals['_CHECKPOINTSAVED']._serialized_start=884
+  _globals['_CHECKPOINTSAVED']._serialized_end=915
 # @@protoc_insertion_point(module_scope)
