@@ -17,6 +17,7 @@ from services.trainer.attempt import Attempt
 from services.trainer.domain import TrainingJob
 from services.trainer.forwarder import Forwarder
 from services.trainer.forwards import Forwards
+from services.trainer.joblog.follow import LogReader
 from services.trainer.planner import Planner
 from services.trainer.progress import Watch
 from services.trainer.queue import Bell, JobQueue
@@ -50,6 +51,9 @@ class Trainer:
         self.forwarder = Forwarder(self.store, forwards, self.registry, self.bell)
         self.server = HubServer("trainer", settings, database.translate)
         self.watch = Watch(self.store, self.bell, self.server.errors.translate)
+        self.logs = LogReader(
+            self.store, self.bell, self.workspace.logs, self.server.errors.translate
+        )
         self.supervisor = Supervisor(
             queue=self.queue,
             store=self.store,
@@ -58,7 +62,9 @@ class Trainer:
             attempts=self._attempt,
             node=settings.node,
         )
-        servicer = TrainerServicer(self.store, self.queue, self.registry, self.planner, self.watch)
+        servicer = TrainerServicer(
+            self.store, self.queue, self.registry, self.planner, self.watch, self.logs
+        )
         pb_grpc.add_TrainerServiceServicer_to_server(servicer, self.server.grpc)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -97,7 +103,7 @@ class Trainer:
 async def run(settings: TrainerSettings) -> int:
     """Serve until told to stop; give the exit code."""
     trainer = Trainer(settings)
-    stops = [trainer.watch.close, trainer.supervisor.stop]
+    stops = [trainer.watch.close, trainer.logs.close, trainer.supervisor.stop]
     try:
         return await serve(trainer.server, on_start=[trainer.start], on_stop=stops)
     finally:

@@ -21,6 +21,9 @@ from services.trainer.domain import TrainingJob
 from services.trainer.evaluations import evaluation_from_proto
 from services.trainer.events import Event
 from services.trainer.history import attempts_of
+from services.trainer.joblog.journal import Journal
+from services.trainer.joblog.lines import Level
+from services.trainer.joblog.sayings import saying
 from services.trainer.planner import Planner
 from services.trainer.publication import Result, publication_of
 from services.trainer.queue import Bell, JobQueue
@@ -28,7 +31,7 @@ from services.trainer.recorder import Recorder
 from services.trainer.registry import Inputs, Registry
 from services.trainer.reports import Progress
 from services.trainer.store import JobStore
-from services.trainer.workspace import LOG, Workspace
+from services.trainer.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +69,7 @@ class Attempt:
         self._saves = True
         self._enough = False  # nothing more need be heard of the child
         self._recorder = Recorder(job.progress, self._record)
+        self._journal = Journal(workspace.logs, job.id, job.attempt)
         self._helpers: list[asyncio.Task[None]] = []
 
     def interrupt(self, *, save_checkpoint: bool = True) -> None:
@@ -76,10 +80,12 @@ class Attempt:
     async def run(self) -> TrainingJob | None:
         """Give the job as it was left, or None when it is not ours any more."""
         ended: TrainingJob | None = None
+        self._journal.say(f"attempt {self.job.attempt} begins")
         try:
             async with asyncio.TaskGroup() as group:
                 self._helpers.append(group.create_task(self._beat()))
                 self._helpers.append(group.create_task(self._recorder.run()))
+                self._helpers.append(group.create_task(self._journal.run()))
                 try:
                     ended = await self._go(group)
                 finally:
@@ -87,6 +93,13 @@ class Attempt:
         except* (Aborted, Unavailable) as errors:
             # Somebody else has the job, or will have it once the lease runs out.
             log.warning("%s is given up: %s", self._name, errors.exceptions)
+            why = "; ".join(str(error) for error in errors.exceptions)
+            self._journal.say(f"the trainer gives this attempt up: {why}", Level.WARNING)
+        except* Exception:
+            self._journal.say("a fault in the trainer ends this attempt", Level.ERROR)
+            raise
+        finally:
+            await self._journal.close()
         return ended
 
     async def _go(self, group: asyncio.TaskGroup) -> TrainingJob:
@@ -110,10 +123,12 @@ class Attempt:
                 raise
             return await self._fail("DISK_FULL", "the data volume is full; free space and retrain")
         if self._interrupted.is_set():
+            self._journal.say(f"{outcome}; the attempt was stopped")
             return await self._end(lambda: self._queue.hand_back(self._token))
         metrics.LOST.inc()
         log.error("%s: %s", self._name, outcome)
-        message = f"{outcome} ({LOG} has more)"
+        self._journal.say(f"the attempt is lost: {outcome}", Level.ERROR)
+        message = f"{outcome} (its log has more)"
         return await self._end(lambda: self._queue.lose(self._token, message))
 
     async def _find(self) -> Inputs:
@@ -130,7 +145,7 @@ class Attempt:
         lease = await self._planner.enter(self.job, inputs, self._interrupted, add)
         if lease is None:
             return "stopped before the training process began"
-        with self._workspace.open_log() as output:
+        with self._journal.open_output() as output:
             child = await Child.spawn(self._command(inputs), output, lease)
         self._helpers.append(group.create_task(self._stop_when_interrupted(child)))
         started, last, grace = pb.WorkerStarted(), pb.WorkerEvent(), 0.0
@@ -157,9 +172,11 @@ class Attempt:
         return how
 
     def _hear(self, event: pb.WorkerEvent) -> None:
+        if words := saying(event):
+            self._journal.say(*words)
         match event.WhichOneof("event"):
             case "started":
-                self._recorder.start(event.started.resumed_from_step, event.started.total_steps)
+                self._recorder.start(messages.progress_from_proto(event.started.progress))
             case "step":
                 step = messages.step_from_proto(event.step.step)
                 metrics.stepped(step, event.step.seconds, event.step.tokens)
@@ -185,18 +202,22 @@ class Attempt:
         attempts = attempts_of(told, result.ended_at, result.started.resumed_from_step)
         request = publication_of(job, attempts, inputs, code, result, staged)
         version = await self._insist(lambda: self._registry.publish(request))
+        self._journal.say(f"version {version.version} is published")
         return await self._end(
             lambda: self._queue.complete(self._token, version.id, version.version)
         )
 
     async def _fail(self, reason: str, message: str) -> TrainingJob:
         log.warning("%s failed: %s: %s", self._name, reason, message)
+        self._journal.say(f"the job fails: {reason}: {message}", Level.ERROR)
         return await self._end(lambda: self._queue.fail(self._token, reason, message))
 
     async def _end(self, write: Callable[[], Awaitable[TrainingJob]]) -> TrainingJob:
         """Write the last word; a heartbeat behind it would find the claim gone."""
         self._dismiss()
         await asyncio.gather(*self._helpers, return_exceptions=True)
+        # Whoever reads the job's end finds everything that was said before it.
+        await self._journal.close()
         return await self._insist(write)
 
     async def _record(self, progress: Progress, events: list[Event]) -> None:

@@ -211,7 +211,7 @@ class TrainingJob:
     def _to(self, status: JobStatus) -> "TrainingJob":
         if status not in LEGAL[self.status]:
             raise self._wrong_state(f"can't become {status}")
-        return replace(self, status=status)
+        return replace(self, status=status, progress=self.progress.resting())
 
     def _wrong_state(self, what: str) -> FailedPrecondition:
         state = "publishing" if not self.terminal and self.publishing_at else str(self.status)

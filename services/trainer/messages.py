@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -86,7 +87,7 @@ def job_to_proto(job: TrainingJob) -> pb.TrainingJob:
         dataset_id=job.dataset_id,
         attempt=job.attempt,
         max_attempts=job.max_attempts,
-        progress=_progress(job.progress),
+        progress=progress_to_proto(job.progress),
         version_id=job.version_id or 0,
         version=job.version or 0,
         created_at=timestamp(job.created_at),
@@ -115,7 +116,7 @@ def step_to_proto(step: Step) -> event_pb.TrainingStep:
 
 def step_from_proto(message: event_pb.TrainingStep) -> Step:
     """Read a step."""
-    return Step(**{name: getattr(message, name) for name in Step.__dataclass_fields__})
+    return Step(**_set(message, Step.__dataclass_fields__))
 
 
 def validation_to_proto(validation: Validation) -> event_pb.ValidationResult:
@@ -180,7 +181,13 @@ _STATUS = {
 _FROM_STATUS: dict[int, JobStatus] = {number: status for status, number in _STATUS.items()}
 
 
-def _progress(progress: Progress) -> pb.TrainingProgress:
+def progress_from_proto(message: pb.TrainingProgress) -> Progress:
+    """Read how far a job is."""
+    return Progress(**_set(message, Progress.__dataclass_fields__))
+
+
+def progress_to_proto(progress: Progress) -> pb.TrainingProgress:
+    """Render how far a job is."""
     return pb.TrainingProgress(**vars(progress))
 
 
@@ -204,6 +211,13 @@ def _values(message: Message) -> dict[str, Any]:
         if word != "unspecified":
             values[name] = word
     return values
+
+
+def _set(message: Message, names: Iterable[str]) -> dict[str, Any]:
+    """Give a message's fields by name, without those that may be unset and are."""
+    fields = message.DESCRIPTOR.fields_by_name
+    given = (n for n in names if not fields[n].has_presence or message.HasField(n))
+    return {name: getattr(message, name) for name in given}
 
 
 def _wire(name: str, value: Any) -> Any:

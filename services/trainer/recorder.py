@@ -18,12 +18,9 @@ class Recorder:
         self._write = write
         self._news: asyncio.Queue[Event | Progress] = asyncio.Queue()
 
-    def start(self, step: int, total_steps: int) -> None:
+    def start(self, progress: Progress) -> None:
         """Note where this attempt begins."""
-        self._progress = Progress(
-            step=step, total_steps=total_steps, val_loss=self._progress.val_loss
-        )
-        self._news.put_nowait(self._progress)
+        self._news.put_nowait(progress)
 
     def add(self, event: Event) -> None:
         """Take one report."""

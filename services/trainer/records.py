@@ -1,7 +1,7 @@
 """A job's log as the registry hears it: what is measured and how attempts begin and end."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 
 from mlx_hub.registry.v1 import lineage_pb2
@@ -43,7 +43,8 @@ def facts_of(
                 before = job
             case Step() as step:
                 measured = asdict(step)
-                del measured["total_steps"]
+                for name in ("total_steps", "eta_seconds"):  # true of the moment only
+                    del measured[name]
                 yield _measured(fact, measured.pop("step"), measured)
             case Validation() as validation:
                 yield _measured(fact, validation.step, {"val_loss": validation.val_loss})
@@ -59,7 +60,10 @@ def _outcome(before: TrainingJob, job: TrainingJob) -> lineage_pb2.AttemptOutcom
     return lineage_pb2.ATTEMPT_OUTCOME_HANDED_BACK
 
 
-def _measured(fact: pb.TrainingFact, step: int, values: dict[str, float]) -> pb.TrainingFact:
+def _measured(
+    fact: pb.TrainingFact, step: int, values: Mapping[str, float | None]
+) -> pb.TrainingFact:
     fact.measured.step = step
-    fact.measured.metrics.update({k: v for k, v in values.items() if math.isfinite(v)})
+    known = {k: v for k, v in values.items() if v is not None and math.isfinite(v)}
+    fact.measured.metrics.update(known)
     return fact

@@ -16,6 +16,10 @@ class Step:
     learning_rate: float
     tokens_per_second: float
     peak_memory_bytes: float
+    smoothed_loss: float | None = None
+    eta_seconds: float | None = None
+    grad_norm: float | None = None
+    trained_tokens: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,10 @@ class Progress:
     val_loss: float | None = None
     tokens_per_second: float = 0.0
     peak_memory_bytes: float = 0.0
+    smoothed_loss: float | None = None
+    eta_seconds: float | None = None
+    grad_norm: float | None = None
+    trained_tokens: float = 0.0
 
     def after(self, event: object) -> "Progress":
         """Fold in what the worker reported."""
@@ -128,6 +136,10 @@ class Progress:
                 # Nothing is left to do; what is published has this loss.
                 return replace(self, total_steps=event.step, val_loss=event.val_loss)
         return self
+
+    def resting(self) -> "Progress":
+        """Take back what is true of running jobs only."""
+        return replace(self, eta_seconds=None)
 
 
 NO_PROGRESS = Progress()

@@ -5,11 +5,18 @@ from contextlib import aclosing
 
 from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
 from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as pb_grpc
-from mlx_hub.trainer.v1 import training_event_pb2, training_job_pb2, training_memory_pb2
+from mlx_hub.trainer.v1 import (
+    training_event_pb2,
+    training_job_pb2,
+    training_log_pb2,
+    training_memory_pb2,
+)
 
 from services.chassis import paging
 from services.chassis.requests import Context, body_digest, created, request_id
 from services.trainer import messages
+from services.trainer.joblog import messages as log_messages
+from services.trainer.joblog.follow import LogReader
 from services.trainer.originals import Originals
 from services.trainer.plan import plan_to_proto
 from services.trainer.planner import Planner
@@ -23,7 +30,13 @@ class TrainerServicer(pb_grpc.TrainerServiceServicer):
     """Speaks for the queue; the supervisor works on it."""
 
     def __init__(
-        self, store: JobStore, queue: JobQueue, registry: Registry, planner: Planner, watch: Watch
+        self,
+        store: JobStore,
+        queue: JobQueue,
+        registry: Registry,
+        planner: Planner,
+        watch: Watch,
+        logs: LogReader,
     ) -> None:
         """Take what the methods call."""
         self._store = store
@@ -32,6 +45,7 @@ class TrainerServicer(pb_grpc.TrainerServiceServicer):
         self._planner = planner
         self._watch = watch
         self._originals = Originals(store, registry)
+        self._logs = logs
 
     async def CreateTrainingJob(
         self, request: pb.CreateTrainingJobRequest, context: Context
@@ -108,3 +122,26 @@ class TrainerServicer(pb_grpc.TrainerServiceServicer):
         async with aclosing(self._watch.frames(request.job_id, after)) as frames:
             async for frame in frames:
                 yield messages.frame(frame)
+
+    async def ListTrainingJobLogs(
+        self, request: training_log_pb2.ListTrainingJobLogsRequest, context: Context
+    ) -> training_log_pb2.ListTrainingJobLogsResponse:
+        """Page through a job's log."""
+        size, filters = paging.page_size(request.page_size), log_messages.filters(request)
+        key = paging.decode_token(request.page_token, filters, [int])
+        last = int(key[0]) if key else None
+        after, order = request.after_sequence, request.newest_first
+        page = await self._logs.page(request.job_id, after, size, newest_first=order, last=last)
+        token = paging.encode_token([page.lines[-1].sequence], filters) if page.more else ""
+        lines = [log_messages.line_to_proto(line) for line in page.lines]
+        return training_log_pb2.ListTrainingJobLogsResponse(lines=lines, next_page_token=token)
+
+    async def TailTrainingJobLogs(
+        self, request: training_log_pb2.TailTrainingJobLogsRequest, context: Context
+    ) -> AsyncIterator[training_log_pb2.TrainingLogEvent]:
+        """Stream a job's log."""
+        after = request.after_sequence if request.HasField("after_sequence") else None
+        count = request.lines if request.HasField("lines") else None
+        async with aclosing(self._logs.frames(request.job_id, after, count)) as frames:
+            async for frame in frames:
+                yield log_messages.log_frame(frame)

@@ -110,6 +110,7 @@ class JobRow(Base):
             " AND peak_memory_bytes >= 0",
             name="progress",
         ),
+        CheckConstraint("eta_seconds >= 0 AND grad_norm >= 0 AND trained_tokens >= 0", name="live"),
         CheckConstraint("last_sequence >= 0", name="last_sequence"),
         CheckConstraint("(request_id IS NULL) = (request_digest IS NULL)", name="request"),
         UniqueConstraint("request_id"),
@@ -194,6 +195,10 @@ class JobRow(Base):
     samples: Mapped[int] = mapped_column(server_default=_ZERO)
     sample_prompts: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     sample_tokens: Mapped[int] = mapped_column(server_default=text("32"))
+    smoothed_loss: Mapped[float | None] = mapped_column(REAL)
+    eta_seconds: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
+    grad_norm: Mapped[float | None] = mapped_column(REAL)
+    trained_tokens: Mapped[float] = mapped_column(DOUBLE_PRECISION, server_default=_ZERO)
 
 
 class JobEventRow(Base):

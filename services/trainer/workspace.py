@@ -5,25 +5,24 @@ import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from services.trainer.domain import JobStatus, TrainingJob
+from services.trainer.joblog.folder import JobLogs
+from services.trainer.joblog.scrub import Scrubber
 
 # A failed or cancelled job can be retried from its checkpoints, and a failed one's help to find
 # out why; those of the last few to end are kept.
 KEPT_UNFINISHED = 3
-LOG_BYTES = 10 * 2**20
-LOG = "trainer-worker.log"
 _ASIDE = "gone-"
 
 
 class Workspace:
-    """The folders of jobs under STORAGE_ACTIVE_PATH, and the workers' log."""
+    """The folders of jobs under STORAGE_ACTIVE_PATH, and the jobs' logs."""
 
     def __init__(self, active: Path, logs: Path) -> None:
         """Take the roots; nothing is made yet."""
         self._active = active
-        self._logs = logs
+        self.logs = JobLogs(logs / "jobs", Scrubber.of_this_process(active, logs.parent))
 
     def checkpoints(self, job: TrainingJob) -> Path:
         """Give the folder of a job's checkpoints, over all attempts."""
@@ -40,14 +39,6 @@ class Workspace:
     def prepare(self, job: TrainingJob) -> None:
         """Make the job's folder."""
         self._folder(job.id).mkdir(parents=True, exist_ok=True)
-
-    def open_log(self) -> BinaryIO:
-        """Open the workers' log, moved aside when it has grown large."""
-        self._logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._logs / LOG
-        if path.exists() and path.stat().st_size > LOG_BYTES:
-            path.replace(path.with_suffix(".old.log"))
-        return path.open("ab")
 
     def job_ids(self) -> list[int]:
         """List the jobs that have a folder."""
@@ -70,7 +61,8 @@ class Workspace:
                 self._folder(number).rename(self._jobs() / f"{_ASIDE}{number}-{uuid.uuid4()}")
 
     def sweep(self) -> None:
-        """Remove what was set aside, now or before a crash."""
+        """Remove what was set aside, now or before a crash, and old logs."""
+        self.logs.sweep()
         for folder in self._jobs().glob(f"{_ASIDE}*"):
             shutil.rmtree(folder, ignore_errors=True)
 

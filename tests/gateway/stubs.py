@@ -17,7 +17,12 @@ from mlx_hub.registry.v1 import (
     registry_service_pb2_grpc,
 )
 from mlx_hub.system.v1 import system_service_pb2, system_service_pb2_grpc
-from mlx_hub.trainer.v1 import trainer_service_pb2, trainer_service_pb2_grpc, training_event_pb2
+from mlx_hub.trainer.v1 import (
+    trainer_service_pb2,
+    trainer_service_pb2_grpc,
+    training_event_pb2,
+    training_log_pb2,
+)
 
 from services.chassis.errors import AlreadyExists, Exhausted, NotFound, Unavailable
 from services.chassis.interceptors.around import AroundInterceptor
@@ -97,6 +102,11 @@ class Trainer(trainer_service_pb2_grpc.TrainerServiceServicer):
         yield training_event_pb2.TrainingEvent(sequence=1)
         yield training_event_pb2.TrainingEvent(sequence=2, error=to_status(BROKEN))
         raise BROKEN
+
+    async def TailTrainingJobLogs(
+        self, request: training_log_pb2.TailTrainingJobLogsRequest, context: Context
+    ) -> AsyncIterator[training_log_pb2.TrainingLogEvent]:
+        yield training_log_pb2.TrainingLogEvent(line=training_log_pb2.TrainingLogLine(sequence=1))
 
 
 class System(system_service_pb2_grpc.SystemServiceServicer):

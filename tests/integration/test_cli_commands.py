@@ -138,8 +138,21 @@ def test_watching_prints_events_as_lines_and_then_the_version(hub: ScriptedHub) 
     lines = run(hub, "jobs", "watch", "3", "--json").stdout.splitlines()
     assert [json.loads(line)["sequence"] for line in lines] == [0, 1, 2, 3, 4, 5]
     result = run(hub, "jobs", "submit", "m", "d", "--watch")
-    assert "step 3/3  loss 0.000" in result.stdout
+    assert "step 3/3  epoch 1  loss 0.000" in result.stdout
     assert "job 3 completed: version 2 of model 1" in result.stdout
+
+
+def test_a_log_is_printed_whole_by_its_end_and_as_it_grows(hub: ScriptedHub) -> None:
+    ways = {(): [1, 2, 3], ("--last", "2"): [2, 3], ("--follow",): [1, 2, 3]}
+    for options, expected in ways.items():
+        lines = run(hub, "jobs", "logs", "3", *options, "--json").stdout.splitlines()
+        assert [json.loads(line)["sequence"] for line in lines] == expected
+        shown = run(hub, "jobs", "logs", "3", *options).stdout.splitlines()
+        assert len(shown) == len(expected)
+        assert "attempt 1  worker   warning  line 3" in shown[-1]
+    assert hub.requests[-1].after_sequence == 0
+    run(hub, "jobs", "logs", "3", "--follow", "--last", "7")
+    assert (hub.requests[-1].lines, hub.requests[-1].HasField("after_sequence")) == (7, False)
 
 
 def test_watching_a_job_that_fails_exits_1(hub: ScriptedHub) -> None:

@@ -18,7 +18,6 @@ from mlx_hub.trainer.v1 import training_job_pb2 as job_pb
 from services.chassis.errors import Exhausted, FailedPrecondition, Unavailable
 from services.chassis.status import from_rpc_error
 from services.runtime.rows import Side, Split
-from services.trainer.workspace import LOG
 from tests.fixtures.registry import failure
 from tests.fixtures.rows import ROWS, chat, register
 from tests.fixtures.trainer import Event, OpenTrainer, RunningTrainer, until_step
@@ -78,7 +77,7 @@ async def test_a_job_runs_to_a_published_version(trainer: RunningTrainer) -> Non
     assert len(training.lock_digest) == 64
     settings = trainer.hub.settings
     assert not list((settings.storage_active_path / "jobs").iterdir())
-    assert (settings.home / "logs" / LOG).read_text()
+    assert (settings.home / "logs" / "jobs" / str(job.id) / "attempt-1.log").read_text()
 
 
 async def test_an_only_attempt_is_told(trainer: RunningTrainer) -> None:

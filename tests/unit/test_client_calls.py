@@ -73,6 +73,8 @@ CALLS = [
     trainer.retry_job(1),
     trainer.replay_job(1),
     trainer.watch_job(1),
+    trainer.list_logs(1).call,
+    trainer.tail_logs(1),
     inference.generate(1, "hi"),
     inference.streamed(inference.generate(1, "hi")),
     system.get_health(),

@@ -14,22 +14,31 @@ KINDS = ["NotFound", "AlreadyExists", "Invalid", "FailedPrecondition", "Aborted"
 KINDS += ["Unavailable", "DataLoss", "Internal"]
 
 
+type Trailers = tuple[tuple[str, str], ...]
+
+
 class LostCall:
-    def __init__(self, trailers: tuple[tuple[str, str], ...]) -> None:
+    def __init__(self, trailers: Trailers, code: grpc.StatusCode, details: str) -> None:
         self._trailers = trailers
+        self._code = code
+        self._details = details
 
     def code(self) -> grpc.StatusCode:
-        return grpc.StatusCode.UNAVAILABLE
+        return self._code
 
     def details(self) -> str:
-        return "no healthy upstream"
+        return self._details
 
-    def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
+    def trailing_metadata(self) -> Trailers:
         return self._trailers
 
 
-def lost(trailers: tuple[tuple[str, str], ...]) -> grpc.RpcError:
-    return cast(grpc.RpcError, LostCall(trailers))
+def lost(
+    trailers: Trailers,
+    code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE,
+    details: str = "no healthy upstream",
+) -> grpc.RpcError:
+    return cast(grpc.RpcError, LostCall(trailers, code, details))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -63,6 +72,14 @@ def test_without_a_peer_the_hub_is_unreachable_and_the_line_says_what_to_do() ->
     error = from_rpc(lost(()), "127.0.0.1:9")
     assert type(error) is client.Unreachable
     assert str(error) == "no hub answers at 127.0.0.1:9; start it with `mlx-hub up`"
+
+
+def test_a_stream_that_a_dying_service_leaves_may_be_asked_for_again() -> None:
+    dead = lost((), grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2")
+    error = from_rpc(dead, "127.0.0.1:9")
+    assert (type(error), error.reason) == (client.Unavailable, "TRUNCATED")
+    answered = lost((("server", "envoy"),), grpc.StatusCode.INTERNAL, "RST_STREAM")
+    assert type(from_rpc(answered, "127.0.0.1:9")) is client.Internal
 
 
 def test_a_gateway_that_answers_for_a_dead_service_is_not_unreachable() -> None:

@@ -1,10 +1,15 @@
 import pytest
 from mlx_hub.client import NotFound, Unavailable, retry
-from mlx_hub.client.calls.trainer import watch_job
-from mlx_hub.client.watch import WatchCursor
+from mlx_hub.client.calls.trainer import tail_logs, watch_job
+from mlx_hub.client.watch import LogCursor, WatchCursor
 from mlx_hub.trainer.v1.trainer_service_pb2 import WatchTrainingJobRequest
 from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
 from mlx_hub.trainer.v1.training_job_pb2 import TrainingJob
+from mlx_hub.trainer.v1.training_log_pb2 import (
+    TailTrainingJobLogsRequest,
+    TrainingLogEvent,
+    TrainingLogLine,
+)
 
 from services.chassis import errors as served
 from services.chassis.status import to_status
@@ -56,3 +61,13 @@ def test_it_gives_up_in_time_and_at_once_when_a_repeat_is_no_use(
     now[0] += retry.RECONNECT_SECONDS
     with pytest.raises(Unavailable):
         cursor.pause(Unavailable("lost"))
+
+
+def test_a_tail_resumes_behind_its_last_line() -> None:
+    cursor = LogCursor(tail_logs(1, lines=5))
+    assert cursor.call().request == TailTrainingJobLogsRequest(job_id=1, lines=5)
+    line = TrainingLogLine(sequence=7)
+    assert cursor.accept(TrainingLogEvent(line=line)) == line
+    assert cursor.call().request == TailTrainingJobLogsRequest(job_id=1, after_sequence=7)
+    assert cursor.accept(TrainingLogEvent(line=line)) is None
+    assert cursor.accept(TrainingLogEvent(ended=STATE)) is None

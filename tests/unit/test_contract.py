@@ -83,6 +83,8 @@ REST = {
     "POST /training/jobs/{job_id}:retry": "RetryTrainingJob",
     "POST /training/jobs/{job_id}:replay": "ReplayTrainingJob",
     "GET /training/jobs/{job_id}/events": "WatchTrainingJob",
+    "GET /training/jobs/{job_id}/logs": "ListTrainingJobLogs",
+    "GET /training/jobs/{job_id}/logs:tail": "TailTrainingJobLogs",
     "POST /inference": "Generate",
     "POST /inference/stream": "StreamGenerate",
     "GET /health": "GetHealth",
@@ -113,7 +115,7 @@ def test_every_rpc_is_on_rest_or_listed() -> None:
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
 def test_reads_are_marked_safe_and_nothing_else_is_retried(method: MethodDescriptor) -> None:
-    reads = method.name.startswith(("Get", "List", "Watch", "Resolve"))
+    reads = method.name.startswith(("Get", "List", "Watch", "Tail", "Resolve"))
     safe = method.GetOptions().idempotency_level == 1
     assert safe == reads
 

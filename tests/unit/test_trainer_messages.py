@@ -1,5 +1,6 @@
 """Between the wire and the domain nothing is lost, and defaults are the contract's."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -176,10 +177,13 @@ def test_an_unspecified_status_filters_nothing() -> None:
 
 def test_reports_survive_the_wire() -> None:
     step, validation, checkpoint = Step(1, 2, 1, 0.5, 0.25, 8.0, 1e9), Validation(1, 0.5), 3
-    assert messages.step_from_proto(messages.step_to_proto(step)) == step
+    for told in (step, replace(step, smoothed_loss=0.0, eta_seconds=1.5, trained_tokens=2.0**40)):
+        assert messages.step_from_proto(messages.step_to_proto(told)) == told
     assert messages.validation_from_proto(messages.validation_to_proto(validation)) == validation
-    told = messages.checkpoint_to_proto(Checkpoint(checkpoint))
-    assert messages.checkpoint_from_proto(told) == Checkpoint(checkpoint)
+    saved = messages.checkpoint_to_proto(Checkpoint(checkpoint))
+    assert messages.checkpoint_from_proto(saved) == Checkpoint(checkpoint)
+    for progress in (Progress(), Progress(1, 2, 1, 0.5, 0.25, 8.0, 1e9, 0.75, 0.0, 2.0, 64.0)):
+        assert messages.progress_from_proto(messages.progress_to_proto(progress)) == progress
 
 
 def test_what_is_told_of_memory_survives_the_log_and_reaches_the_watcher() -> None:

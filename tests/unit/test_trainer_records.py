@@ -25,13 +25,14 @@ def told(before: TrainingJob | None, events: Iterable[Event]) -> list[pb.Trainin
 
 
 def test_a_claim_starts_an_attempt_and_steps_are_measured() -> None:
-    step = Step(3, 9, 1, 2.5, 1e-4, float("inf"), 100.0)
+    step = Step(3, 9, 1, 2.5, 1e-4, float("inf"), 100.0, 2.75, 60.0, None, 12.0)
     facts = told(None, [QUEUED, RUNNING, step, Validation(3, 2.0), Checkpoint(3)])
     assert [fact.sequence for fact in facts] == [8, 9, 10]
     assert facts[0].started.dataset_id == 2
     assert facts[0].started.parameters["lora_rank"] == "8"
     assert facts[1].measured.step == 3
     expected = {"epoch": 1.0, "loss": 2.5, "learning_rate": 1e-4, "peak_memory_bytes": 100.0}
+    expected |= {"smoothed_loss": 2.75, "trained_tokens": 12.0}
     assert dict(facts[1].measured.metrics) == expected
     assert dict(facts[2].measured.metrics) == {"val_loss": 2.0}
 

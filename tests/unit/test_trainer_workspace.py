@@ -6,7 +6,7 @@ from pathlib import Path
 
 from services.trainer import provenance
 from services.trainer.domain import JobStatus
-from services.trainer.workspace import KEPT_UNFINISHED, LOG, LOG_BYTES, Workspace
+from services.trainer.workspace import KEPT_UNFINISHED, Workspace
 
 
 def test_only_what_is_needed_is_kept(tmp_path: Path) -> None:
@@ -33,15 +33,6 @@ def test_only_what_is_needed_is_kept(tmp_path: Path) -> None:
     assert sorted(workspace.job_ids()) == [2, 3, 4, 8, 9, 100]
     workspace.sweep()
     assert sorted(path.name for path in folders.iterdir()) == ["100", "2", "3", "4", "8", "9"]
-
-
-def test_a_large_log_is_moved_aside(tmp_path: Path) -> None:
-    log = tmp_path / LOG
-    log.write_bytes(b"x" * (LOG_BYTES + 1))
-    with Workspace(tmp_path / "active", tmp_path).open_log() as file:
-        file.write(b"new")
-    assert log.read_bytes() == b"new"
-    assert (tmp_path / "trainer-worker.old.log").stat().st_size == LOG_BYTES + 1
 
 
 def test_code_is_named_by_its_commit(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import typer
 from mlx_hub.cli import verdict
 from mlx_hub.cli.curve import outcome, status_name
 from mlx_hub.cli.live import follow
+from mlx_hub.cli.logs import logs
 from mlx_hub.cli.output import (
     JsonOption,
     console,
@@ -195,6 +196,9 @@ def replay(ctx: typer.Context, job: JobArgument, json: JsonOption = False) -> No
     """
     here = hub(ctx)
     _watch(here, here.jobs.replay(job).id, json)
+
+
+jobs_app.command()(logs)
 
 
 def _watch(here: Hub, job_id: int, as_json: bool) -> None:

@@ -1,9 +1,11 @@
 """A job's progress as it happens: live in a terminal, as plain lines elsewhere."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from mlx_hub.cli.curve import Curve, evaluated, guard_line, sparkline, status_name
+from mlx_hub.cli.curve import Curve, sparkline, status_name
+from mlx_hub.cli.notes import note
 from mlx_hub.cli.output import literal
 from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
 from rich.console import Console, Group, RenderableType
@@ -13,6 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 _PLAIN_LINES = 20
+_WIDTH, _NOTES = 60, 3
+# What the numbers and the curve show; any other event is a note below them.
+_DRAWN = ("job", "step", "validation")
 
 
 def follow(events: Iterable[TrainingEvent], ui: Console) -> Curve:
@@ -27,46 +32,34 @@ def follow(events: Iterable[TrainingEvent], ui: Console) -> Curve:
 
 @contextmanager
 def _live(ui: Console, curve: Curve) -> Iterator[Callable[[TrainingEvent], None]]:
-    with Live(_panel(curve), console=ui, refresh_per_second=8) as live:
-        yield lambda event: live.update(_panel(curve))
+    notes: deque[str] = deque(maxlen=_NOTES)
+    with Live(_panel(curve, notes), console=ui, refresh_per_second=8) as live:
+
+        def show(event: TrainingEvent) -> None:
+            if event.WhichOneof("event") not in _DRAWN:
+                notes.append(note(event))
+            live.update(_panel(curve, notes))
+
+        yield show
 
 
-def _panel(curve: Curve) -> RenderableType:
+def _panel(curve: Curve, notes: Iterable[str]) -> RenderableType:
     row = Table.grid(padding=(0, 1))
-    bar = ProgressBar(total=max(curve.total_steps, 1), completed=curve.step, width=24)
+    bar = ProgressBar(total=max(curve.total_steps, 1), completed=curve.step, width=_WIDTH)
     status = status_name(curve.job) if curve.job.id else "connecting"
-    numbers = curve.numbers() if curve.train else curve.memory or curve.numbers()
-    row.add_row(Text(status, style="bold"), bar, Text(numbers))
-    lines: list[RenderableType] = [row, Text(sparkline(curve.train, 60), style="cyan")]
-    if curve.note:
-        lines.append(Text(curve.note, style="yellow"))
-    lines += [literal(evaluated(result)) for result in curve.evaluations.values()]
-    return Group(*lines)
+    row.add_row(bar, Text(status, style="bold"))
+    line = Text(sparkline(curve.train, _WIDTH), style="cyan")
+    return Group(row, Text(curve.numbers()), line, *(literal(text, "dim") for text in notes))
 
 
 @contextmanager
 def _plain(ui: Console, curve: Curve) -> Iterator[Callable[[TrainingEvent], None]]:
     def show(event: TrainingEvent) -> None:
-        match event.WhichOneof("event"):
-            case "job":
-                ui.print(literal(f"job {event.job.id} is {status_name(event.job)}"))
-            case "step":
-                every = max(1, curve.total_steps // _PLAIN_LINES)
-                if curve.step % every == 0 or curve.step == curve.total_steps:
-                    ui.print(literal(curve.numbers()))
-            case "validation":
-                ui.print(
-                    literal(
-                        f"step {event.validation.step}  val loss {event.validation.val_loss:.3f}"
-                    )
-                )
-            case "checkpoint":
-                ui.print(literal(f"step {event.checkpoint.step}  checkpoint saved"))
-            case "memory_wait" | "forecast":
-                ui.print(literal(curve.memory))
-            case "evaluation":
-                ui.print(literal(evaluated(event.evaluation)))
-        if line := guard_line(event):
-            ui.print(literal(line))
+        if event.WhichOneof("event") != "step":
+            ui.print(literal(note(event)))
+            return
+        every = max(1, curve.total_steps // _PLAIN_LINES)
+        if curve.step % every == 0 or curve.step == curve.total_steps:
+            ui.print(literal(curve.numbers()))
 
     yield show

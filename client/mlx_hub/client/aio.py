@@ -25,10 +25,11 @@ from mlx_hub.client.errors import HubError, from_rpc
 from mlx_hub.client.retry import Budget, policy
 from mlx_hub.client.stream import AsyncTokenStream
 from mlx_hub.client.upload import Sending, Upload
-from mlx_hub.client.watch import WatchCursor
+from mlx_hub.client.watch import Cursor, LogCursor, WatchCursor
 from mlx_hub.inference.v1.generation_pb2 import Completion
 from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
 from mlx_hub.trainer.v1.training_job_pb2 import TrainingJob
+from mlx_hub.trainer.v1.training_log_pb2 import TrainingLogEvent
 from tenacity import AsyncRetrying
 
 
@@ -96,13 +97,14 @@ class _Transport:
         )
         return rpc(call.request, timeout=timeout)
 
-    async def watch(self, call: Call[TrainingEvent]) -> AsyncIterator[TrainingEvent]:
-        cursor = WatchCursor(call)
+    async def follow[F: TrainingEvent | TrainingLogEvent, I](
+        self, cursor: Cursor[F, I]
+    ) -> AsyncIterator[I]:
         while True:
             frames = self.stream(cursor.call())
             try:
-                async for event in frames:
-                    if (fresh := cursor.accept(event)) is not None:
+                async for frame in frames:
+                    if (fresh := cursor.accept(frame)) is not None:
                         yield fresh
                 return
             except grpc.RpcError as error:
@@ -161,12 +163,12 @@ def _find[**A, P: Message, I](
     return verb
 
 
-def _watch[**A](
-    make: Callable[A, Call[TrainingEvent]],
-) -> Callable[Concatenate[_Group, A], AsyncIterator[TrainingEvent]]:
+def _follow[**A, F: TrainingEvent | TrainingLogEvent, I](
+    make: Callable[A, Call[F]], cursor: Callable[[Call[F]], Cursor[F, I]]
+) -> Callable[Concatenate[_Group, A], AsyncIterator[I]]:
     @documented(make)
-    def verb(self: _Group, /, *args: A.args, **kwargs: A.kwargs) -> AsyncIterator[TrainingEvent]:
-        return self._transport.watch(build(make, *args, **kwargs))
+    def verb(self: _Group, /, *args: A.args, **kwargs: A.kwargs) -> AsyncIterator[I]:
+        return self._transport.follow(cursor(build(make, *args, **kwargs)))
 
     return verb
 
@@ -248,7 +250,9 @@ class AsyncJobs(_Group):
     cancel = _unary(trainer.cancel_job)
     retry = _unary(trainer.retry_job)
     replay = _unary(trainer.replay_job)
-    watch = _watch(trainer.watch_job)
+    watch = _follow(trainer.watch_job, WatchCursor)
+    logs = _pages(trainer.list_logs)
+    tail = _follow(trainer.tail_logs, LogCursor)
 
     async def wait(self, job_id: int) -> TrainingJob:
         """Return the job once it has completed, failed or been cancelled."""

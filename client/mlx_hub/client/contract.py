@@ -38,6 +38,12 @@ class Call[R: Message]:
             setattr(request, name, value)
         return replace(self, request=request)
 
+    def without(self, field: str) -> Self:
+        """The same call without a field of its request."""
+        request = deepcopy(self.request)
+        request.ClearField(field)
+        return replace(self, request=request)
+
     def deadline(self, default: float) -> float | None:
         """Seconds until the caller gives up: the hub's default."""
         return default

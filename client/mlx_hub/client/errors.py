@@ -148,8 +148,12 @@ def from_rpc(error: grpc.RpcError, address: str) -> HubError:
     """Build the typed error of a failed call."""
     call = cast(grpc.Call, error)
     # Trailers come from a peer: without any, it was the transport that failed.
-    if call.code() is grpc.StatusCode.UNAVAILABLE and not call.trailing_metadata():
-        return Unreachable(f"no hub answers at {address}; start it with `mlx-hub up`")
+    if not call.trailing_metadata():
+        if call.code() is grpc.StatusCode.UNAVAILABLE:
+            return Unreachable(f"no hub answers at {address}; start it with `mlx-hub up`")
+        # How the gateway passes on that a service died in the middle of a stream.
+        if call.code() is grpc.StatusCode.INTERNAL and "RST_STREAM" in (call.details() or ""):
+            return Unavailable("a service ended in the middle of its answer", reason="TRUNCATED")
     if (status := rpc_status.from_call(call)) is not None:
         return from_status(status)
     return from_status(status_pb2.Status(code=call.code().value[0], message=call.details() or ""))

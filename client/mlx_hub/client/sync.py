@@ -24,10 +24,11 @@ from mlx_hub.client.errors import HubError, from_rpc
 from mlx_hub.client.retry import Budget, policy
 from mlx_hub.client.stream import Incoming, TokenStream
 from mlx_hub.client.upload import Sending, Upload
-from mlx_hub.client.watch import WatchCursor
+from mlx_hub.client.watch import Cursor, LogCursor, WatchCursor
 from mlx_hub.inference.v1.generation_pb2 import Completion
 from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
 from mlx_hub.trainer.v1.training_job_pb2 import TrainingJob
+from mlx_hub.trainer.v1.training_log_pb2 import TrainingLogEvent
 from tenacity import Retrying
 
 
@@ -88,13 +89,12 @@ class _Transport:
         )
         return rpc(call.request, timeout=timeout)
 
-    def watch(self, call: Call[TrainingEvent]) -> Iterator[TrainingEvent]:
-        cursor = WatchCursor(call)
+    def follow[F: TrainingEvent | TrainingLogEvent, I](self, cursor: Cursor[F, I]) -> Iterator[I]:
         while True:
             frames = self.stream(cursor.call())
             try:
-                for event in frames:
-                    if (fresh := cursor.accept(event)) is not None:
+                for frame in frames:
+                    if (fresh := cursor.accept(frame)) is not None:
                         yield fresh
                 return
             except grpc.RpcError as error:
@@ -153,12 +153,12 @@ def _find[**A, P: Message, I](
     return verb
 
 
-def _watch[**A](
-    make: Callable[A, Call[TrainingEvent]],
-) -> Callable[Concatenate[_Group, A], Iterator[TrainingEvent]]:
+def _follow[**A, F: TrainingEvent | TrainingLogEvent, I](
+    make: Callable[A, Call[F]], cursor: Callable[[Call[F]], Cursor[F, I]]
+) -> Callable[Concatenate[_Group, A], Iterator[I]]:
     @documented(make)
-    def verb(self: _Group, /, *args: A.args, **kwargs: A.kwargs) -> Iterator[TrainingEvent]:
-        return self._transport.watch(build(make, *args, **kwargs))
+    def verb(self: _Group, /, *args: A.args, **kwargs: A.kwargs) -> Iterator[I]:
+        return self._transport.follow(cursor(build(make, *args, **kwargs)))
 
     return verb
 
@@ -240,7 +240,9 @@ class Jobs(_Group):
     cancel = _unary(trainer.cancel_job)
     retry = _unary(trainer.retry_job)
     replay = _unary(trainer.replay_job)
-    watch = _watch(trainer.watch_job)
+    watch = _follow(trainer.watch_job, WatchCursor)
+    logs = _pages(trainer.list_logs)
+    tail = _follow(trainer.tail_logs, LogCursor)
 
     def wait(self, job_id: int) -> TrainingJob:
         """Return the job once it has completed, failed or been cancelled."""

@@ -1,38 +1,36 @@
-"""The place in a job's event stream, so that a lost connection neither skips nor doubles one."""
+"""The place in a job's events or log, so that a lost connection neither skips nor doubles one."""
 
 import time
+from abc import ABC, abstractmethod
 
 from mlx_hub.client.contract import Call
 from mlx_hub.client.errors import HubError, from_status
 from mlx_hub.client.retry import RECONNECT_SECONDS, is_transient
 from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
+from mlx_hub.trainer.v1.training_log_pb2 import TrainingLogEvent, TrainingLogLine
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 
-class WatchCursor:
+class Cursor[F: TrainingEvent | TrainingLogEvent, I](ABC):
     """Says what to ask for next, which frames are new, and how long to pause after a loss."""
 
-    def __init__(self, call: Call[TrainingEvent]) -> None:
+    def __init__(self, call: Call[F]) -> None:
         self._call = call
         self._last: int | None = None
         self._lost_at: float | None = None
         self._pause = _FIRST_PAUSE
 
-    def call(self) -> Call[TrainingEvent]:
+    def call(self) -> Call[F]:
         """The call that goes on where the last frame was."""
-        return self._call if self._last is None else self._call.amended(after_sequence=self._last)
+        return self._call if self._last is None else self._resumed(self._last)
 
-    def accept(self, event: TrainingEvent) -> TrainingEvent | None:
-        """Return the event if the caller has not seen it; raise what an error frame holds."""
-        if event.WhichOneof("event") == "error":
-            raise from_status(event.error)
+    def accept(self, frame: F) -> I | None:
+        """Return what the caller has not seen; raise what an error frame holds."""
+        if frame.WhichOneof("event") == "error":
+            raise from_status(frame.error)
         self._lost_at, self._pause = None, _FIRST_PAUSE
-        # A resumed stream opens with the job's state under the sequence it resumes from.
-        if self._last is not None and event.sequence <= self._last:
-            return None
-        self._last = event.sequence
-        return event
+        return self._fresh(frame)
 
     def pause(self, error: HubError) -> float:
         """Seconds until the next try; raises the error when trying is over."""
@@ -46,3 +44,35 @@ class WatchCursor:
         pause = max(self._pause, error.retry_after or 0.0)
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         return pause
+
+    def _resumed(self, last: int) -> Call[F]:
+        return self._call.amended(after_sequence=last)
+
+    @abstractmethod
+    def _fresh(self, frame: F) -> I | None:
+        """Return what a frame brings, unless it came before."""
+
+
+class WatchCursor(Cursor[TrainingEvent, TrainingEvent]):
+    """The place in a job's events."""
+
+    def _fresh(self, frame: TrainingEvent) -> TrainingEvent | None:
+        # A resumed stream opens with the job's state under the sequence it resumes from.
+        if self._last is not None and frame.sequence <= self._last:
+            return None
+        self._last = frame.sequence
+        return frame
+
+
+class LogCursor(Cursor[TrainingLogEvent, TrainingLogLine]):
+    """The place in a job's log; its last frame, the ended job, brings no line."""
+
+    def _resumed(self, last: int) -> Call[TrainingLogEvent]:
+        # How many lines to begin with is the first call's business.
+        return self._call.without("lines").amended(after_sequence=last)
+
+    def _fresh(self, frame: TrainingLogEvent) -> TrainingLogLine | None:
+        if not frame.HasField("line") or frame.line.sequence <= (self._last or 0):
+            return None
+        self._last = frame.line.sequence
+        return frame.line

@@ -13,6 +13,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from services.trainer.worker.files import digest, whole_folder
 from services.trainer.worker.loop import RunState, Trainer
+from services.trainer.worker.pace import Pace
 
 log = logging.getLogger(__name__)
 
@@ -93,29 +94,30 @@ class Checkpoints:
     def _seal(self, folder: Path, trainer: Trainer) -> None:
         """Write what ties the arrays in a folder to the run."""
         hashes = {path.name: digest(path).sha256 for path in sorted(folder.iterdir())}
-        body = {"fingerprint": self._fingerprint, "sha256": hashes}
-        body["state"] = asdict(trainer.state)
+        body: dict[str, Any] = {"fingerprint": self._fingerprint, "sha256": hashes}
+        body |= {"state": asdict(trainer.state), "pace": trainer.pace.means}
         (folder / _STATE).write_text(json.dumps(body))
 
-    def _open(self, folder: Path) -> RunState:
+    def _open(self, folder: Path) -> dict[str, Any]:
         """Read what `_seal` wrote, if all is as it was."""
-        body = json.loads((folder / _STATE).read_text())
+        body: dict[str, Any] = json.loads((folder / _STATE).read_text())
         if body["fingerprint"] != self._fingerprint:
             raise ValueError("it belongs to another recipe, base model or dataset")
         for name, sha256 in body["sha256"].items():
             if digest(folder / name).sha256 != sha256:
                 raise ValueError(f"{name} is damaged")
-        return RunState(**body["state"])
+        return body
 
     def _load(self, folder: Path, trainer: Trainer) -> None:
-        state = self._open(folder)
+        body = self._open(folder)
+        state = RunState(**body["state"])
         if state.kept_val_loss is not None:
             self._open(self._kept(state.kept_step))
         optimizer: Any = mx.load(str(folder / _OPTIMIZER))
         _load_weights(folder, trainer)
         trainer.optimizer.state = tree_unflatten(list(optimizer.items()))
         mx.eval(trainer.optimizer.state)
-        trainer.state = state
+        trainer.state, trainer.pace = state, Pace(body["pace"])
 
     def _prune(self, trainer: Trainer) -> None:
         """Drop all but the newest few, the ways back, and the kept weights that they name."""

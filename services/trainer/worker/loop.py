@@ -35,12 +35,15 @@ from services.trainer.worker.guards import (
 from services.trainer.worker.methods import prepare
 from services.trainer.worker.objective import Objective, arrays
 from services.trainer.worker.optimizers import learning_rate, make_optimizer
+from services.trainer.worker.pace import CHECKPOINT, VALIDATION, Pace, Plan
 from services.trainer.worker.scored import Scored
 
 # Held-out rows beyond these are not scored: validation stays a small part of the time.
 VALIDATION_ROWS = 256
 # Between the ends of epochs, validate this often.
 VALIDATE_EVERY_STEPS = 50
+# What a step's loss weighs in the smoothed loss; each one before weighs that much less again.
+SMOOTHING = 0.1
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,22 @@ class RunState(GuardState):
     val_loss: float | None = None
     first_val_loss: float | None = None
     trained_tokens: int = 0
+    loss_mean: float = 0.0
+
+    def stepped(self, loss: float, tokens: int) -> "RunState":
+        """Give the state after a step."""
+        return replace(
+            self,
+            step=self.step + 1,
+            loss=loss,
+            trained_tokens=self.trained_tokens + tokens,
+            loss_mean=self.loss_mean + SMOOTHING * (loss - self.loss_mean),
+        )
+
+    @property
+    def smoothed_loss(self) -> float | None:
+        """Give the losses' exponential mean, without the share of the 0 that it began from."""
+        return self.loss_mean / (1 - (1 - SMOOTHING) ** self.step) if self.step else None
 
     def metrics(self) -> dict[str, float]:
         """Give the finished job's metrics."""
@@ -99,11 +118,16 @@ class Trainer:
         self.model = model
         self.recipe = recipe
         self.state = RunState()
+        self.pace = Pace()
         self._train = train
         self._valid = by_length(valid[:VALIDATION_ROWS])
         batches = math.ceil(len(train) / recipe.batch_size)
         self._epoch_steps = math.ceil(batches / recipe.grad_accumulation)
         self.total_steps = self._epoch_steps * recipe.epochs
+        validate_every = VALIDATE_EVERY_STEPS if valid else 0
+        self.plan = Plan(
+            self.total_steps, self._epoch_steps, validate_every, recipe.checkpoint_every_steps
+        )
         self.config = prepare(model, recipe)
         self.optimizer = make_optimizer(recipe)
         self.optimizer.init(model.trainable_parameters())
@@ -137,7 +161,8 @@ class Trainer:
             step = self.state.step
             if step % self.recipe.checkpoint_every_steps == 0 or self.over:
                 check_weights(step, self.model.trainable_parameters())
-                save()
+                with self.pace.timed(CHECKPOINT):
+                    save()
                 supervisor.checkpoint(Checkpoint(step))
         check_weights(self.state.step, self.model.trainable_parameters())
 
@@ -169,17 +194,21 @@ class Trainer:
         self._update(clipped if self.recipe.grad_clip else gradient)
         mx.eval(self.model.trainable_parameters(), self.optimizer.state)
         seconds = time.perf_counter() - start
+        self.pace.stepped(seconds)
+        self.state = self.state.stepped(number_in(loss), tokens)
         done = Step(
             step=number,
             total_steps=self.total_steps,
-            epoch=(number - 1) // self._epoch_steps + 1,
-            loss=number_in(loss),
+            epoch=self.plan.epoch(number),
+            loss=self.state.loss,
             learning_rate=rate,
             tokens_per_second=tokens / seconds,
             peak_memory_bytes=peak_memory(),
+            smoothed_loss=self.state.smoothed_loss,
+            eta_seconds=self.pace.left(self.plan.due(number)),
+            grad_norm=number_in(norm),
+            trained_tokens=self.state.trained_tokens,
         )
-        trained = self.state.trained_tokens + tokens
-        self.state = replace(self.state, step=number, loss=done.loss, trained_tokens=trained)
         supervisor.step(done, seconds, tokens)
 
     def _apply(self, gradient: Any) -> None:
@@ -207,7 +236,8 @@ class Trainer:
         due = state.step % self._epoch_steps == 0 or state.step % VALIDATE_EVERY_STEPS == 0
         if not self._valid or not due or state.validated == state.step:
             return
-        value, _ = self.score(self._valid, supervisor)
+        with self.pace.timed(VALIDATION):
+            value, _ = self.score(self._valid, supervisor)
         first = value if state.first_val_loss is None else state.first_val_loss
         state = replace(state, validated=state.step, val_loss=value, first_val_loss=first)
         if self.recipe.early_stop_patience:

@@ -19,7 +19,7 @@ from services.runtime.model import load_base
 from services.runtime.packed import is_quantized, load_packed
 from services.trainer import messages
 from services.trainer.recipe import Method, Recipe
-from services.trainer.reports import Checkpoint
+from services.trainer.reports import Checkpoint, Progress
 from services.trainer.worker.adapters import export
 from services.trainer.worker.checkpoint import Checkpoints
 from services.trainer.worker.data import Sides, load_sides
@@ -53,6 +53,7 @@ def run(link: Link, command: pb.TrainCommand, blas: BlasReport) -> pb.WorkerFini
             valid_rows=len(sides.valid),
             test_rows=len(sides.test),
             environment=_environment(blas),
+            progress=messages.progress_to_proto(_progress(trainer)),
         )
     )
     try:
@@ -110,6 +111,21 @@ def _fingerprint(recipe: Recipe, command: pb.TrainCommand) -> str:
     """Hash everything that a checkpoint depends on."""
     parts = [FORMAT, asdict(recipe), command.base_digest, command.dataset_digest]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _progress(trainer: Trainer) -> Progress:
+    """Tell how far a restored run is, as it was told after that step."""
+    state, plan = trainer.state, trainer.plan
+    return Progress(
+        step=state.step,
+        total_steps=plan.total_steps,
+        epoch=plan.epoch(state.step),
+        loss=state.loss,
+        val_loss=state.val_loss,
+        smoothed_loss=state.smoothed_loss,
+        eta_seconds=trainer.pace.left(plan.due(state.step)) if state.step else None,
+        trained_tokens=state.trained_tokens,
+    )
 
 
 def _environment(blas: BlasReport) -> dict[str, str]:

@@ -7,6 +7,7 @@ from uuid import uuid4
 from google.protobuf.descriptor import MethodDescriptor
 from mlx_hub.client.contract import Call, Pages, method
 from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
+from mlx_hub.trainer.v1 import training_log_pb2 as log_pb
 from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
 from mlx_hub.trainer.v1.training_job_pb2 import JobStatus, TrainingJob
 from mlx_hub.trainer.v1.training_memory_pb2 import ForecastTrainingResponse
@@ -121,3 +122,27 @@ def watch_job(job_id: int, *, after_sequence: int | None = None) -> Call[Trainin
     """Stream a job's state and then its events: from now on, or all after a sequence."""
     request = pb.WatchTrainingJobRequest(job_id=job_id, after_sequence=after_sequence)
     return Call(_rpc("WatchTrainingJob"), request, TrainingEvent)
+
+
+def list_logs(
+    job_id: int, *, after_sequence: int = 0, newest_first: bool = False, page_size: int = 0
+) -> Pages[log_pb.ListTrainingJobLogsResponse, log_pb.TrainingLogLine]:
+    """List what was said about a job behind a sequence, oldest or newest first."""
+    request = log_pb.ListTrainingJobLogsRequest(
+        job_id=job_id,
+        after_sequence=after_sequence,
+        newest_first=newest_first,
+        page_size=page_size,
+    )
+    call = Call(_rpc("ListTrainingJobLogs"), request, log_pb.ListTrainingJobLogsResponse)
+    return Pages(call, lambda page: page.lines, lambda page: page.next_page_token)
+
+
+def tail_logs(
+    job_id: int, *, lines: int | None = None, after_sequence: int | None = None
+) -> Call[log_pb.TrainingLogEvent]:
+    """Stream the last lines of a job's log, or all behind a sequence, then each new one."""
+    request = log_pb.TailTrainingJobLogsRequest(
+        job_id=job_id, lines=lines, after_sequence=after_sequence
+    )
+    return Call(_rpc("TailTrainingJobLogs"), request, log_pb.TrainingLogEvent)

@@ -255,6 +255,7 @@ class WorkerStarted(_message.Message):
     VALID_ROWS_FIELD_NUMBER: _builtins.int
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
     TEST_ROWS_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     total_steps: _builtins.int
     resumed_from_step: _builtins.int
     """0 on a fresh start."""
@@ -263,6 +264,10 @@ class WorkerStarted(_message.Message):
     test_rows: _builtins.int
     @_builtins.property
     def environment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def progress(self) -> _training_job_pb2.TrainingProgress:
+        """Where the run begins, as it was after the step that it resumes from."""
+
     def __init__(
         self,
         *,
@@ -272,10 +277,11 @@ class WorkerStarted(_message.Message):
         valid_rows: _builtins.int = ...,
         environment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         test_rows: _builtins.int = ...,
+        progress: _training_job_pb2.TrainingProgress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment", "resumed_from_step", b"resumed_from_step", "test_rows", b"test_rows", "total_steps", b"total_steps", "train_rows", b"train_rows", "valid_rows", b"valid_rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment", "progress", b"progress", "resumed_from_step", b"resumed_from_step", "test_rows", b"test_rows", "total_steps", b"total_steps", "train_rows", b"train_rows", "valid_rows", b"valid_rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -440,7 +440,8 @@ class WatchTrainingJobRequest(_message.Message):
     job_id: _builtins.int
     after_sequence: _builtins.int
     """Resume after this sequence; 0 replays from the first event. Unset: only
-    events from now on.
+    events from now on. Over SSE frames carry no `id:`, so whoever connects again says the
+    last `sequence` that came here; an EventSource is closed once `job.status` is an end.
     """
     def __init__(
         self,

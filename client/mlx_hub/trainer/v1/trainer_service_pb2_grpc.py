@@ -6,6 +6,7 @@ import warnings
 from mlx_hub.trainer.v1 import trainer_service_pb2 as mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2
 from mlx_hub.trainer.v1 import training_event_pb2 as mlx__hub_dot_trainer_dot_v1_dot_training__event__pb2
 from mlx_hub.trainer.v1 import training_job_pb2 as mlx__hub_dot_trainer_dot_v1_dot_training__job__pb2
+from mlx_hub.trainer.v1 import training_log_pb2 as mlx__hub_dot_trainer_dot_v1_dot_training__log__pb2
 from mlx_hub.trainer.v1 import training_memory_pb2 as mlx__hub_dot_trainer_dot_v1_dot_training__memory__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -77,6 +78,16 @@ class TrainerServiceStub:
                 '/mlx_hub.trainer.v1.TrainerService/WatchTrainingJob',
                 request_serializer=mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.WatchTrainingJobRequest.SerializeToString,
                 response_deserializer=mlx__hub_dot_trainer_dot_v1_dot_training__event__pb2.TrainingEvent.FromString,
+                _registered_method=True)
+        self.ListTrainingJobLogs = channel.unary_unary(
+                '/mlx_hub.trainer.v1.TrainerService/ListTrainingJobLogs',
+                request_serializer=mlx__hub_dot_trainer_dot_v1_dot_training__log__pb2.ListTrainingJobLogsRequest.SerializeToString,
+                response_deserializer=mlx__hub_dot_trainer_dot_v1_dot_training__log__pb2.ListTrainingJobLogsResponse.FromString,
+                _registered_method=True)
+        self.TailTrainingJobLogs = channel.unary_stream(
+                '/mlx_hub.trainer.v1.TrainerService/TailTrainingJobLogs',
+                request_serializer=mlx__hub_dot_trainer_dot_v1_dot_training__log__pb2.TailTrainingJobLogsRequest.SerializeToString,
+                response_deserializer=mlx__hub_dot_trainer_dot_v1_dot_training__log__pb2.TrainingLogEvent.FromString,
                 _registered_method=True)
 
 
@@ -155,6 +166,22 @@ class TrainerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTrainingJobLogs(self, request, context):
+        """Pages through what the trainer and its worker said about a job.
+        Fails with JOB_NOT_FOUND, INVALID_PAGE_TOKEN, INVALID_FIELD.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TailTrainingJobLogs(self, request, context):
+        """Streams the last lines of a job's log, then each new one, until the job ends. SSE over REST.
+        Fails with JOB_NOT_FOUND, INVALID_FIELD, SHUTTING_DOWN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TrainerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -197,6 +224,16 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     servicer.WatchTrainingJob,
                     request_deserializer=mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.WatchTrainingJobRequest.FromString,
                     response_serializer=mlx__hub_dot_trainer_dot_v1_dot_training__event__pb2.TrainingEvent.SerializeToString,
+            ),
+            'ListTrainingJobLogs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTrainingJobLogs,
+                    request_deserializer=mlx__hub_dot_trainer_dot_v1_dot_training__log__pb2.ListTrainingJobLogsRequest.FromString,
+                    response_serializer=mlx__hub_dot_trainer_dot_v1_dot_training__log__pb2.ListTrainingJobLogsResponse.SerializeToString,
+            ),
+            'TailTrainingJobLogs': grpc.unary_stream_rpc_method_handler(
+                    servicer.TailTrainingJobLogs,
+                    request_deserializer=mlx__hub_dot_trainer_dot_v1_dot_training__log__pb2.TailTrainingJobLogsRequest.FromString,
+                    response_serializer=mlx__hub_dot_trainer_dot_v1_dot_training__log__pb2.TrainingLogEvent.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -416,6 +453,60 @@ class TrainerService:
             '/mlx_hub.trainer.v1.TrainerService/WatchTrainingJob',
             mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.WatchTrainingJobRequest.SerializeToString,
             mlx__hub_dot_trainer_dot_v1_dot_training__event__pb2.TrainingEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTrainingJobLogs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlx_hub.trainer.v1.TrainerService/ListTrainingJobLogs',
+            mlx__hub_dot_trainer_dot_v1_dot_training__log__pb2.ListTrainingJobLogsRequest.SerializeToString,
+            mlx__hub_dot_trainer_dot_v1_dot_training__log__pb2.ListTrainingJobLogsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TailTrainingJobLogs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mlx_hub.trainer.v1.TrainerService/TailTrainingJobLogs',
+            mlx__hub_dot_trainer_dot_v1_dot_training__log__pb2.TailTrainingJobLogsRequest.SerializeToString,
+            mlx__hub_dot_trainer_dot_v1_dot_training__log__pb2.TrainingLogEvent.FromString,
             options,
             channel_credentials,
             insecure,

@@ -8,6 +8,7 @@ from grpc import aio as _aio
 from mlx_hub.trainer.v1 import trainer_service_pb2 as _trainer_service_pb2
 from mlx_hub.trainer.v1 import training_event_pb2 as _training_event_pb2
 from mlx_hub.trainer.v1 import training_job_pb2 as _training_job_pb2
+from mlx_hub.trainer.v1 import training_log_pb2 as _training_log_pb2
 from mlx_hub.trainer.v1 import training_memory_pb2 as _training_memory_pb2
 import abc as _abc_1
 
@@ -55,6 +56,14 @@ class TrainerServiceStub:
     WatchTrainingJob: _aio.UnaryStreamMultiCallable[_trainer_service_pb2.WatchTrainingJobRequest, _training_event_pb2.TrainingEvent]
     """Streams a job: its state, then every event, until it ends. SSE over REST.
     Fails with JOB_NOT_FOUND, SHUTTING_DOWN.
+    """
+    ListTrainingJobLogs: _aio.UnaryUnaryMultiCallable[_training_log_pb2.ListTrainingJobLogsRequest, _training_log_pb2.ListTrainingJobLogsResponse]
+    """Pages through what the trainer and its worker said about a job.
+    Fails with JOB_NOT_FOUND, INVALID_PAGE_TOKEN, INVALID_FIELD.
+    """
+    TailTrainingJobLogs: _aio.UnaryStreamMultiCallable[_training_log_pb2.TailTrainingJobLogsRequest, _training_log_pb2.TrainingLogEvent]
+    """Streams the last lines of a job's log, then each new one, until the job ends. SSE over REST.
+    Fails with JOB_NOT_FOUND, INVALID_FIELD, SHUTTING_DOWN.
     """
 
 class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -143,6 +152,26 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_training_event_pb2.TrainingEvent]:
         """Streams a job: its state, then every event, until it ends. SSE over REST.
         Fails with JOB_NOT_FOUND, SHUTTING_DOWN.
+        """
+
+    @_abc_1.abstractmethod
+    def ListTrainingJobLogs(
+        self,
+        request: _training_log_pb2.ListTrainingJobLogsRequest,
+        context: _aio.ServicerContext[_training_log_pb2.ListTrainingJobLogsRequest, _abc.Awaitable[_training_log_pb2.ListTrainingJobLogsResponse]],
+    ) -> _abc.Awaitable[_training_log_pb2.ListTrainingJobLogsResponse]:
+        """Pages through what the trainer and its worker said about a job.
+        Fails with JOB_NOT_FOUND, INVALID_PAGE_TOKEN, INVALID_FIELD.
+        """
+
+    @_abc_1.abstractmethod
+    def TailTrainingJobLogs(
+        self,
+        request: _training_log_pb2.TailTrainingJobLogsRequest,
+        context: _aio.ServicerContext[_training_log_pb2.TailTrainingJobLogsRequest, _abc.AsyncIterator[_training_log_pb2.TrainingLogEvent]],
+    ) -> _abc.AsyncIterator[_training_log_pb2.TrainingLogEvent]:
+        """Streams the last lines of a job's log, then each new one, until the job ends. SSE over REST.
+        Fails with JOB_NOT_FOUND, INVALID_FIELD, SHUTTING_DOWN.
         """
 
 def add_TrainerServiceServicer_to_server(servicer: TrainerServiceServicer, server: _aio.Server) -> None: ...

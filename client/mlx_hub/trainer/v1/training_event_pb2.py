@@ -29,33 +29,33 @@ from mlx_hub.trainer.v1 import training_job_pb2 as mlx__hub_dot_trainer_dot_v1_d
 from mlx_hub.trainer.v1 import training_memory_pb2 as mlx__hub_dot_trainer_dot_v1_dot_training__memory__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'mlx_hub/trainer/v1/training_event.proto\x12\x12mlx_hub.trainer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a$mlx_hub/registry/v1/evaluation.proto\x1a%mlx_hub/trainer/v1/training_job.proto\x1a(mlx_hub/trainer/v1/training_memory.proto\"\x93\x06\n\rTrainingEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x03job\x18\x04 \x01(\x0b\x32\x1f.mlx_hub.trainer.v1.TrainingJobH\x00\x12\x30\n\x04step\x18\x05 \x01(\x0b\x32 .mlx_hub.trainer.v1.TrainingStepH\x00\x12:\n\nvalidation\x18\x06 \x01(\x0b\x32$.mlx_hub.trainer.v1.ValidationResultH\x00\x12\x39\n\ncheckpoint\x18\x07 \x01(\x0b\x32#.mlx_hub.trainer.v1.CheckpointSavedH\x00\x12#\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12H\n\x15learning_rate_lowered\x18\t \x01(\x0b\x32\'.mlx_hub.trainer.v1.LearningRateLoweredH\x00\x12\x37\n\x0cweights_kept\x18\n \x01(\x0b\x32\x1f.mlx_hub.trainer.v1.WeightsKeptH\x00\x12;\n\x0e\x63ooldown_began\x18\x0b \x01(\x0b\x32!.mlx_hub.trainer.v1.CooldownBeganH\x00\x12;\n\x0e\x63ooldown_ended\x18\x0c \x01(\x0b\x32!.mlx_hub.trainer.v1.CooldownEndedH\x00\x12\x35\n\x0bmemory_wait\x18\r \x01(\x0b\x32\x1e.mlx_hub.trainer.v1.MemoryWaitH\x00\x12\x38\n\x08\x66orecast\x18\x0e \x01(\x0b\x32$.mlx_hub.trainer.v1.TrainingForecastH\x00\x12:\n\nevaluation\x18\x13 \x01(\x0b\x32$.mlx_hub.trainer.v1.EvaluationResultH\x00\x42\x07\n\x05\x65vent\"\x9b\x01\n\x0cTrainingStep\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x13\n\x0btotal_steps\x18\x02 \x01(\x05\x12\r\n\x05\x65poch\x18\x03 \x01(\x05\x12\x0c\n\x04loss\x18\x04 \x01(\x02\x12\x15\n\rlearning_rate\x18\x05 \x01(\x02\x12\x19\n\x11tokens_per_second\x18\x06 \x01(\x02\x12\x19\n\x11peak_memory_bytes\x18\x07 \x01(\x01\"2\n\x10ValidationResult\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x10\n\x08val_loss\x18\x02 \x01(\x02\"\xe7\x01\n\x10\x45valuationResult\x12\x33\n\x05which\x18\x01 \x01(\x0e\x32$.mlx_hub.trainer.v1.EvaluatedWeights\x12\x33\n\x05split\x18\x02 \x01(\x0e\x32$.mlx_hub.registry.v1.EvaluationSplit\x12\x0c\n\x04loss\x18\x03 \x01(\x01\x12\x17\n\nperplexity\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04rows\x18\x05 \x01(\x05\x12\x15\n\rheld_out_rows\x18\x06 \x01(\x05\x12\x0e\n\x06tokens\x18\x07 \x01(\x05\x42\r\n\x0b_perplexity\"\x1f\n\x0f\x43heckpointSaved\x12\x0c\n\x04step\x18\x01 \x01(\x05\"N\n\x13LearningRateLowered\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x19\n\x11resumed_from_step\x18\x02 \x01(\x05\x12\x0e\n\x06\x66\x61\x63tor\x18\x03 \x01(\x02\"W\n\x0bWeightsKept\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x11\n\tkept_step\x18\x02 \x01(\x05\x12\x10\n\x08val_loss\x18\x03 \x01(\x02\x12\x15\n\rstopped_early\x18\x04 \x01(\x08\"v\n\rCooldownBegan\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x14\n\x07\x63\x65lsius\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12\x35\n\x08pressure\x18\x03 \x01(\x0e\x32#.mlx_hub.trainer.v1.ThermalPressureB\n\n\x08_celsius\"A\n\rCooldownEnded\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x0f\n\x07seconds\x18\x02 \x01(\x02\x12\x11\n\tstill_hot\x18\x03 \x01(\x08*p\n\x10\x45valuatedWeights\x12!\n\x1d\x45VALUATED_WEIGHTS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45VALUATED_WEIGHTS_BASE\x10\x01\x12\x1d\n\x19\x45VALUATED_WEIGHTS_VERSION\x10\x02*\xca\x01\n\x0fThermalPressure\x12 \n\x1cTHERMAL_PRESSURE_UNSPECIFIED\x10\x00\x12\x1c\n\x18THERMAL_PRESSURE_NOMINAL\x10\x01\x12\x1d\n\x19THERMAL_PRESSURE_MODERATE\x10\x02\x12\x1a\n\x16THERMAL_PRESSURE_HEAVY\x10\x03\x12\x1d\n\x19THERMAL_PRESSURE_TRAPPING\x10\x04\x12\x1d\n\x19THERMAL_PRESSURE_SLEEPING\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'mlx_hub/trainer/v1/training_event.proto\x12\x12mlx_hub.trainer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a$mlx_hub/registry/v1/evaluation.proto\x1a%mlx_hub/trainer/v1/training_job.proto\x1a(mlx_hub/trainer/v1/training_memory.proto\"\x93\x06\n\rTrainingEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12.\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x03job\x18\x04 \x01(\x0b\x32\x1f.mlx_hub.trainer.v1.TrainingJobH\x00\x12\x30\n\x04step\x18\x05 \x01(\x0b\x32 .mlx_hub.trainer.v1.TrainingStepH\x00\x12:\n\nvalidation\x18\x06 \x01(\x0b\x32$.mlx_hub.trainer.v1.ValidationResultH\x00\x12\x39\n\ncheckpoint\x18\x07 \x01(\x0b\x32#.mlx_hub.trainer.v1.CheckpointSavedH\x00\x12#\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12H\n\x15learning_rate_lowered\x18\t \x01(\x0b\x32\'.mlx_hub.trainer.v1.LearningRateLoweredH\x00\x12\x37\n\x0cweights_kept\x18\n \x01(\x0b\x32\x1f.mlx_hub.trainer.v1.WeightsKeptH\x00\x12;\n\x0e\x63ooldown_began\x18\x0b \x01(\x0b\x32!.mlx_hub.trainer.v1.CooldownBeganH\x00\x12;\n\x0e\x63ooldown_ended\x18\x0c \x01(\x0b\x32!.mlx_hub.trainer.v1.CooldownEndedH\x00\x12\x35\n\x0bmemory_wait\x18\r \x01(\x0b\x32\x1e.mlx_hub.trainer.v1.MemoryWaitH\x00\x12\x38\n\x08\x66orecast\x18\x0e \x01(\x0b\x32$.mlx_hub.trainer.v1.TrainingForecastH\x00\x12:\n\nevaluation\x18\x13 \x01(\x0b\x32$.mlx_hub.trainer.v1.EvaluationResultH\x00\x42\x07\n\x05\x65vent\"\xb1\x02\n\x0cTrainingStep\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x13\n\x0btotal_steps\x18\x02 \x01(\x05\x12\r\n\x05\x65poch\x18\x03 \x01(\x05\x12\x0c\n\x04loss\x18\x04 \x01(\x02\x12\x15\n\rlearning_rate\x18\x05 \x01(\x02\x12\x19\n\x11tokens_per_second\x18\x06 \x01(\x02\x12\x19\n\x11peak_memory_bytes\x18\x07 \x01(\x01\x12\x1a\n\rsmoothed_loss\x18\x08 \x01(\x02H\x00\x88\x01\x01\x12\x18\n\x0b\x65ta_seconds\x18\t \x01(\x01H\x01\x88\x01\x01\x12\x16\n\tgrad_norm\x18\n \x01(\x02H\x02\x88\x01\x01\x12\x16\n\x0etrained_tokens\x18\x0b \x01(\x01\x42\x10\n\x0e_smoothed_lossB\x0e\n\x0c_eta_secondsB\x0c\n\n_grad_norm\"2\n\x10ValidationResult\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x10\n\x08val_loss\x18\x02 \x01(\x02\"\xe7\x01\n\x10\x45valuationResult\x12\x33\n\x05which\x18\x01 \x01(\x0e\x32$.mlx_hub.trainer.v1.EvaluatedWeights\x12\x33\n\x05split\x18\x02 \x01(\x0e\x32$.mlx_hub.registry.v1.EvaluationSplit\x12\x0c\n\x04loss\x18\x03 \x01(\x01\x12\x17\n\nperplexity\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04rows\x18\x05 \x01(\x05\x12\x15\n\rheld_out_rows\x18\x06 \x01(\x05\x12\x0e\n\x06tokens\x18\x07 \x01(\x05\x42\r\n\x0b_perplexity\"\x1f\n\x0f\x43heckpointSaved\x12\x0c\n\x04step\x18\x01 \x01(\x05\"N\n\x13LearningRateLowered\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x19\n\x11resumed_from_step\x18\x02 \x01(\x05\x12\x0e\n\x06\x66\x61\x63tor\x18\x03 \x01(\x02\"W\n\x0bWeightsKept\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x11\n\tkept_step\x18\x02 \x01(\x05\x12\x10\n\x08val_loss\x18\x03 \x01(\x02\x12\x15\n\rstopped_early\x18\x04 \x01(\x08\"v\n\rCooldownBegan\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x14\n\x07\x63\x65lsius\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12\x35\n\x08pressure\x18\x03 \x01(\x0e\x32#.mlx_hub.trainer.v1.ThermalPressureB\n\n\x08_celsius\"A\n\rCooldownEnded\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x0f\n\x07seconds\x18\x02 \x01(\x02\x12\x11\n\tstill_hot\x18\x03 \x01(\x08*p\n\x10\x45valuatedWeights\x12!\n\x1d\x45VALUATED_WEIGHTS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45VALUATED_WEIGHTS_BASE\x10\x01\x12\x1d\n\x19\x45VALUATED_WEIGHTS_VERSION\x10\x02*\xca\x01\n\x0fThermalPressure\x12 \n\x1cTHERMAL_PRESSURE_UNSPECIFIED\x10\x00\x12\x1c\n\x18THERMAL_PRESSURE_NOMINAL\x10\x01\x12\x1d\n\x19THERMAL_PRESSURE_MODERATE\x10\x02\x12\x1a\n\x16THERMAL_PRESSURE_HEAVY\x10\x03\x12\x1d\n\x19THERMAL_PRESSURE_TRAPPING\x10\x04\x12\x1d\n\x19THERMAL_PRESSURE_SLEEPING\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mlx_hub.trainer.v1.training_event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EVALUATEDWEIGHTS']._serialized_start=1863
-  _globals['_EVALUATEDWEIGHTS']._serialized_end=1975
-  _globals['_THERMALPRESSURE']._serialized_start=1978
-  _globals['_THERMALPRESSURE']._serialized_end=2180
+  _globals['_EVALUATEDWEIGHTS']._serialized_start=2013
+  _globals['_EVALUATEDWEIGHTS']._serialized_end=2125
+  _globals['_THERMALPRESSURE']._serialized_start=2128
+  _globals['_THERMALPRESSURE']._serialized_end=2330
   _globals['_TRAININGEVENT']._serialized_start=241
   _globals['_TRAININGEVENT']._serialized_end=1028
   _globals['_TRAININGSTEP']._serialized_start=1031
-  _globals['_TRAININGSTEP']._serialized_end=1186
-  _globals['_VALIDATIONRESULT']._serialized_start=1188
-  _globals['_VALIDATIONRESULT']._serialized_end=1238
-  _globals['_EVALUATIONRESULT']._serialized_start=1241
-  _globals['_EVALUATIONRESULT']._serialized_end=1472
-  _globals['_CHECKPOINTSAVED']._serialized_start=1474
-  _globals['_CHECKPOINTSAVED']._serialized_end=1505
-  _globals['_LEARNINGRATELOWERED']._serialized_start=1507
-  _globals['_LEARNINGRATELOWERED']._serialized_end=1585
-  _globals['_WEIGHTSKEPT']._serialized_start=1587
-  _globals['_WEIGHTSKEPT']._serialized_end=1674
-  _globals['_COOLDOWNBEGAN']._serialized_start=1676
-  _globals['_COOLDOWNBEGAN']._serialized_end=1794
-  _globals['_COOLDOWNENDED']._serialized_start=1796
-  _globals['_COOLDOWNENDED']._serialized_end=1861
+  _globals['_TRAININGSTEP']._serialized_end=1336
+  _globals['_VALIDATIONRESULT']._serialized_start=1338
+  _globals['_VALIDATIONRESULT']._serialized_end=1388
+  _globals['_EVALUATIONRESULT']._serialized_start=1391
+  _globals['_EVALUATIONRESULT']._serialized_end=1622
+  _globals['_CHECKPOINTSAVED']._serialized_start=1624
+  _globals['_CHECKPOINTSAVED']._serialized_end=1655
+  _globals['_LEARNINGRATELOWERED']._serialized_start=1657
+  _globals['_LEARNINGRATELOWERED']._serialized_end=1735
+  _globals['_WEIGHTSKEPT']._serialized_start=1737
+  _globals['_WEIGHTSKEPT']._serialized_end=1824
+  _globals['_COOLDOWNBEGAN']._serialized_start=1826
+  _globals['_COOLDOWNBEGAN']._serialized_end=1944
+  _globals['_COOLDOWNENDED']._serialized_start=1946
+  _globals['_COOLDOWNENDED']._serialized_end=2011
 # @@protoc_insertion_point(module_scope)

@@ -171,6 +171,10 @@ class TrainingStep(_message.Message):
     LEARNING_RATE_FIELD_NUMBER: _builtins.int
     TOKENS_PER_SECOND_FIELD_NUMBER: _builtins.int
     PEAK_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    SMOOTHED_LOSS_FIELD_NUMBER: _builtins.int
+    ETA_SECONDS_FIELD_NUMBER: _builtins.int
+    GRAD_NORM_FIELD_NUMBER: _builtins.int
+    TRAINED_TOKENS_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     total_steps: _builtins.int
     epoch: _builtins.int
@@ -179,6 +183,18 @@ class TrainingStep(_message.Message):
     learning_rate: _builtins.float
     tokens_per_second: _builtins.float
     peak_memory_bytes: _builtins.float
+    smoothed_loss: _builtins.float
+    """Mean of the losses so far, each weighing nine tenths of the one after it; a resumed job goes on
+    with it. Unset in events that older releases stored.
+    """
+    eta_seconds: _builtins.float
+    """Seconds until the weights are trained: the steps, validations and checkpoints still due, by how
+    long those before took. Unset until a second step was timed.
+    """
+    grad_norm: _builtins.float
+    """Global norm of the gradient, before it is clipped. Unset in events that older releases stored."""
+    trained_tokens: _builtins.float
+    """Tokens trained up to this step, those of earlier attempts included. A double: exact to 2^53."""
     def __init__(
         self,
         *,
@@ -189,12 +205,27 @@ class TrainingStep(_message.Message):
         learning_rate: _builtins.float = ...,
         tokens_per_second: _builtins.float = ...,
         peak_memory_bytes: _builtins.float = ...,
+        smoothed_loss: _builtins.float | None = ...,
+        eta_seconds: _builtins.float | None = ...,
+        grad_norm: _builtins.float | None = ...,
+        trained_tokens: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds", "_grad_norm", b"_grad_norm", "_smoothed_loss", b"_smoothed_loss", "eta_seconds", b"eta_seconds", "grad_norm", b"grad_norm", "smoothed_loss", b"smoothed_loss"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "learning_rate", b"learning_rate", "loss", b"loss", "peak_memory_bytes", b"peak_memory_bytes", "step", b"step", "tokens_per_second", b"tokens_per_second", "total_steps", b"total_steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds", "_grad_norm", b"_grad_norm", "_smoothed_loss", b"_smoothed_loss", "epoch", b"epoch", "eta_seconds", b"eta_seconds", "grad_norm", b"grad_norm", "learning_rate", b"learning_rate", "loss", b"loss", "peak_memory_bytes", b"peak_memory_bytes", "smoothed_loss", b"smoothed_loss", "step", b"step", "tokens_per_second", b"tokens_per_second", "total_steps", b"total_steps", "trained_tokens", b"trained_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__eta_seconds: _TypeAlias = _typing.Literal["eta_seconds"]  # noqa: Y015
+    _WhichOneofArgType__eta_seconds: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__grad_norm: _TypeAlias = _typing.Literal["grad_norm"]  # noqa: Y015
+    _WhichOneofArgType__grad_norm: _TypeAlias = _typing.Literal["_grad_norm", b"_grad_norm"]  # noqa: Y015
+    _WhichOneofReturnType__smoothed_loss: _TypeAlias = _typing.Literal["smoothed_loss"]  # noqa: Y015
+    _WhichOneofArgType__smoothed_loss: _TypeAlias = _typing.Literal["_smoothed_loss", b"_smoothed_loss"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__eta_seconds) -> _WhichOneofReturnType__eta_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__grad_norm) -> _WhichOneofReturnType__grad_norm | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__smoothed_loss) -> _WhichOneofReturnType__smoothed_loss | None: ...
 
 Global___TrainingStep: _TypeAlias = TrainingStep  # noqa: Y015
 

@@ -338,6 +338,10 @@ class TrainingProgress(_message.Message):
     VAL_LOSS_FIELD_NUMBER: _builtins.int
     TOKENS_PER_SECOND_FIELD_NUMBER: _builtins.int
     PEAK_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    SMOOTHED_LOSS_FIELD_NUMBER: _builtins.int
+    ETA_SECONDS_FIELD_NUMBER: _builtins.int
+    GRAD_NORM_FIELD_NUMBER: _builtins.int
+    TRAINED_TOKENS_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     """Optimizer steps done."""
     total_steps: _builtins.int
@@ -351,6 +355,14 @@ class TrainingProgress(_message.Message):
     """Trained tokens per second."""
     peak_memory_bytes: _builtins.float
     """Of the training child. A double: exact to 2^53."""
+    smoothed_loss: _builtins.float
+    """As in TrainingStep; unset before the first step."""
+    eta_seconds: _builtins.float
+    """As in TrainingStep; set while the job runs."""
+    grad_norm: _builtins.float
+    """As in TrainingStep; unset before the first step."""
+    trained_tokens: _builtins.float
+    """As in TrainingStep."""
     def __init__(
         self,
         *,
@@ -361,13 +373,30 @@ class TrainingProgress(_message.Message):
         val_loss: _builtins.float | None = ...,
         tokens_per_second: _builtins.float = ...,
         peak_memory_bytes: _builtins.float = ...,
+        smoothed_loss: _builtins.float | None = ...,
+        eta_seconds: _builtins.float | None = ...,
+        grad_norm: _builtins.float | None = ...,
+        trained_tokens: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_val_loss", b"_val_loss", "val_loss", b"val_loss"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds", "_grad_norm", b"_grad_norm", "_smoothed_loss", b"_smoothed_loss", "_val_loss", b"_val_loss", "eta_seconds", b"eta_seconds", "grad_norm", b"grad_norm", "smoothed_loss", b"smoothed_loss", "val_loss", b"val_loss"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_val_loss", b"_val_loss", "epoch", b"epoch", "loss", b"loss", "peak_memory_bytes", b"peak_memory_bytes", "step", b"step", "tokens_per_second", b"tokens_per_second", "total_steps", b"total_steps", "val_loss", b"val_loss"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds", "_grad_norm", b"_grad_norm", "_smoothed_loss", b"_smoothed_loss", "_val_loss", b"_val_loss", "epoch", b"epoch", "eta_seconds", b"eta_seconds", "grad_norm", b"grad_norm", "loss", b"loss", "peak_memory_bytes", b"peak_memory_bytes", "smoothed_loss", b"smoothed_loss", "step", b"step", "tokens_per_second", b"tokens_per_second", "total_steps", b"total_steps", "trained_tokens", b"trained_tokens", "val_loss", b"val_loss"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__eta_seconds: _TypeAlias = _typing.Literal["eta_seconds"]  # noqa: Y015
+    _WhichOneofArgType__eta_seconds: _TypeAlias = _typing.Literal["_eta_seconds", b"_eta_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__grad_norm: _TypeAlias = _typing.Literal["grad_norm"]  # noqa: Y015
+    _WhichOneofArgType__grad_norm: _TypeAlias = _typing.Literal["_grad_norm", b"_grad_norm"]  # noqa: Y015
+    _WhichOneofReturnType__smoothed_loss: _TypeAlias = _typing.Literal["smoothed_loss"]  # noqa: Y015
+    _WhichOneofArgType__smoothed_loss: _TypeAlias = _typing.Literal["_smoothed_loss", b"_smoothed_loss"]  # noqa: Y015
     _WhichOneofReturnType__val_loss: _TypeAlias = _typing.Literal["val_loss"]  # noqa: Y015
     _WhichOneofArgType__val_loss: _TypeAlias = _typing.Literal["_val_loss", b"_val_loss"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__eta_seconds) -> _WhichOneofReturnType__eta_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__grad_norm) -> _WhichOneofReturnType__grad_norm | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__smoothed_loss) -> _WhichOneofReturnType__smoothed_loss | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__val_loss) -> _WhichOneofReturnType__val_loss | None: ...
 
 Global___TrainingProgress: _TypeAlias = TrainingProgress  # noqa: Y015
