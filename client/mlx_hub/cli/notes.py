@@ -13,11 +13,11 @@ from mlx_hub.trainer.v1.training_event_pb2 import (
     EvaluatedWeights,
     EvaluationResult,
     LearningRateLowered,
-    MemoryWait,
     ThermalPressure,
     TrainingEvent,
     WeightsKept,
 )
+from mlx_hub.trainer.v1.training_memory_pb2 import MemoryWait
 
 
 def note(event: TrainingEvent) -> str:
