@@ -103,6 +103,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. A job, version, evaluation or gate refers to the dataset. Metadata:
     dataset_id.
     """
+    ERROR_REASON_ADAPTER_BASE_MISMATCH: _ErrorReason.ValueType  # 45
+    """FAILED_PRECONDITION. An imported adapter is pinned to another base model than the model's.
+    Metadata: base_model, expected_digest, base_digest.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the value of `ErrorInfo.reason` (domain `mlx-hub`) in
@@ -190,5 +194,9 @@ ERROR_REASON_STATEMENT_NOT_FOUND: ErrorReason.ValueType  # 36
 ERROR_REASON_DATASET_IN_USE: ErrorReason.ValueType  # 37
 """FAILED_PRECONDITION. A job, version, evaluation or gate refers to the dataset. Metadata:
 dataset_id.
+"""
+ERROR_REASON_ADAPTER_BASE_MISMATCH: ErrorReason.ValueType  # 45
+"""FAILED_PRECONDITION. An imported adapter is pinned to another base model than the model's.
+Metadata: base_model, expected_digest, base_digest.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
