@@ -465,7 +465,7 @@ class ImportProvenance(_message.Message):
     """The account that imported it."""
     @_builtins.property
     def source_files(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArtifactFile]:
-        """What was in that folder, as it was read."""
+        """The files that were read, as they were then."""
 
     @_builtins.property
     def imported_at(self) -> _timestamp_pb2.Timestamp: ...
