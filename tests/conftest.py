@@ -16,6 +16,7 @@ pytest_plugins = [
     "tests.fixtures.tiers",
     "tests.fixtures.tiny_adapters",
     "tests.fixtures.tiny_model",
+    "tests.fixtures.exchange",
     "tests.fixtures.trained",
     "tests.fixtures.evaluator",
     "tests.fixtures.worker",

@@ -45,6 +45,14 @@ class EventType(StrEnum):
     EVALUATED = "evaluated"
     GATE_SET = "gate_set"
     GATE_DELETED = "gate_deleted"
+    IMPORTED = "imported"
+
+
+class VersionOrigin(StrEnum):
+    """How a version came to be."""
+
+    TRAINED = "trained"
+    IMPORTED = "imported"
 
 
 class MlflowSync(StrEnum):
@@ -186,7 +194,7 @@ class DatasetFile:
 
 @dataclass(frozen=True)
 class Version:
-    """A published adapter."""
+    """A published adapter; an imported one's job is 0."""
 
     id: int
     model_id: int
@@ -199,6 +207,7 @@ class Version:
     job_id: int
     aliases: tuple[str, ...]
     created_at: datetime
+    origin: VersionOrigin = VersionOrigin.TRAINED
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from services.chassis.errors import Invalid
 from services.registry.lineage import Publication
 from services.registry.quality import NewEvaluation, Split, trained
 
@@ -42,6 +43,14 @@ class Findings:
 
     evaluations: tuple[Finding, ...] = ()
     samples: tuple[Sample, ...] = ()
+
+    def refuse(self) -> None:
+        """Raise INVALID_FIELD if there are any: no job of this hub found them."""
+        for name, found in vars(self).items():
+            if found:
+                raise Invalid(
+                    "INVALID_FIELD", f"an imported adapter has no {name}; leave it out", field=name
+                )
 
 
 NOTHING = Findings()

@@ -8,7 +8,9 @@ from enum import StrEnum
 from typing import Any
 
 from services.chassis.errors import DataLoss, Invalid
+from services.registry import imported as imports
 from services.registry.domain import BaseModel, Dataset, Model, StoredFile, Version
+from services.registry.imported import Imported
 
 # An adapter as mlx-lm reads it. Nothing else is ever published.
 REQUIRED_FILES = frozenset({"adapters.safetensors", "adapter_config.json"})
@@ -57,14 +59,14 @@ class Training:
 
 @dataclass(frozen=True)
 class Publication:
-    """A finished job's adapter as the trainer hands it over."""
+    """An adapter as the trainer hands it over, or with `imported` as the operator brought it in."""
 
     model_id: int
     dataset_id: int
     staged_path: str
     files: tuple[StoredFile, ...]
     metrics: Mapping[str, float]
-    training: Training
+    training: Training | None
     base_digest: str
     dataset_digest: str
     train_rows: int
@@ -73,6 +75,7 @@ class Publication:
     split_seed: int = 0
     validation_fraction: float = 0.0
     test_fraction: float = 0.0
+    imported: Imported | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Lineage:
     dataset_digest: str
     train_rows: int
     valid_rows: int
-    training: Training
+    training: Training | None
     created_at: datetime | None = None
     base_source: str = ""  # as is the revision, "" in what was recorded before they were known
     base_revision: str = ""
@@ -103,6 +106,15 @@ class Lineage:
     split_seed: int = 0
     validation_fraction: float = 0.0
     test_fraction: float = 0.0
+    imported: Imported | None = None
+    """Set where `training` is not; the dataset is 0 and empty then."""
+
+    @property
+    def trained(self) -> Training:
+        """Give the training of a version that is known to have one."""
+        if self.training is None:
+            raise ValueError("an imported version has no training")
+        return self.training
 
     @property
     def stored(self) -> tuple[StoredFile, ...]:
@@ -111,7 +123,7 @@ class Lineage:
 
 
 def trace(
-    publication: Publication, model: Model, base: BaseModel, dataset: Dataset, digest: str
+    publication: Publication, model: Model, base: BaseModel, dataset: Dataset | None, digest: str
 ) -> Lineage:
     """Tie a publication to the registry's own facts."""
     return Lineage(
@@ -122,9 +134,9 @@ def trace(
         files=publication.files,
         base_name=base.name,
         base_digest=base.digest,
-        dataset_id=dataset.id,
-        dataset_name=dataset.name,
-        dataset_digest=dataset.checksum,
+        dataset_id=dataset.id if dataset else 0,
+        dataset_name=dataset.name if dataset else "",
+        dataset_digest=dataset.checksum if dataset else "",
         train_rows=publication.train_rows,
         valid_rows=publication.valid_rows,
         training=publication.training,
@@ -134,10 +146,11 @@ def trace(
         split_seed=publication.split_seed,
         validation_fraction=publication.validation_fraction,
         test_fraction=publication.test_fraction,
+        imported=publication.imported,
     )
 
 
-def check(publication: Publication, base: BaseModel, dataset: Dataset) -> None:
+def check(publication: Publication, base: BaseModel, dataset: Dataset | None) -> None:
     """Refuse a publication that was not made from what the registry has on record."""
     names = [file.name for file in publication.files]
     missing = REQUIRED_FILES.difference(names)
@@ -147,16 +160,13 @@ def check(publication: Publication, base: BaseModel, dataset: Dataset) -> None:
             f"files must be exactly {' and '.join(sorted(REQUIRED_FILES))}",
             field="files",
         )
-    if publication.training.job_id <= 0 or publication.training.attempt <= 0:
-        raise Invalid(
-            "INVALID_FIELD",
-            "training needs a positive job_id and attempt",
-            field="training.job_id",
-        )
     if not all(map(math.isfinite, publication.metrics.values())):
         raise Invalid(
             "INVALID_FIELD", "metrics must be finite: the training diverged", field="metrics"
         )
+    if dataset is None:
+        imports.check_pin(publication.base_digest, base)
+        return
     for name, seen, recorded in (
         (f"base model {base.name!r}", publication.base_digest, base.digest),
         (f"dataset {dataset.name!r}", publication.dataset_digest, dataset.checksum),
@@ -167,6 +177,38 @@ def check(publication: Publication, base: BaseModel, dataset: Dataset) -> None:
                 f"the {name} that the job read is not the one on record; import it again",
                 metadata={"file": name},
             )
+
+
+def check_origin(publication: Publication) -> None:
+    """Refuse a publication that is neither a job's nor an import's, or half of each."""
+    training = publication.training
+    if (training is None) == (publication.imported is None):
+        raise Invalid("INVALID_FIELD", "give either training or imported", field="training")
+    data = {name: getattr(publication, name) for name in _OF_A_JOB}
+    if training is None:
+        for name, value in {**data, **dict.fromkeys(publication.metrics, 1)}.items():
+            if value:
+                raise Invalid(
+                    "INVALID_FIELD",
+                    f"an imported adapter has no {name}; leave it out",
+                    field=name if name in data else "metrics",
+                )
+    elif training.job_id <= 0 or training.attempt <= 0:
+        raise Invalid(
+            "INVALID_FIELD",
+            "training needs a positive job_id and attempt",
+            field="training.job_id",
+        )
+    else:
+        for name in ("dataset_id", "dataset_digest", "train_rows"):
+            if not data[name]:
+                raise Invalid("INVALID_FIELD", f"training needs {name}", field=name)
+
+
+_OF_A_JOB = (
+    "dataset_id", "dataset_digest", "train_rows", "valid_rows", "test_rows", "split_seed",
+    "validation_fraction", "test_fraction",
+)  # fmt: skip
 
 
 def of_version(lineage: Lineage, version: Version) -> Lineage:
@@ -181,23 +223,32 @@ def to_json(lineage: Lineage) -> dict[str, Any]:
     data["files"] = _files(lineage.files)
     if data.pop("papers"):
         data["papers"] = _files(lineage.papers)
-    training = data["training"]
-    for record in (training, *training["attempts"]):
-        record.update({k: _stamp(v) for k, v in record.items() if k.endswith("_at")})
+    del data["imported"]
+    if lineage.imported:
+        data["imported"] = imports.to_json(lineage.imported)
+    if training := data["training"]:
+        for record in (training, *training["attempts"]):
+            record.update({k: _stamp(v) for k, v in record.items() if k.endswith("_at")})
     return data
 
 
 def from_json(data: Mapping[str, Any]) -> Lineage:
     """Read what `to_json` wrote."""
-    training = _read_times(data["training"])
+    training = _read_training(data["training"]) if data["training"] else None
+    imported = imports.from_json(data["imported"]) if data.get("imported") else None
+    named = {
+        key: tuple(StoredFile(**file) for file in data.get(key, ())) for key in ("files", "papers")
+    }
+    return Lineage(**{**data, **named, "training": training, "imported": imported})
+
+
+def _read_training(data: Mapping[str, Any]) -> Training:
+    training = _read_times(data)
     training["attempts"] = tuple(
         TrainingAttempt(**{**_read_times(a), "outcome": AttemptOutcome(a["outcome"])})
         for a in training.get("attempts", ())
     )
-    named = {
-        key: tuple(StoredFile(**file) for file in data.get(key, ())) for key in ("files", "papers")
-    }
-    return Lineage(**{**data, **named, "training": Training(**training)})
+    return Training(**training)
 
 
 def _files(files: tuple[StoredFile, ...]) -> list[dict[str, Any]]:

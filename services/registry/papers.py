@@ -60,17 +60,21 @@ def contradictions(manifest: bytes, lineage: Lineage) -> list[str]:
 
 def manifest_of(lineage: Lineage) -> dict[str, Any]:
     """Write what lies beside the files: enough to rebuild the row without the database."""
-    training = lineage.training
+    origin: dict[str, Any] = {}
+    if training := lineage.training:
+        origin = {
+            "dataset_digest": lineage.dataset_digest,
+            "job_id": training.job_id,
+            "attempt": training.attempt,
+            "seed": training.seed,
+            "code_commit": training.code_commit,
+            "lock_digest": training.lock_digest,
+        }
     return {
         "format": 1,
         "checksum": lineage.adapter_digest,
         "files": [{"name": f.name, "size": f.size, "sha256": f.sha256} for f in lineage.files],
         "base_digest": lineage.base_digest,
-        "dataset_digest": lineage.dataset_digest,
-        "job_id": training.job_id,
-        "attempt": training.attempt,
-        "seed": training.seed,
-        "code_commit": training.code_commit,
-        "lock_digest": training.lock_digest,
+        **origin,
         "lineage": lineages.to_json(lineage),
     }

@@ -18,7 +18,7 @@ from services.registry.store.versions import VersionStore
 
 
 class Publisher:
-    """Publishes finished jobs' adapters."""
+    """Publishes finished jobs' adapters and imported ones."""
 
     def __init__(
         self,
@@ -38,15 +38,18 @@ class Publisher:
         self._keys = keys
 
     async def publish(self, publication: Publication, findings: Findings = NOTHING) -> Version:
-        """Publish an adapter as the model's next version, once for each job."""
+        """Publish an adapter as the model's next version, once for each job or imported bytes."""
+        lineages.check_origin(publication)
+        if publication.training is None:
+            findings.refuse()
         model = await self._models.get(publication.model_id)
-        known = await self._versions.of_job(publication.training.job_id, model.id)
-        if known is not None:
+        digest = checksum_of(publication.files)
+        if (known := await self._versions.known(publication, digest)) is not None:
             return known
         base = await self._bases.of_model(model.id)
-        dataset = await self._datasets.get(publication.dataset_id)
+        trained = publication.training is not None
+        dataset = await self._datasets.get(publication.dataset_id) if trained else None
         lineages.check(publication, base, dataset)
-        digest = checksum_of(publication.files)
         lineage = lineages.trace(publication, model, base, dataset, digest)
         papers = papers_of(lineage, self._keys)
         path = await asyncio.to_thread(

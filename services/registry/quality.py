@@ -185,9 +185,9 @@ def admit(
 def trained(publication: Publication, version: int) -> NewEvaluation | None:
     """Give the evaluation that a finished job brings along: its loss on the rows it held out."""
     value = publication.metrics.get(VAL_LOSS)
-    if value is None or not publication.valid_rows:
-        return None
     training = publication.training
+    if training is None or value is None or not publication.valid_rows:
+        return None
     how = {
         "by": f"training job {training.job_id}, attempt {training.attempt}",
         "held_out_rows": str(publication.valid_rows),

@@ -74,7 +74,7 @@ class Verifier:
         self._room = asyncio.Semaphore(FILES_AT_ONCE)
 
     async def verify(self, model_id: int, reference: str) -> Verification:
-        """Compare a version, its base model and its dataset with the record."""
+        """Compare a version, its base model and its dataset, if any, with the record."""
         version, lineage = await self._versions.find(model_id, reference)
         found = await self._verify(version, lineage)
         if found.intact or not await self._moved(version):
@@ -84,22 +84,19 @@ class Verifier:
     async def _verify(self, version: Version, lineage: Lineage) -> Verification:
         base = await self._bases.of_model(version.model_id)
         folder = self._folder(version)
-        stored = self._archive / "datasets" / f"{lineage.dataset_digest}{SUFFIX}"
         own, under, data = await asyncio.gather(
             self._hashes(folder),
             self._hashes(self._archive / base.artifact_path),
-            self._hash(stored),
+            self._dataset(lineage),
         )
         read = await asyncio.to_thread(papers.read, folder)
         status, key = self._keys.judge(read.get(STATEMENT, b""), read.get(ENVELOPE))
-        found = data.sha256 if data else ""
-        dataset = _same(f"dataset {lineage.dataset_name}", lineage.dataset_digest, found)
         checks = (
             *_of_version(version, lineage, own),
             *_of_papers(lineage, read),
             _of_signature(status, key, needed=bool(self._keys.trusted)),
             *_of_base(base, lineage, under),
-            dataset,
+            *data,
         )
         return Verification(of_version(lineage, version), status, key, checks)
 
@@ -136,6 +133,15 @@ class Verifier:
         paths = await asyncio.to_thread(_listed, folder)
         found = await asyncio.gather(*map(self._hash, paths))
         return {file.name: file for file in found if file}
+
+    async def _dataset(self, lineage: Lineage) -> list[Check]:
+        """Check the data that a version was trained on; an imported one names none."""
+        if not lineage.dataset_digest:
+            return []
+        stored = self._archive / "datasets" / f"{lineage.dataset_digest}{SUFFIX}"
+        found = await self._hash(stored)
+        what = f"dataset {lineage.dataset_name}"
+        return [_same(what, lineage.dataset_digest, found.sha256 if found else "")]
 
     async def _hash(self, path: Path) -> StoredFile | None:
         async with self._room:

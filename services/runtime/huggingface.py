@@ -33,7 +33,7 @@ def convert_folder(source: Path, folder: Path, bits: int | None) -> None:
         raise FolderError("MLX-LM can't read below a folder with *, ? or [ in its name; rename it")
     model, config = load_lazily(source)
     if bits:
-        model, config = _quantize(model, config, bits)
+        model, config = pack(model, config, bits)
     for file in list_files(source):
         if file.suffix != ".safetensors" and file.name not in _REWRITTEN:
             shutil.copyfile(file, folder / file.name)
@@ -44,7 +44,8 @@ def convert_folder(source: Path, folder: Path, bits: int | None) -> None:
     save_weights(folder / "model.safetensors", weights)
 
 
-def _quantize(model: Any, config: dict[str, Any], bits: int) -> tuple[Any, dict[str, Any]]:
+def pack(model: Any, config: dict[str, Any], bits: int) -> tuple[Any, dict[str, Any]]:
+    """Pack a dense model's matrices into so many bits; raises FolderError where that can't be."""
     from mlx_lm.utils import quantize_model  # noqa: PLC0415  after prepare
 
     if config.get("quantization") or config.get("quantization_config"):

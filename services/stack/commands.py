@@ -1,8 +1,5 @@
 """The verbs that the stack adds to the `mlx-hub` command."""
 
-import contextlib
-from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +7,12 @@ import typer
 from mlx_hub.cli.models import models_app
 
 from services.chassis.settings import load
-from services.stack import importing, keys, launch, models, starter
+from services.stack import importing, keys, launch, models, starter, versions
 from services.stack.demo import demo as run_demo
-from services.stack.errors import StackError
 from services.stack.settings import StackSettings, environment_name
 from services.stack.signals import stops_on_signals
 from services.stack.stack import Stack
+from services.stack.telling import Bits, say, told
 
 
 def register(app: typer.Typer) -> None:
@@ -23,6 +20,7 @@ def register(app: typer.Typer) -> None:
     for verb in (up, down, config, demo, keygen):
         app.command()(verb)
     models_app.command("import")(import_)
+    versions.register()
 
 
 def up(
@@ -32,12 +30,12 @@ def up(
 ) -> None:
     """Start the hub: Postgres, the three services and the gateway."""
     settings = load(StackSettings)
-    with _told():
+    with told():
         if detach:
-            port = launch.start_detached(settings, _say)
+            port = launch.start_detached(settings, say)
             typer.echo(f"The hub serves at http://{settings.host}:{port}; `mlx-hub down` stops it.")
             return
-        stack = Stack(settings, _say)
+        stack = Stack(settings, say)
         with stops_on_signals(stack):
             stack.run(
                 lambda port: typer.echo(
@@ -49,7 +47,7 @@ def up(
 def down() -> None:
     """Stop the hub that runs on this home."""
     settings = load(StackSettings)
-    with _told():
+    with told():
         stopped = launch.stop(settings)
     typer.echo("The hub is stopped." if stopped else f"No hub runs on {settings.home}.")
 
@@ -65,15 +63,8 @@ def config() -> None:
 def demo() -> None:
     """Run the main job on the starter model: import, train, compare, trace; then stop."""
     settings = load(StackSettings)
-    with _told():
+    with told():
         run_demo(settings)
-
-
-class Bits(StrEnum):
-    """What weights can be packed into."""
-
-    FOUR = "4"
-    EIGHT = "8"
 
 
 PathArgument = Annotated[
@@ -99,7 +90,7 @@ def keygen(
     path: Annotated[Path, typer.Argument(help="A new file for the private key.")],
 ) -> None:
     """Make a key that signs versions' statements, and print its public half."""
-    with _told():
+    with told():
         public, identity = keys.generate(path)
     typer.echo(f"{public}key id {identity}")
     typer.echo(f"Set MLX_HUB_SIGNING_KEY={path.absolute()} and start the hub again.", err=True)
@@ -126,26 +117,12 @@ def import_(
         raise typer.BadParameter("--revision goes with --from-hub")
     settings = load(StackSettings)
     bits = int(quantize) if quantize else None
-    with _told():
+    with told():
         if from_hub:
             chosen = name or models.name_of(Path(from_hub))
-            models.import_from_hub(settings, from_hub, revision, chosen, _say, bits)
+            models.import_from_hub(settings, from_hub, revision, chosen, say, bits)
         else:
             chosen = name or (models.name_of(path) if path else starter.NAME)
             source = importing.on_disk(path) if path else starter.source()
-            models.import_model(settings, source, chosen, _say, bits)
+            models.import_model(settings, source, chosen, say, bits)
     typer.echo(f"Imported the base model {chosen}.")
-
-
-def _say(step: str) -> None:
-    typer.echo(f"  {step}")
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Turn what went wrong into words on stderr and exit code 1."""
-    try:
-        yield
-    except (StackError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None

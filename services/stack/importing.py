@@ -43,7 +43,7 @@ def fetch(settings: StackSettings, repository: str, revision: str, say: Say) -> 
     """Fetch a model from the Hugging Face hub, into a folder that stays until it is imported."""
     root = settings.storage_active_path / "downloads"
     words = ["services.stack.hub", "--", repository, revision, str(root)]
-    found = _child(words, {**os.environ, **_HUB_ENVIRONMENT}, say)
+    found = run_child(words, {**os.environ, **_HUB_ENVIRONMENT}, say)
     return Source(Path(found["folder"]), f"huggingface:{repository}", found["commit"])
 
 
@@ -62,9 +62,9 @@ def bring_in(
     origin = [f"--source={source.origin}", f"--revision={source.revision}"]
     try:
         words = ["services.runtime.convert", str(source.path.absolute()), str(staged), *packing]
-        _child(words, env, say)
+        run_child(words, env, say)
         say(f"recording {name}")
-        _child(["services.registry.importer", str(staged), name, *origin], env, say)
+        run_child(["services.registry.importer", str(staged), name, *origin], env, say)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 
@@ -74,7 +74,9 @@ def has_base_model(settings: StackSettings) -> bool:
     return any((settings.storage_archive_path / "base").glob("[!.]*"))
 
 
-def _child(words: list[str], env: dict[str, str], say: Say) -> dict[str, Any]:
+def run_child(
+    words: list[str], env: dict[str, str], say: Say, what: str = "import"
+) -> dict[str, Any]:
     """Run a child that tells its steps line by line; give what its last line, of JSON, says."""
     lines = ["{}"]
     with (
@@ -93,6 +95,7 @@ def _child(words: list[str], env: dict[str, str], say: Say) -> dict[str, Any]:
             raise
         if child.wait():
             complaints.seek(0)
-            raise StackError(f"The import failed: {complaints.read().strip() or lines[-1].strip()}")
+            reason = complaints.read().strip() or lines[-1].strip()
+            raise StackError(f"The {what} failed: {reason}")
     found: dict[str, Any] = json.loads(lines[-1])
     return found

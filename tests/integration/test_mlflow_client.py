@@ -15,7 +15,15 @@ from services.registry.store.outbox import Delivery, Job
 from services.registry.training import Ended, Fact, Measured, Started
 from tests.fixtures.mlflow_seen import Seen
 from tests.fixtures.registry_process import free_port
-from tests.unit.test_registry_domain import BASE, DATASET, MODEL, NOW, PUBLICATION, VERSION
+from tests.unit.test_registry_domain import (
+    BASE,
+    DATASET,
+    MODEL,
+    NOW,
+    PUBLICATION,
+    TRAINING,
+    VERSION,
+)
 
 STARTED = Started(DATASET.id, {"lora_rank": "8"})
 FACTS = (
@@ -51,7 +59,7 @@ def published(model: Model, number: int, archive: Path, **fields: Any) -> dict[s
     version: Version = replace(
         VERSION, id=number, version=number, job_id=number, artifact_path=path, **fields
     )
-    training = replace(PUBLICATION.training, job_id=number)
+    training = replace(TRAINING, job_id=number)
     made = replace(PUBLICATION, training=training)
     lineage = lineages.trace(made, model, BASE, DATASET, version.checksum)
     (archive / path).mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from mlx_hub.registry.v1 import model_pb2
 from mlx_hub.registry.v1 import registry_service_pb2 as pb
 from mlx_hub.registry.v1 import registry_service_pb2_grpc as pb_grpc
 
-from tests.fixtures.publications import published
+from tests.fixtures.publications import imported, published
 from tests.fixtures.registry import RunningRegistry
 from tests.fixtures.registry_process import free_port, registry_process
 
@@ -93,6 +93,24 @@ async def test_everything_arrives_once_when_mlflow_is_back(
     assert tags["mlx_hub.base_digest"] == hub.base_digest
     digest = tags["mlx_hub.dataset_digest"]
     assert mlflow.rows("SELECT name, digest FROM datasets") == [("data", digest[:36])]
+
+
+async def test_an_imported_version_has_a_run_of_its_own(
+    hub: RunningRegistry, mlflow: MlflowDatabase, tmp_path: Path
+) -> None:
+    model = await hub.model()
+    await hub.stub.PublishVersion(imported(hub, model.id))
+    uri = {"MLFLOW_TRACKING_URI": mlflow.url.replace("+psycopg", "")}
+    async with registry_process(tmp_path, hub.settings.database_url, **uri) as (_, stub):
+        await synced(stub, model.id)
+        hub.sql("UPDATE registry.outbox SET delivered_at = NULL, next_attempt_at = now()")
+        await synced(stub, model.id)
+    assert mlflow.rows("SELECT name, status FROM runs") == [("import of version 1", "FINISHED")]
+    assert mlflow.rows("SELECT FROM params") == []
+    tags = mlflow.pairs("tags")
+    assert (tags["mlx_hub.origin"], tags["mlx_hub.import.imported_by"]) == ("imported", "kim")
+    assert "mlx_hub.job_id" not in tags
+    assert mlflow.rows("SELECT version FROM model_versions") == [(1,)]
 
 
 async def test_two_hubs_may_share_an_mlflow(

@@ -155,7 +155,6 @@ def test_the_manifest_holds_all_that_leads_back() -> None:
         ({"files": FILES[:1]}, Invalid, "files"),
         ({"files": (*FILES, FILES[0])}, Invalid, "files"),
         ({"files": (*FILES, StoredFile("run.py", 1, "3" * 64))}, Invalid, "files"),
-        ({"training": replace(TRAINING, attempt=0)}, Invalid, "training"),
         ({"metrics": {"loss": float("inf")}}, Invalid, "finite"),
         ({"base_digest": "0" * 64}, DataLoss, "base model 'tiny'"),
         ({"dataset_digest": "0" * 64}, DataLoss, "dataset 'data'"),

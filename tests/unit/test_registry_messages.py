@@ -22,7 +22,7 @@ from services.registry.domain import (
     VersionStatus,
 )
 from services.registry.lifecycle import ModelChange
-from services.registry.messages import datasets, models, resolved, times, versions
+from services.registry.messages import datasets, files, models, resolved, times, versions
 from services.registry.resolution import Resolved
 from tests.unit.test_registry_domain import (
     BASE,
@@ -49,6 +49,7 @@ LINEAGE = lineages.of_version(
     ),
     VERSION,
 )
+RESOLVED = Resolved(FULL_MODEL, BASE, VERSION, LINEAGE)
 EVENT = Event(1, EventType.TRAINED, 2, {"job_id": "5"}, NOW, VERSION)
 
 
@@ -60,21 +61,31 @@ EVENT = Event(1, EventType.TRAINED, 2, {"job_id": "5"}, NOW, VERSION)
         models.to_base_model(BASE),
         versions.to_version(VERSION),
         models.to_event(EVENT),
-        versions.to_lineage(LINEAGE),
-        resolved.to_resolved(Resolved(FULL_MODEL, BASE, VERSION, LINEAGE)),
+        resolved.to_resolved(RESOLVED),
     ],
     ids=lambda message: type(message).__name__,
 )
 def test_every_field_of_the_contract_is_written(message: Message) -> None:
+    assert unset(message) == set()
+
+
+@pytest.mark.parametrize(
+    "message", [versions.to_lineage(LINEAGE), resolved.to_resolved(RESOLVED).lineage]
+)
+def test_a_trained_version_s_lineage_lacks_an_import_alone(message: Message) -> None:
+    assert unset(message) == {"imported"}
+
+
+def unset(message: Message) -> set[str]:
     written = {field.name for field, _ in message.ListFields()}
-    assert written == {field.name for field in message.DESCRIPTOR.fields}
+    return {field.name for field in message.DESCRIPTOR.fields} - written
 
 
 def test_a_training_and_its_files_come_back() -> None:
     for training in (TRAINING, FULL_TRAINING, replace(TRAINING, started_at=None)):
         assert versions.from_training(versions.to_training(training)) == training
     for file in FILES:
-        assert versions.from_file(versions.to_file(file)) == file
+        assert files.from_file(files.to_file(file)) == file
 
 
 def test_a_publication_is_read_whole() -> None:
@@ -82,7 +93,7 @@ def test_a_publication_is_read_whole() -> None:
         model_id=1,
         dataset_id=4,
         staged_path="jobs/5/attempt-2",
-        files=[versions.to_file(file) for file in FILES],
+        files=[files.to_file(file) for file in FILES],
         metrics={"loss": 0.5},
         training=versions.to_training(TRAINING),
         base_digest=BASE.digest,
@@ -110,9 +121,9 @@ def test_a_request_is_read_whole() -> None:
 
 def test_a_broken_size_matches_no_file() -> None:
     for size in (1.5, float("nan"), float("inf")):
-        message = versions.to_file(FILES[0])
+        message = files.to_file(FILES[0])
         message.size_bytes = size
-        assert versions.from_file(message).size == -1
+        assert files.from_file(message).size == -1
 
 
 @pytest.mark.parametrize(

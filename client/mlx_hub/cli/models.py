@@ -139,7 +139,7 @@ def versions(ctx: typer.Context, model: ModelArgument, json: JsonOption = False)
             "METRICS": lambda version: ", ".join(
                 f"{name}={value:.4g}" for name, value in sorted(version.metrics.items())
             ),
-            "JOB": lambda version: version.job_id,
+            "JOB": lambda version: version.job_id or "imported",
             "CREATED": lambda version: moment(version.created_at),
         },
     )
@@ -167,7 +167,7 @@ def list_base_models(ctx: typer.Context, json: JsonOption = False) -> None:
 
 @models_app.command()
 def lineage(ctx: typer.Context, version: VersionArgument, json: JsonOption = False) -> None:
-    """Trace a version to its job, data, base model, code and parameters."""
+    """Trace a version to its job, data, base model, code and parameters, or to its import."""
     here = hub(ctx)
     model, number = split_version(version, default="latest")
     found = here.models.lineage(find_model(here, model).id, number)

@@ -4,8 +4,11 @@ from collections.abc import Mapping
 
 from mlx_hub.cli.output import console, literal, moment, short, size
 from mlx_hub.registry.v1.lineage_pb2 import (
+    AdapterFormat,
     AttemptOutcome,
+    BasePin,
     DatasetRef,
+    ImportProvenance,
     Lineage,
     TrainingAttempt,
     TrainingProvenance,
@@ -23,6 +26,9 @@ def lineage_tree(lineage: Lineage) -> Tree:
         adapter.add(literal(f"{file.name}  {size(file.size_bytes)}  {short(file.sha256)}"))
     origin = f"  from {base.source} {base.source_revision}".rstrip() if base.source else ""
     tree.add(literal(f"base model {base.name}  {base.digest}{origin}"))
+    if lineage.HasField("imported"):
+        _add_import(tree, lineage.imported)
+        return tree
     dataset = tree.add(literal(f"dataset {data.name}  {data.digest}"))
     dataset.add(literal(f"split  {_split(data)}"))
     _add_job(tree, lineage.training)
@@ -32,6 +38,30 @@ def lineage_tree(lineage: Lineage) -> Tree:
 def show_lineage(lineage: Lineage, ui: Console | None = None) -> None:
     """Print the tree."""
     (ui or console()).print(lineage_tree(lineage))
+
+
+_PINS = {
+    BasePin.BASE_PIN_SOURCE: "pinned to this base model by its own files",
+    BasePin.BASE_PIN_OPERATOR: "pinned to this base model by the operator",
+    BasePin.BASE_PIN_NONE: "NOT pinned: that it was trained on this base model is not known",
+}
+
+
+def _add_import(tree: Tree, source: ImportProvenance) -> None:
+    form = AdapterFormat.Name(source.format).removeprefix("ADAPTER_FORMAT_")
+    run = tree.add(
+        literal(
+            f"imported from {source.source} ({form})  {moment(source.imported_at)}  "
+            f"by {source.imported_by or 'nobody named'}"
+        )
+    )
+    run.add(literal(_PINS[source.pin]))
+    if source.stated_base:
+        run.add(literal(f"its files name the base model {source.stated_base}"))
+    files = run.add(literal("files"))
+    for file in source.source_files:
+        files.add(literal(f"{file.name}  {size(file.size_bytes)}  {short(file.sha256)}"))
+    _add_facts(run, "environment", source.environment)
 
 
 def _add_job(tree: Tree, job: TrainingProvenance) -> None:

@@ -4,7 +4,7 @@ from mlx_hub.registry.v1 import lineage_pb2 as lineage_pb
 from mlx_hub.registry.v1 import publication_pb2 as publication_pb
 from mlx_hub.registry.v1 import version_pb2 as version_pb
 
-from services.registry.domain import StoredFile, Version, VersionStatus
+from services.registry.domain import Version, VersionOrigin, VersionStatus
 from services.registry.lineage import (
     AttemptOutcome,
     Lineage,
@@ -12,6 +12,8 @@ from services.registry.lineage import (
     Training,
     TrainingAttempt,
 )
+from services.registry.messages.files import from_file, to_file
+from services.registry.messages.imports import from_imported, to_imported
 from services.registry.messages.times import from_timestamp, to_timestamp
 
 STATUS = {
@@ -19,6 +21,10 @@ STATUS = {
     VersionStatus.READY: version_pb.VERSION_STATUS_READY,
     VersionStatus.ARCHIVED: version_pb.VERSION_STATUS_ARCHIVED,
     VersionStatus.FAILED: version_pb.VERSION_STATUS_FAILED,
+}
+ORIGIN = {
+    VersionOrigin.TRAINED: version_pb.VERSION_ORIGIN_TRAINED,
+    VersionOrigin.IMPORTED: version_pb.VERSION_ORIGIN_IMPORTED,
 }
 OUTCOMES = {
     AttemptOutcome.UNKNOWN: lineage_pb.ATTEMPT_OUTCOME_UNSPECIFIED,
@@ -45,6 +51,7 @@ def to_version(version: Version) -> version_pb.ModelVersion:
         created_at=to_timestamp(version.created_at),
         aliases=version.aliases,
         job_id=version.job_id,
+        origin=ORIGIN[version.origin],
     )
 
 
@@ -62,19 +69,25 @@ def to_lineage(lineage: Lineage) -> lineage_pb.Lineage:
             source=lineage.base_source,
             source_revision=lineage.base_revision,
         ),
-        dataset=lineage_pb.DatasetRef(
-            id=lineage.dataset_id,
-            name=lineage.dataset_name,
-            digest=lineage.dataset_digest,
-            train_rows=lineage.train_rows,
-            valid_rows=lineage.valid_rows,
-            test_rows=lineage.test_rows,
-            split_seed=lineage.split_seed,
-            validation_fraction=lineage.validation_fraction,
-            test_fraction=lineage.test_fraction,
-        ),
-        training=to_training(lineage.training),
+        dataset=to_dataset_ref(lineage) if lineage.dataset_digest else None,
+        training=to_training(lineage.training) if lineage.training else None,
+        imported=to_imported(lineage.imported) if lineage.imported else None,
         created_at=to_timestamp(lineage.created_at),
+    )
+
+
+def to_dataset_ref(lineage: Lineage) -> lineage_pb.DatasetRef:
+    """Write what a version was trained on."""
+    return lineage_pb.DatasetRef(
+        id=lineage.dataset_id,
+        name=lineage.dataset_name,
+        digest=lineage.dataset_digest,
+        train_rows=lineage.train_rows,
+        valid_rows=lineage.valid_rows,
+        test_rows=lineage.test_rows,
+        split_seed=lineage.split_seed,
+        validation_fraction=lineage.validation_fraction,
+        test_fraction=lineage.test_fraction,
     )
 
 
@@ -86,7 +99,8 @@ def publication(request: publication_pb.PublishVersionRequest) -> Publication:
         staged_path=request.staged_path,
         files=tuple(from_file(file) for file in request.files),
         metrics=dict(request.metrics),
-        training=from_training(request.training),
+        training=from_training(request.training) if request.HasField("training") else None,
+        imported=from_imported(request.imported) if request.HasField("imported") else None,
         base_digest=request.base_digest,
         dataset_digest=request.dataset_digest,
         train_rows=request.train_rows,
@@ -154,14 +168,3 @@ def from_attempt(attempt: lineage_pb.TrainingAttempt) -> TrainingAttempt:
         resumed_from_step=attempt.resumed_from_step,
         last_step=attempt.last_step,
     )
-
-
-def to_file(file: StoredFile) -> lineage_pb.ArtifactFile:
-    """Write a file of a manifest."""
-    return lineage_pb.ArtifactFile(name=file.name, size_bytes=file.size, sha256=file.sha256)
-
-
-def from_file(file: lineage_pb.ArtifactFile) -> StoredFile:
-    """Read a file of a manifest; a size that is no whole number matches no file."""
-    whole = file.size_bytes.is_integer()
-    return StoredFile(file.name, int(file.size_bytes) if whole else -1, file.sha256)

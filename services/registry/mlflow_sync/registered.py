@@ -13,7 +13,7 @@ from services.registry.mlflow_sync.tags import (
     VERSION_TAG,
     identity_of,
     names_of,
-    tags_of_attempt,
+    tags_of_origin,
     tags_of_version,
 )
 
@@ -52,14 +52,13 @@ class RegisteredModels:
         """Register a version as its run made it, once."""
         if str(version.version) in self._numbers(name):
             return
-        training = lineage.training
         self._mlflow.create_model_version(
             name,
             source=f"runs:/{run_id}/{ADAPTER}",
             run_id=run_id,
             tags={
                 **tags_of_version(version),
-                **tags_of_attempt(training.job_id, training.attempt),
+                **tags_of_origin(version, lineage),
             },
             await_creation_for=0,
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from services.registry.domain import Version, VersionStatus
 from services.registry.lineage import AttemptOutcome, Lineage
-from services.registry.mlflow_sync.tags import tags_of, tags_of_attempt
+from services.registry.mlflow_sync.tags import tags_of, tags_of_attempt, tags_of_origin
 from services.registry.papers import MANIFEST
 from services.registry.store.outbox import Job
 from services.registry.training import Ended, Fact, Measured, Started
@@ -42,7 +42,8 @@ class Runs:
         """Write facts of a job into the runs of its attempts."""
         for attempt, facts in itertools.groupby(job.facts, key=lambda fact: fact.attempt):
             told = list(facts)
-            run = self._of(experiment, job.id, attempt, told[0].occurred_at)
+            tags, name = tags_of_attempt(job.id, attempt), _run_name(job.id, attempt)
+            run = self._of(experiment, tags, name, told[0].occurred_at)
             for fact in told:
                 if isinstance(fact.happening, Started):
                     self._start(run.info.run_id, fact.happening, job)
@@ -52,44 +53,49 @@ class Runs:
                     self._end(run.info.run_id, fact.happening, fact.occurred_at)
 
     def publish(self, experiment: str, version: Version, lineage: Lineage) -> str:
-        """Write a version into the run of the attempt that made it, and give the run's id."""
+        """Write a version into the run of the attempt that made it, and give the run's id.
+
+        An imported version has a run of its own, without parameters.
+        """
         from mlflow import entities  # noqa: PLC0415
 
         training = lineage.training
-        begun = training.started_at or version.created_at
-        run = self._of(experiment, training.job_id, training.attempt, begun)
+        begun = (training and training.started_at) or version.created_at
+        name = _run_name(training.job_id, training.attempt) if training else _import_name(version)
+        run = self._of(experiment, tags_of_origin(version, lineage), name, begun)
         run_id: str = run.info.run_id
         tags = tags_of(version, lineage)
+        parameters = training.parameters if training else {}
         self._mlflow.log_batch(
             run_id,
-            params=[entities.Param(key, v) for key, v in training.parameters.items()],
+            params=[entities.Param(key, v) for key, v in parameters.items()],
             tags=[entities.RunTag(key, v) for key, v in tags.items()],
         )
         # Beside the steps' own, under names of their own.
         final = {f"final_{key}": value for key, value in version.metrics.items()}
         self._measure(run_id, [_point(final, version.created_at, 0)], retried=True)
-        self._feed(run_id, lineage.dataset_name, lineage.dataset_digest)
+        if lineage.dataset_digest:
+            self._feed(run_id, lineage.dataset_name, lineage.dataset_digest)
         if version.status is not VersionStatus.FAILED:
             # A version from before there were papers has its manifest alone.
             for name in {MANIFEST, *(file.name for file in lineage.stored)}:
                 path = self._place_of(version) / version.artifact_path / name
                 self._mlflow.log_artifact(run_id, str(path), ADAPTER)
         if run.info.status != FINISHED:
-            ended = training.finished_at or version.created_at
+            ended = (training and training.finished_at) or version.created_at
             self._mlflow.set_terminated(run_id, FINISHED, end_time=_milliseconds(ended))
         return run_id
 
     def _place_of(self, version: Version) -> Path:
         return self._cold if version.status is VersionStatus.ARCHIVED else self._archive
 
-    def _of(self, experiment: str, job_id: int, attempt: int, begun: datetime) -> "Run":
-        tags = tags_of_attempt(job_id, attempt)
+    def _of(self, experiment: str, tags: Mapping[str, str], name: str, begun: datetime) -> "Run":
+        """Find a run by what tells it from all others, or begin it."""
         own = " AND ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
         runs = self._mlflow.search_runs([experiment], own, max_results=1)
         if runs:
             return runs[0]
-        name = f"job {job_id}, attempt {attempt}"
-        return self._mlflow.create_run(experiment, _milliseconds(begun), tags, name)
+        return self._mlflow.create_run(experiment, _milliseconds(begun), dict(tags), name)
 
     def _start(self, run_id: str, started: Started, job: Job) -> None:
         from mlflow import entities  # noqa: PLC0415
@@ -141,6 +147,14 @@ class Runs:
         for key, value in tags.items():
             self._mlflow.set_tag(run_id, key, value)
         self._mlflow.set_terminated(run_id, STATUS[ended.outcome], end_time=_milliseconds(at))
+
+
+def _run_name(job_id: int, attempt: int) -> str:
+    return f"job {job_id}, attempt {attempt}"
+
+
+def _import_name(version: Version) -> str:
+    return f"import of version {version.version}"
 
 
 def _points(facts: Iterable[Fact]) -> Iterator[list["Metric"]]:

@@ -14,6 +14,7 @@ from services.registry.domain import (
     EventType,
     Page,
     Version,
+    VersionOrigin,
     VersionStatus,
     version_not_found,
     version_number,
@@ -82,10 +83,14 @@ class VersionStore:
         async with self._sessions() as session:
             return await _find(session, model_id, LATEST)
 
-    async def of_job(self, job_id: int, model_id: int) -> Version | None:
-        """Give the version that a job published; refuse a job of another model."""
+    async def known(self, publication: Publication, digest: str) -> Version | None:
+        """Give the version that this publication made before, or None.
+
+        That is its job's; for an import, one in service that was imported with the same files.
+        Refuses a job of another model.
+        """
         async with self._sessions() as session:
-            return await _of_job(session, job_id, model_id)
+            return await _known(session, publication, digest)
 
     async def add(
         self,
@@ -96,22 +101,23 @@ class VersionStore:
     ) -> Version:
         """Commit a published version and what was found out about it.
 
-        The same job again gives the same version, with the findings it has.
+        The same publication again gives the same version, with the findings it has.
         """
-        job_id = publication.training.job_id
         try:
             async with self._sessions.begin() as session:
                 await require_model(session, publication.model_id, lock=True)
-                if (known := await _of_job(session, job_id, publication.model_id)) is not None:
+                known = await _known(session, publication, lineage.adapter_digest)
+                if known is not None:
                     return known
                 version = await _insert(session, publication, lineage, artifact_path)
-                await _announce(session, version)
+                await _announce(session, version, lineage)
                 await add_findings(session, version, publication, findings, lineage)
                 return await one_version(session, version.id)
         except exc.IntegrityError as error:
-            if constraint_of(error) not in ("fk_versions_job_id", "uq_versions_job_id"):
+            wrong = constraint_of(error) in ("fk_versions_job_id", "uq_versions_job_id")
+            if publication.training is None or not wrong:
                 raise
-            raise _wrong_job(job_id) from error
+            raise _wrong_job(publication.training.job_id) from error
 
     async def live(self) -> list[tuple[Version, Lineage]]:
         """List every version that should have files."""
@@ -163,9 +169,10 @@ def version_from(row: VersionRow, aliases: list[str] | None) -> Version:
         artifact_path=row.artifact_path,
         checksum=row.checksum,
         size_bytes=row.size_bytes,
-        job_id=row.job_id,
+        job_id=row.job_id or 0,
         aliases=tuple(aliases or ()),
         created_at=row.created_at,
+        origin=VersionOrigin(row.origin),
     )
 
 
@@ -194,6 +201,19 @@ async def _find(session: AsyncSession, model_id: int, reference: str) -> Found |
         query = query.join(AliasRow, of_alias).where(AliasRow.alias == reference)
     row = (await session.execute(query)).one_or_none()
     return (version_from(*row), lineages.from_json(row[0].lineage)) if row else None
+
+
+async def _known(session: AsyncSession, publication: Publication, digest: str) -> Version | None:
+    if publication.training is not None:
+        return await _of_job(session, publication.training.job_id, publication.model_id)
+    query = _query().where(
+        VersionRow.model_id == publication.model_id,
+        VersionRow.origin == VersionOrigin.IMPORTED.value,
+        VersionRow.status == VersionStatus.READY.value,
+        VersionRow.checksum == digest,
+    )
+    row = (await session.execute(query.order_by(VersionRow.version).limit(1))).one_or_none()
+    return version_from(*row) if row else None
 
 
 async def _of_job(session: AsyncSession, job_id: int, model_id: int) -> Version | None:
@@ -233,13 +253,16 @@ async def _insert(
     of_model = VersionRow.model_id == publication.model_id
     newest = await session.scalar(select(func.max(VersionRow.version)).where(of_model))
     base = select(ModelRow.base_model_id).where(ModelRow.id == publication.model_id)
+    training = publication.training
+    origin = VersionOrigin.TRAINED if training else VersionOrigin.IMPORTED
     row = VersionRow(
         model_id=publication.model_id,
         version=(newest or 0) + 1,
         status=VersionStatus.READY.value,
-        job_id=publication.training.job_id,
-        attempt=publication.training.attempt,
-        dataset_id=publication.dataset_id,
+        origin=origin.value,
+        job_id=training.job_id if training else None,
+        attempt=training.attempt if training else None,
+        dataset_id=publication.dataset_id if training else None,
         base_model_id=base.scalar_subquery(),
         metrics=dict(publication.metrics),
         artifact_path=artifact_path,
@@ -252,14 +275,14 @@ async def _insert(
     return row
 
 
-async def _announce(session: AsyncSession, row: VersionRow) -> None:
+async def _announce(session: AsyncSession, row: VersionRow, lineage: Lineage) -> None:
     """Write all that follows from a new version: alias, history, outbox."""
     await point(session, row.model_id, LATEST, row.id)
-    details = {
-        "job_id": str(row.job_id),
-        "attempt": str(row.attempt),
-        "checksum": row.checksum,
-        "dataset_id": str(row.dataset_id),
-    }
+    details, kind = {"checksum": row.checksum}, EventType.TRAINED
+    if lineage.imported:
+        details, kind = {**details, **lineage.imported.facts()}, EventType.IMPORTED
+    else:
+        job = {"job_id": row.job_id, "attempt": row.attempt, "dataset_id": row.dataset_id}
+        details |= {name: str(value) for name, value in job.items()}
     session.add(OutboxRow(model_id=row.model_id, version_id=row.id))
-    await record(session, row.model_id, EventType.TRAINED, row.version, details)
+    await record(session, row.model_id, kind, row.version, details)

@@ -49,7 +49,8 @@ class EventRow(Base):
     __table_args__ = (
         CheckConstraint(
             "type IN ('created', 'trained', 'quarantined', 'updated', 'promoted', 'rolled_back',"
-            " 'alias_deleted', 'archived', 'restored', 'evaluated', 'gate_set', 'gate_deleted')",
+            " 'alias_deleted', 'archived', 'restored', 'evaluated', 'gate_set', 'gate_deleted',"
+            " 'imported')",
             name="type",
         ),
         # An evaluation is a version's, or with 0 the base model's.

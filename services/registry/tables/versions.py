@@ -33,6 +33,11 @@ class VersionRow(Base):
         CheckConstraint("size_bytes > 0", name="size_bytes"),
         CheckConstraint("jsonb_typeof(metrics) = 'object'", name="metrics"),
         CheckConstraint("jsonb_typeof(lineage) = 'object'", name="lineage"),
+        CheckConstraint("origin IN ('trained', 'imported')", name="origin"),
+        CheckConstraint(
+            "num_nulls(job_id, attempt, dataset_id) = CASE origin WHEN 'trained' THEN 0 ELSE 3 END",
+            name="job",
+        ),
         UniqueConstraint("model_id", "version"),
         UniqueConstraint("job_id"),
         # Lets an alias prove that its version is of its own model.
@@ -45,9 +50,10 @@ class VersionRow(Base):
     model_id: Mapped[int] = mapped_column(ForeignKey(ModelRow.id))
     version: Mapped[int]
     status: Mapped[str] = mapped_column(Text)
-    job_id: Mapped[int]
-    attempt: Mapped[int]
-    dataset_id: Mapped[int] = mapped_column(ForeignKey(DatasetRow.id))
+    job_id: Mapped[int | None]
+    """Unset, as are the attempt and the dataset, for an imported version."""
+    attempt: Mapped[int | None]
+    dataset_id: Mapped[int | None] = mapped_column(ForeignKey(DatasetRow.id))
     base_model_id: Mapped[int] = mapped_column(ForeignKey(BaseModelRow.id))
     metrics: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=EMPTY_OBJECT)
     artifact_path: Mapped[str] = mapped_column(Text)
@@ -56,6 +62,7 @@ class VersionRow(Base):
     lineage: Mapped[dict[str, Any]] = mapped_column(JSONB)
     """As in manifest.json: files, base, dataset, recipe, environment."""
     created_at: Mapped[Now]
+    origin: Mapped[str] = mapped_column(Text, server_default="trained")
 
 
 class AliasRow(Base):

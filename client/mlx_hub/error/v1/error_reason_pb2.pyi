@@ -111,6 +111,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The base model or the dataset is not the one that the job trained on. Metadata:
     job_id, changed.
     """
+    ERROR_REASON_ADAPTER_BASE_MISMATCH: _ErrorReason.ValueType  # 45
+    """FAILED_PRECONDITION. An imported adapter is pinned to another base model than the model's.
+    Metadata: base_model, expected_digest, base_digest.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the value of `ErrorInfo.reason` (domain `mlx-hub`) in
@@ -206,5 +210,9 @@ dataset_id, rows, rows_read.
 ERROR_REASON_REPLAY_INPUTS_CHANGED: ErrorReason.ValueType  # 41
 """FAILED_PRECONDITION. The base model or the dataset is not the one that the job trained on. Metadata:
 job_id, changed.
+"""
+ERROR_REASON_ADAPTER_BASE_MISMATCH: ErrorReason.ValueType  # 45
+"""FAILED_PRECONDITION. An imported adapter is pinned to another base model than the model's.
+Metadata: base_model, expected_digest, base_digest.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

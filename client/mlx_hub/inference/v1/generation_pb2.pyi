@@ -420,9 +420,9 @@ class Provenance(_message.Message):
     base_digest: _builtins.str
     """sha256 (hex) of the base model's files."""
     job_id: _builtins.int
-    """The training job; 0 for the base model."""
+    """The training job; 0 for the base model and an imported version."""
     dataset_digest: _builtins.str
-    """sha256 (hex) of the dataset; empty for the base model."""
+    """sha256 (hex) of the dataset; empty for the base model and an imported version."""
     code_commit: _builtins.str
     """Commit of the code that trained it; empty for the base model."""
     def __init__(

@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!mlx_hub/registry/v1/lineage.proto\x12\x13mlx_hub.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xde\x02\n\x07Lineage\x12\x10\n\x08model_id\x18\x01 \x01(\x05\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x16\n\x0e\x61\x64\x61pter_digest\x18\x04 \x01(\t\x12\x30\n\x05\x66iles\x18\x05 \x03(\x0b\x32!.mlx_hub.registry.v1.ArtifactFile\x12\x35\n\nbase_model\x18\x06 \x01(\x0b\x32!.mlx_hub.registry.v1.BaseModelRef\x12\x30\n\x07\x64\x61taset\x18\x07 \x01(\x0b\x32\x1f.mlx_hub.registry.v1.DatasetRef\x12\x39\n\x08training\x18\x08 \x01(\x0b\x32\'.mlx_hub.registry.v1.TrainingProvenance\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"@\n\x0c\x41rtifactFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x01\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"U\n\x0c\x42\x61seModelRef\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x17\n\x0fsource_revision\x18\x04 \x01(\t\"\xb9\x01\n\nDatasetRef\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x12\n\ntrain_rows\x18\x04 \x01(\x05\x12\x12\n\nvalid_rows\x18\x05 \x01(\x05\x12\x11\n\ttest_rows\x18\x06 \x01(\x05\x12\x12\n\nsplit_seed\x18\x07 \x01(\x05\x12\x1b\n\x13validation_fraction\x18\x08 \x01(\x02\x12\x15\n\rtest_fraction\x18\t \x01(\x02\"\x9d\x04\n\x12TrainingProvenance\x12\x0e\n\x06job_id\x18\x01 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x0c\n\x04seed\x18\x03 \x01(\x05\x12K\n\nparameters\x18\x04 \x03(\x0b\x32\x37.mlx_hub.registry.v1.TrainingProvenance.ParametersEntry\x12\x13\n\x0b\x63ode_commit\x18\x05 \x01(\t\x12\x12\n\ncode_dirty\x18\x06 \x01(\x08\x12\x13\n\x0block_digest\x18\x07 \x01(\t\x12M\n\x0b\x65nvironment\x18\x08 \x03(\x0b\x32\x38.mlx_hub.registry.v1.TrainingProvenance.EnvironmentEntry\x12.\n\nstarted_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x08\x61ttempts\x18\x0b \x03(\x0b\x32$.mlx_hub.registry.v1.TrainingAttempt\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe3\x01\n\x0fTrainingAttempt\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12.\n\nstarted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x07outcome\x18\x04 \x01(\x0e\x32#.mlx_hub.registry.v1.AttemptOutcome\x12\x19\n\x11resumed_from_step\x18\x05 \x01(\x05\x12\x11\n\tlast_step\x18\x06 \x01(\x05*\xc5\x01\n\x0e\x41ttemptOutcome\x12\x1f\n\x1b\x41TTEMPT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41TTEMPT_OUTCOME_FINISHED\x10\x01\x12\x1f\n\x1b\x41TTEMPT_OUTCOME_HANDED_BACK\x10\x02\x12\x18\n\x14\x41TTEMPT_OUTCOME_LOST\x10\x03\x12\x1a\n\x16\x41TTEMPT_OUTCOME_FAILED\x10\x04\x12\x1d\n\x19\x41TTEMPT_OUTCOME_CANCELLED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!mlx_hub/registry/v1/lineage.proto\x12\x13mlx_hub.registry.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x97\x03\n\x07Lineage\x12\x10\n\x08model_id\x18\x01 \x01(\x05\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x16\n\x0e\x61\x64\x61pter_digest\x18\x04 \x01(\t\x12\x30\n\x05\x66iles\x18\x05 \x03(\x0b\x32!.mlx_hub.registry.v1.ArtifactFile\x12\x35\n\nbase_model\x18\x06 \x01(\x0b\x32!.mlx_hub.registry.v1.BaseModelRef\x12\x30\n\x07\x64\x61taset\x18\x07 \x01(\x0b\x32\x1f.mlx_hub.registry.v1.DatasetRef\x12\x39\n\x08training\x18\x08 \x01(\x0b\x32\'.mlx_hub.registry.v1.TrainingProvenance\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x08imported\x18\x1e \x01(\x0b\x32%.mlx_hub.registry.v1.ImportProvenance\"@\n\x0c\x41rtifactFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x01\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"U\n\x0c\x42\x61seModelRef\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x17\n\x0fsource_revision\x18\x04 \x01(\t\"\xb9\x01\n\nDatasetRef\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x12\n\ntrain_rows\x18\x04 \x01(\x05\x12\x12\n\nvalid_rows\x18\x05 \x01(\x05\x12\x11\n\ttest_rows\x18\x06 \x01(\x05\x12\x12\n\nsplit_seed\x18\x07 \x01(\x05\x12\x1b\n\x13validation_fraction\x18\x08 \x01(\x02\x12\x15\n\rtest_fraction\x18\t \x01(\x02\"\x9d\x04\n\x12TrainingProvenance\x12\x0e\n\x06job_id\x18\x01 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x0c\n\x04seed\x18\x03 \x01(\x05\x12K\n\nparameters\x18\x04 \x03(\x0b\x32\x37.mlx_hub.registry.v1.TrainingProvenance.ParametersEntry\x12\x13\n\x0b\x63ode_commit\x18\x05 \x01(\t\x12\x12\n\ncode_dirty\x18\x06 \x01(\x08\x12\x13\n\x0block_digest\x18\x07 \x01(\t\x12M\n\x0b\x65nvironment\x18\x08 \x03(\x0b\x32\x38.mlx_hub.registry.v1.TrainingProvenance.EnvironmentEntry\x12.\n\nstarted_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x08\x61ttempts\x18\x0b \x03(\x0b\x32$.mlx_hub.registry.v1.TrainingAttempt\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe3\x01\n\x0fTrainingAttempt\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12.\n\nstarted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x07outcome\x18\x04 \x01(\x0e\x32#.mlx_hub.registry.v1.AttemptOutcome\x12\x19\n\x11resumed_from_step\x18\x05 \x01(\x05\x12\x11\n\tlast_step\x18\x06 \x01(\x05\"\xed\x03\n\x10ImportProvenance\x12?\n\x06\x66ormat\x18\x01 \x01(\x0e\x32\".mlx_hub.registry.v1.AdapterFormatB\x0b\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12\x1a\n\x06source\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x43\n\x0csource_files\x18\x03 \x03(\x0b\x32!.mlx_hub.registry.v1.ArtifactFileB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\x12\x36\n\x03pin\x18\x04 \x01(\x0e\x32\x1c.mlx_hub.registry.v1.BasePinB\x0b\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12\x1d\n\x0bstated_base\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xac\x02\x12\x1c\n\x0bimported_by\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x37\n\x0bimported_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12U\n\x0b\x65nvironment\x18\x08 \x03(\x0b\x32\x36.mlx_hub.registry.v1.ImportProvenance.EnvironmentEntryB\x08\xbaH\x05\x9a\x01\x02\x10\x14\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xc5\x01\n\x0e\x41ttemptOutcome\x12\x1f\n\x1b\x41TTEMPT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41TTEMPT_OUTCOME_FINISHED\x10\x01\x12\x1f\n\x1b\x41TTEMPT_OUTCOME_HANDED_BACK\x10\x02\x12\x18\n\x14\x41TTEMPT_OUTCOME_LOST\x10\x03\x12\x1a\n\x16\x41TTEMPT_OUTCOME_FAILED\x10\x04\x12\x1d\n\x19\x41TTEMPT_OUTCOME_CANCELLED\x10\x05*`\n\rAdapterFormat\x12\x1e\n\x1a\x41\x44\x41PTER_FORMAT_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41\x44\x41PTER_FORMAT_PEFT\x10\x01\x12\x16\n\x12\x41\x44\x41PTER_FORMAT_MLX\x10\x02*b\n\x07\x42\x61sePin\x12\x18\n\x14\x42\x41SE_PIN_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42\x41SE_PIN_SOURCE\x10\x01\x12\x15\n\x11\x42\x41SE_PIN_OPERATOR\x10\x02\x12\x11\n\rBASE_PIN_NONE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,22 +37,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRAININGPROVENANCE_PARAMETERSENTRY']._serialized_options = b'8\001'
   _globals['_TRAININGPROVENANCE_ENVIRONMENTENTRY']._loaded_options = None
   _globals['_TRAININGPROVENANCE_ENVIRONMENTENTRY']._serialized_options = b'8\001'
-  _globals['_ATTEMPTOUTCOME']._serialized_start=1560
-  _globals['_ATTEMPTOUTCOME']._serialized_end=1757
-  _globals['_LINEAGE']._serialized_start=92
-  _globals['_LINEAGE']._serialized_end=442
-  _globals['_ARTIFACTFILE']._serialized_start=444
-  _globals['_ARTIFACTFILE']._serialized_end=508
-  _globals['_BASEMODELREF']._serialized_start=510
-  _globals['_BASEMODELREF']._serialized_end=595
-  _globals['_DATASETREF']._serialized_start=598
-  _globals['_DATASETREF']._serialized_end=783
-  _globals['_TRAININGPROVENANCE']._serialized_start=786
-  _globals['_TRAININGPROVENANCE']._serialized_end=1327
-  _globals['_TRAININGPROVENANCE_PARAMETERSENTRY']._serialized_start=1226
-  _globals['_TRAININGPROVENANCE_PARAMETERSENTRY']._serialized_end=1275
-  _globals['_TRAININGPROVENANCE_ENVIRONMENTENTRY']._serialized_start=1277
-  _globals['_TRAININGPROVENANCE_ENVIRONMENTENTRY']._serialized_end=1327
-  _globals['_TRAININGATTEMPT']._serialized_start=1330
-  _globals['_TRAININGATTEMPT']._serialized_end=1557
+  _globals['_IMPORTPROVENANCE_ENVIRONMENTENTRY']._loaded_options = None
+  _globals['_IMPORTPROVENANCE_ENVIRONMENTENTRY']._serialized_options = b'8\001'
+  _globals['_IMPORTPROVENANCE'].fields_by_name['format']._loaded_options = None
+  _globals['_IMPORTPROVENANCE'].fields_by_name['format']._serialized_options = b'\272H\010\202\001\002\020\001\310\001\001'
+  _globals['_IMPORTPROVENANCE'].fields_by_name['source']._loaded_options = None
+  _globals['_IMPORTPROVENANCE'].fields_by_name['source']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
+  _globals['_IMPORTPROVENANCE'].fields_by_name['source_files']._loaded_options = None
+  _globals['_IMPORTPROVENANCE'].fields_by_name['source_files']._serialized_options = b'\272H\007\222\001\004\010\001\020d'
+  _globals['_IMPORTPROVENANCE'].fields_by_name['pin']._loaded_options = None
+  _globals['_IMPORTPROVENANCE'].fields_by_name['pin']._serialized_options = b'\272H\010\202\001\002\020\001\310\001\001'
+  _globals['_IMPORTPROVENANCE'].fields_by_name['stated_base']._loaded_options = None
+  _globals['_IMPORTPROVENANCE'].fields_by_name['stated_base']._serialized_options = b'\272H\005r\003\030\254\002'
+  _globals['_IMPORTPROVENANCE'].fields_by_name['imported_by']._loaded_options = None
+  _globals['_IMPORTPROVENANCE'].fields_by_name['imported_by']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_IMPORTPROVENANCE'].fields_by_name['imported_at']._loaded_options = None
+  _globals['_IMPORTPROVENANCE'].fields_by_name['imported_at']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_IMPORTPROVENANCE'].fields_by_name['environment']._loaded_options = None
+  _globals['_IMPORTPROVENANCE'].fields_by_name['environment']._serialized_options = b'\272H\005\232\001\002\020\024'
+  _globals['_ATTEMPTOUTCOME']._serialized_start=2142
+  _globals['_ATTEMPTOUTCOME']._serialized_end=2339
+  _globals['_ADAPTERFORMAT']._serialized_start=2341
+  _globals['_ADAPTERFORMAT']._serialized_end=2437
+  _globals['_BASEPIN']._serialized_start=2439
+  _globals['_BASEPIN']._serialized_end=2537
+  _globals['_LINEAGE']._serialized_start=121
+  _globals['_LINEAGE']._serialized_end=528
+  _globals['_ARTIFACTFILE']._serialized_start=530
+  _globals['_ARTIFACTFILE']._serialized_end=594
+  _globals['_BASEMODELREF']._serialized_start=596
+  _globals['_BASEMODELREF']._serialized_end=681
+  _globals['_DATASETREF']._serialized_start=684
+  _globals['_DATASETREF']._serialized_end=869
+  _globals['_TRAININGPROVENANCE']._serialized_start=872
+  _globals['_TRAININGPROVENANCE']._serialized_end=1413
+  _globals['_TRAININGPROVENANCE_PARAMETERSENTRY']._serialized_start=1312
+  _globals['_TRAININGPROVENANCE_PARAMETERSENTRY']._serialized_end=1361
+  _globals['_TRAININGPROVENANCE_ENVIRONMENTENTRY']._serialized_start=1363
+  _globals['_TRAININGPROVENANCE_ENVIRONMENTENTRY']._serialized_end=1413
+  _globals['_TRAININGATTEMPT']._serialized_start=1416
+  _globals['_TRAININGATTEMPT']._serialized_end=1643
+  _globals['_IMPORTPROVENANCE']._serialized_start=1646
+  _globals['_IMPORTPROVENANCE']._serialized_end=2139
+  _globals['_IMPORTPROVENANCE_ENVIRONMENTENTRY']._serialized_start=1363
+  _globals['_IMPORTPROVENANCE_ENVIRONMENTENTRY']._serialized_end=1413
 # @@protoc_insertion_point(module_scope)

@@ -54,6 +54,54 @@ ATTEMPT_OUTCOME_CANCELLED: AttemptOutcome.ValueType  # 5
 """The job was cancelled."""
 Global___AttemptOutcome: _TypeAlias = AttemptOutcome  # noqa: Y015
 
+class _AdapterFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AdapterFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AdapterFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ADAPTER_FORMAT_UNSPECIFIED: _AdapterFormat.ValueType  # 0
+    ADAPTER_FORMAT_PEFT: _AdapterFormat.ValueType  # 1
+    """adapter_model.safetensors and adapter_config.json of Hugging Face's PEFT."""
+    ADAPTER_FORMAT_MLX: _AdapterFormat.ValueType  # 2
+    """adapters.safetensors and adapter_config.json of mlx-lm."""
+
+class AdapterFormat(_AdapterFormat, metaclass=_AdapterFormatEnumTypeWrapper):
+    """The forms that an adapter is imported from."""
+
+ADAPTER_FORMAT_UNSPECIFIED: AdapterFormat.ValueType  # 0
+ADAPTER_FORMAT_PEFT: AdapterFormat.ValueType  # 1
+"""adapter_model.safetensors and adapter_config.json of Hugging Face's PEFT."""
+ADAPTER_FORMAT_MLX: AdapterFormat.ValueType  # 2
+"""adapters.safetensors and adapter_config.json of mlx-lm."""
+Global___AdapterFormat: _TypeAlias = AdapterFormat  # noqa: Y015
+
+class _BasePin:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BasePinEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BasePin.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BASE_PIN_UNSPECIFIED: _BasePin.ValueType  # 0
+    BASE_PIN_SOURCE: _BasePin.ValueType  # 1
+    """The source holds the base model's digest."""
+    BASE_PIN_OPERATOR: _BasePin.ValueType  # 2
+    """The operator gave the digest."""
+    BASE_PIN_NONE: _BasePin.ValueType  # 3
+    """Nobody: names and shapes fit, and the operator took it so."""
+
+class BasePin(_BasePin, metaclass=_BasePinEnumTypeWrapper):
+    """Who vouches for the base model that an imported adapter was trained on."""
+
+BASE_PIN_UNSPECIFIED: BasePin.ValueType  # 0
+BASE_PIN_SOURCE: BasePin.ValueType  # 1
+"""The source holds the base model's digest."""
+BASE_PIN_OPERATOR: BasePin.ValueType  # 2
+"""The operator gave the digest."""
+BASE_PIN_NONE: BasePin.ValueType  # 3
+"""Nobody: names and shapes fit, and the operator took it so."""
+Global___BasePin: _TypeAlias = BasePin  # noqa: Y015
+
 @_typing.final
 class Lineage(_message.Message):
     """Everything a version was made from."""
@@ -69,6 +117,7 @@ class Lineage(_message.Message):
     DATASET_FIELD_NUMBER: _builtins.int
     TRAINING_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    IMPORTED_FIELD_NUMBER: _builtins.int
     model_id: _builtins.int
     model_name: _builtins.str
     version: _builtins.int
@@ -84,14 +133,18 @@ class Lineage(_message.Message):
 
     @_builtins.property
     def dataset(self) -> Global___DatasetRef:
-        """The data it was trained on."""
+        """The data it was trained on; unset for an imported version."""
 
     @_builtins.property
     def training(self) -> Global___TrainingProvenance:
-        """Who trained it, when, with which recipe."""
+        """Who trained it, when, with which recipe; unset for an imported version."""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def imported(self) -> Global___ImportProvenance:
+        """Where it came from, if no job of this hub trained it; `dataset` and `training` are unset then."""
+
     def __init__(
         self,
         *,
@@ -104,10 +157,11 @@ class Lineage(_message.Message):
         dataset: Global___DatasetRef | None = ...,
         training: Global___TrainingProvenance | None = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        imported: Global___ImportProvenance | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "created_at", b"created_at", "dataset", b"dataset", "training", b"training"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "created_at", b"created_at", "dataset", b"dataset", "imported", b"imported", "training", b"training"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_digest", b"adapter_digest", "base_model", b"base_model", "created_at", b"created_at", "dataset", b"dataset", "files", b"files", "model_id", b"model_id", "model_name", b"model_name", "training", b"training", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_digest", b"adapter_digest", "base_model", b"base_model", "created_at", b"created_at", "dataset", b"dataset", "files", b"files", "imported", b"imported", "model_id", b"model_id", "model_name", b"model_name", "training", b"training", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -367,3 +421,76 @@ class TrainingAttempt(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainingAttempt: _TypeAlias = TrainingAttempt  # noqa: Y015
+
+@_typing.final
+class ImportProvenance(_message.Message):
+    """Where an adapter came from that was trained elsewhere."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class EnvironmentEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FORMAT_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SOURCE_FILES_FIELD_NUMBER: _builtins.int
+    PIN_FIELD_NUMBER: _builtins.int
+    STATED_BASE_FIELD_NUMBER: _builtins.int
+    IMPORTED_BY_FIELD_NUMBER: _builtins.int
+    IMPORTED_AT_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    format: Global___AdapterFormat.ValueType
+    source: _builtins.str
+    """Name of the folder it was read from."""
+    pin: Global___BasePin.ValueType
+    """What ties the adapter to its base model."""
+    stated_base: _builtins.str
+    """The base model's name as the source states it; empty if it states none."""
+    imported_by: _builtins.str
+    """The account that imported it."""
+    @_builtins.property
+    def source_files(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArtifactFile]:
+        """The files that were read, as they were then."""
+
+    @_builtins.property
+    def imported_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def environment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """mlx, mlx-lm, python and platform versions of the conversion."""
+
+    def __init__(
+        self,
+        *,
+        format: Global___AdapterFormat.ValueType = ...,
+        source: _builtins.str = ...,
+        source_files: _abc.Iterable[Global___ArtifactFile] | None = ...,
+        pin: Global___BasePin.ValueType = ...,
+        stated_base: _builtins.str = ...,
+        imported_by: _builtins.str = ...,
+        imported_at: _timestamp_pb2.Timestamp | None = ...,
+        environment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["imported_at", b"imported_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment", "format", b"format", "imported_at", b"imported_at", "imported_by", b"imported_by", "pin", b"pin", "source", b"source", "source_files", b"source_files", "stated_base", b"stated_base"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportProvenance: _TypeAlias = ImportProvenance  # noqa: Y015

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from mlx_hub.registry.v1 import version_pb2 as mlx__hub_dot_registry_dot_v1_dot_version__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%mlx_hub/registry/v1/model_event.proto\x12\x13mlx_hub.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!mlx_hub/registry/v1/version.proto\"\xb5\x02\n\nModelEvent\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x31\n\x04type\x18\x02 \x01(\x0e\x32#.mlx_hub.registry.v1.ModelEventType\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12=\n\x07\x64\x65tails\x18\x04 \x03(\x0b\x32,.mlx_hub.registry.v1.ModelEvent.DetailsEntry\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\rmodel_version\x18\x06 \x01(\x0b\x32!.mlx_hub.registry.v1.ModelVersion\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xb3\x03\n\x0eModelEventType\x12 \n\x1cMODEL_EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x1c\n\x18MODEL_EVENT_TYPE_CREATED\x10\x01\x12\x1c\n\x18MODEL_EVENT_TYPE_TRAINED\x10\x02\x12 \n\x1cMODEL_EVENT_TYPE_QUARANTINED\x10\x03\x12\x1c\n\x18MODEL_EVENT_TYPE_UPDATED\x10\x04\x12\x1d\n\x19MODEL_EVENT_TYPE_PROMOTED\x10\x05\x12 \n\x1cMODEL_EVENT_TYPE_ROLLED_BACK\x10\x06\x12\"\n\x1eMODEL_EVENT_TYPE_ALIAS_DELETED\x10\x07\x12\x1d\n\x19MODEL_EVENT_TYPE_ARCHIVED\x10\x08\x12\x1d\n\x19MODEL_EVENT_TYPE_RESTORED\x10\t\x12\x1e\n\x1aMODEL_EVENT_TYPE_EVALUATED\x10\n\x12\x1d\n\x19MODEL_EVENT_TYPE_GATE_SET\x10\x0b\x12!\n\x1dMODEL_EVENT_TYPE_GATE_DELETED\x10\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%mlx_hub/registry/v1/model_event.proto\x12\x13mlx_hub.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!mlx_hub/registry/v1/version.proto\"\xb5\x02\n\nModelEvent\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x31\n\x04type\x18\x02 \x01(\x0e\x32#.mlx_hub.registry.v1.ModelEventType\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12=\n\x07\x64\x65tails\x18\x04 \x03(\x0b\x32,.mlx_hub.registry.v1.ModelEvent.DetailsEntry\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\rmodel_version\x18\x06 \x01(\x0b\x32!.mlx_hub.registry.v1.ModelVersion\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\xd2\x03\n\x0eModelEventType\x12 \n\x1cMODEL_EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x1c\n\x18MODEL_EVENT_TYPE_CREATED\x10\x01\x12\x1c\n\x18MODEL_EVENT_TYPE_TRAINED\x10\x02\x12 \n\x1cMODEL_EVENT_TYPE_QUARANTINED\x10\x03\x12\x1c\n\x18MODEL_EVENT_TYPE_UPDATED\x10\x04\x12\x1d\n\x19MODEL_EVENT_TYPE_PROMOTED\x10\x05\x12 \n\x1cMODEL_EVENT_TYPE_ROLLED_BACK\x10\x06\x12\"\n\x1eMODEL_EVENT_TYPE_ALIAS_DELETED\x10\x07\x12\x1d\n\x19MODEL_EVENT_TYPE_ARCHIVED\x10\x08\x12\x1d\n\x19MODEL_EVENT_TYPE_RESTORED\x10\t\x12\x1e\n\x1aMODEL_EVENT_TYPE_EVALUATED\x10\n\x12\x1d\n\x19MODEL_EVENT_TYPE_GATE_SET\x10\x0b\x12!\n\x1dMODEL_EVENT_TYPE_GATE_DELETED\x10\x0c\x12\x1d\n\x19MODEL_EVENT_TYPE_IMPORTED\x10\x1e\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,7 +36,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELEVENT_DETAILSENTRY']._loaded_options = None
   _globals['_MODELEVENT_DETAILSENTRY']._serialized_options = b'8\001'
   _globals['_MODELEVENTTYPE']._serialized_start=443
-  _globals['_MODELEVENTTYPE']._serialized_end=878
+  _globals['_MODELEVENTTYPE']._serialized_end=909
   _globals['_MODELEVENT']._serialized_start=131
   _globals['_MODELEVENT']._serialized_end=440
   _globals['_MODELEVENT_DETAILSENTRY']._serialized_start=394

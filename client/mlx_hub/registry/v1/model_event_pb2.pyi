@@ -52,6 +52,8 @@ class _ModelEventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelE
     """The model's promotion gate was set or replaced."""
     MODEL_EVENT_TYPE_GATE_DELETED: _ModelEventType.ValueType  # 12
     """The model's promotion gate was removed."""
+    MODEL_EVENT_TYPE_IMPORTED: _ModelEventType.ValueType  # 30
+    """An adapter that was trained elsewhere became a version."""
 
 class ModelEventType(_ModelEventType, metaclass=_ModelEventTypeEnumTypeWrapper): ...
 
@@ -80,6 +82,8 @@ MODEL_EVENT_TYPE_GATE_SET: ModelEventType.ValueType  # 11
 """The model's promotion gate was set or replaced."""
 MODEL_EVENT_TYPE_GATE_DELETED: ModelEventType.ValueType  # 12
 """The model's promotion gate was removed."""
+MODEL_EVENT_TYPE_IMPORTED: ModelEventType.ValueType  # 30
+"""An adapter that was trained elsewhere became a version."""
 Global___ModelEventType: _TypeAlias = ModelEventType  # noqa: Y015
 
 @_typing.final

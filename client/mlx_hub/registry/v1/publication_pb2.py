@@ -31,7 +31,7 @@ from mlx_hub.registry.v1 import version_pb2 as mlx__hub_dot_registry_dot_v1_dot_
 from mlx_hub.registry.v1 import version_sample_pb2 as mlx__hub_dot_registry_dot_v1_dot_version__sample__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%mlx_hub/registry/v1/publication.proto\x12\x13mlx_hub.registry.v1\x1a\x1b\x62uf/validate/validate.proto\x1a$mlx_hub/registry/v1/base_model.proto\x1a$mlx_hub/registry/v1/evaluation.proto\x1a!mlx_hub/registry/v1/lineage.proto\x1a\x1fmlx_hub/registry/v1/model.proto\x1a!mlx_hub/registry/v1/version.proto\x1a(mlx_hub/registry/v1/version_sample.proto\"h\n\x13ResolveModelRequest\x12\x19\n\x08model_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x36\n\x07version\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^([a-z0-9][a-z0-9._-]{0,62})?$\"\xd1\x01\n\rResolvedModel\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x1a.mlx_hub.registry.v1.Model\x12\x32\n\nbase_model\x18\x02 \x01(\x0b\x32\x1e.mlx_hub.registry.v1.BaseModel\x12\x32\n\x07version\x18\x03 \x01(\x0b\x32!.mlx_hub.registry.v1.ModelVersion\x12-\n\x07lineage\x18\x04 \x01(\x0b\x32\x1c.mlx_hub.registry.v1.Lineage\"\x91\x06\n\x15PublishVersionRequest\x12\x19\n\x08model_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x1b\n\ndataset_id\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x1f\n\x0bstaged_path\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12<\n\x05\x66iles\x18\x04 \x03(\x0b\x32!.mlx_hub.registry.v1.ArtifactFileB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\x12H\n\x07metrics\x18\x05 \x03(\x0b\x32\x37.mlx_hub.registry.v1.PublishVersionRequest.MetricsEntry\x12\x41\n\x08training\x18\x06 \x01(\x0b\x32\'.mlx_hub.registry.v1.TrainingProvenanceB\x06\xbaH\x03\xc8\x01\x01\x12*\n\x0b\x62\x61se_digest\x18\x07 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$\x12-\n\x0e\x64\x61taset_digest\x18\x08 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$\x12\x1b\n\ntrain_rows\x18\t \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12\x1b\n\nvalid_rows\x18\n \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1a\n\ttest_rows\x18\x0b \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1b\n\nsplit_seed\x18\x0c \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12,\n\x13validation_fraction\x18\r \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00?-\x00\x00\x00\x00\x12&\n\rtest_fraction\x18\x0e \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00?-\x00\x00\x00\x00\x12\x41\n\x0b\x65valuations\x18\x1e \x03(\x0b\x32\".mlx_hub.registry.v1.JobEvaluationB\x08\xbaH\x05\x92\x01\x02\x10\x14\x12=\n\x07samples\x18\x1f \x03(\x0b\x32\".mlx_hub.registry.v1.VersionSampleB\x08\xbaH\x05\x92\x01\x02\x10\x08\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xd1\x02\n\rJobEvaluation\x12\x0c\n\x04\x62\x61se\x18\x01 \x01(\x08\x12\x39\n\x06metric\x18\x02 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$\x12\x16\n\x05value\x18\x03 \x01(\x01\x42\x07\xbaH\x04\x12\x02@\x01\x12@\n\x05split\x18\x04 \x01(\x0e\x32$.mlx_hub.registry.v1.EvaluationSplitB\x0b\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12q\n\x03how\x18\x05 \x03(\x0b\x32+.mlx_hub.registry.v1.JobEvaluation.HowEntryB7\xbaH4\x9a\x01\x31\x10\x32\"&r$2\"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$*\x05r\x03\x18\xfa\x01\x1a*\n\x08HowEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%mlx_hub/registry/v1/publication.proto\x12\x13mlx_hub.registry.v1\x1a\x1b\x62uf/validate/validate.proto\x1a$mlx_hub/registry/v1/base_model.proto\x1a$mlx_hub/registry/v1/evaluation.proto\x1a!mlx_hub/registry/v1/lineage.proto\x1a\x1fmlx_hub/registry/v1/model.proto\x1a!mlx_hub/registry/v1/version.proto\x1a(mlx_hub/registry/v1/version_sample.proto\"h\n\x13ResolveModelRequest\x12\x19\n\x08model_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x36\n\x07version\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^([a-z0-9][a-z0-9._-]{0,62})?$\"\xd1\x01\n\rResolvedModel\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x1a.mlx_hub.registry.v1.Model\x12\x32\n\nbase_model\x18\x02 \x01(\x0b\x32\x1e.mlx_hub.registry.v1.BaseModel\x12\x32\n\x07version\x18\x03 \x01(\x0b\x32!.mlx_hub.registry.v1.ModelVersion\x12-\n\x07lineage\x18\x04 \x01(\x0b\x32\x1c.mlx_hub.registry.v1.Lineage\"\xc5\x06\n\x15PublishVersionRequest\x12\x19\n\x08model_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x1b\n\ndataset_id\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1f\n\x0bstaged_path\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12<\n\x05\x66iles\x18\x04 \x03(\x0b\x32!.mlx_hub.registry.v1.ArtifactFileB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\x12H\n\x07metrics\x18\x05 \x03(\x0b\x32\x37.mlx_hub.registry.v1.PublishVersionRequest.MetricsEntry\x12\x39\n\x08training\x18\x06 \x01(\x0b\x32\'.mlx_hub.registry.v1.TrainingProvenance\x12*\n\x0b\x62\x61se_digest\x18\x07 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$\x12\x30\n\x0e\x64\x61taset_digest\x18\x08 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^([0-9a-f]{64})?$\x12\x1b\n\ntrain_rows\x18\t \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1b\n\nvalid_rows\x18\n \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1a\n\ttest_rows\x18\x0b \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1b\n\nsplit_seed\x18\x0c \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12,\n\x13validation_fraction\x18\r \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00?-\x00\x00\x00\x00\x12&\n\rtest_fraction\x18\x0e \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00?-\x00\x00\x00\x00\x12\x41\n\x0b\x65valuations\x18\x1e \x03(\x0b\x32\".mlx_hub.registry.v1.JobEvaluationB\x08\xbaH\x05\x92\x01\x02\x10\x14\x12=\n\x07samples\x18\x1f \x03(\x0b\x32\".mlx_hub.registry.v1.VersionSampleB\x08\xbaH\x05\x92\x01\x02\x10\x08\x12\x37\n\x08imported\x18\" \x01(\x0b\x32%.mlx_hub.registry.v1.ImportProvenance\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xd1\x02\n\rJobEvaluation\x12\x0c\n\x04\x62\x61se\x18\x01 \x01(\x08\x12\x39\n\x06metric\x18\x02 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$\x12\x16\n\x05value\x18\x03 \x01(\x01\x42\x07\xbaH\x04\x12\x02@\x01\x12@\n\x05split\x18\x04 \x01(\x0e\x32$.mlx_hub.registry.v1.EvaluationSplitB\x0b\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12q\n\x03how\x18\x05 \x03(\x0b\x32+.mlx_hub.registry.v1.JobEvaluation.HowEntryB7\xbaH4\x9a\x01\x31\x10\x32\"&r$2\"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$*\x05r\x03\x18\xfa\x01\x1a*\n\x08HowEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,19 +47,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUBLISHVERSIONREQUEST'].fields_by_name['model_id']._loaded_options = None
   _globals['_PUBLISHVERSIONREQUEST'].fields_by_name['model_id']._serialized_options = b'\272H\004\032\002 \000'
   _globals['_PUBLISHVERSIONREQUEST'].fields_by_name['dataset_id']._loaded_options = None
-  _globals['_PUBLISHVERSIONREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\272H\004\032\002 \000'
+  _globals['_PUBLISHVERSIONREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_PUBLISHVERSIONREQUEST'].fields_by_name['staged_path']._loaded_options = None
   _globals['_PUBLISHVERSIONREQUEST'].fields_by_name['staged_path']._serialized_options = b'\272H\007r\005\020\001\030\364\003'
   _globals['_PUBLISHVERSIONREQUEST'].fields_by_name['files']._loaded_options = None
   _globals['_PUBLISHVERSIONREQUEST'].fields_by_name['files']._serialized_options = b'\272H\007\222\001\004\010\001\020d'
-  _globals['_PUBLISHVERSIONREQUEST'].fields_by_name['training']._loaded_options = None
-  _globals['_PUBLISHVERSIONREQUEST'].fields_by_name['training']._serialized_options = b'\272H\003\310\001\001'
   _globals['_PUBLISHVERSIONREQUEST'].fields_by_name['base_digest']._loaded_options = None
   _globals['_PUBLISHVERSIONREQUEST'].fields_by_name['base_digest']._serialized_options = b'\272H\022r\0202\016^[0-9a-f]{64}$'
   _globals['_PUBLISHVERSIONREQUEST'].fields_by_name['dataset_digest']._loaded_options = None
-  _globals['_PUBLISHVERSIONREQUEST'].fields_by_name['dataset_digest']._serialized_options = b'\272H\022r\0202\016^[0-9a-f]{64}$'
+  _globals['_PUBLISHVERSIONREQUEST'].fields_by_name['dataset_digest']._serialized_options = b'\272H\025r\0232\021^([0-9a-f]{64})?$'
   _globals['_PUBLISHVERSIONREQUEST'].fields_by_name['train_rows']._loaded_options = None
-  _globals['_PUBLISHVERSIONREQUEST'].fields_by_name['train_rows']._serialized_options = b'\272H\004\032\002(\001'
+  _globals['_PUBLISHVERSIONREQUEST'].fields_by_name['train_rows']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_PUBLISHVERSIONREQUEST'].fields_by_name['valid_rows']._loaded_options = None
   _globals['_PUBLISHVERSIONREQUEST'].fields_by_name['valid_rows']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_PUBLISHVERSIONREQUEST'].fields_by_name['test_rows']._loaded_options = None
@@ -89,11 +87,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESOLVEDMODEL']._serialized_start=419
   _globals['_RESOLVEDMODEL']._serialized_end=628
   _globals['_PUBLISHVERSIONREQUEST']._serialized_start=631
-  _globals['_PUBLISHVERSIONREQUEST']._serialized_end=1416
-  _globals['_PUBLISHVERSIONREQUEST_METRICSENTRY']._serialized_start=1370
-  _globals['_PUBLISHVERSIONREQUEST_METRICSENTRY']._serialized_end=1416
-  _globals['_JOBEVALUATION']._serialized_start=1419
-  _globals['_JOBEVALUATION']._serialized_end=1756
-  _globals['_JOBEVALUATION_HOWENTRY']._serialized_start=1714
-  _globals['_JOBEVALUATION_HOWENTRY']._serialized_end=1756
+  _globals['_PUBLISHVERSIONREQUEST']._serialized_end=1468
+  _globals['_PUBLISHVERSIONREQUEST_METRICSENTRY']._serialized_start=1422
+  _globals['_PUBLISHVERSIONREQUEST_METRICSENTRY']._serialized_end=1468
+  _globals['_JOBEVALUATION']._serialized_start=1471
+  _globals['_JOBEVALUATION']._serialized_end=1808
+  _globals['_JOBEVALUATION_HOWENTRY']._serialized_start=1766
+  _globals['_JOBEVALUATION_HOWENTRY']._serialized_end=1808
 # @@protoc_insertion_point(module_scope)

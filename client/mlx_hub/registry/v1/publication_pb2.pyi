@@ -91,7 +91,9 @@ Global___ResolvedModel: _TypeAlias = ResolvedModel  # noqa: Y015
 
 @_typing.final
 class PublishVersionRequest(_message.Message):
-    """A finished job's adapter, staged under STORAGE_ACTIVE_PATH."""
+    """An adapter, staged under STORAGE_ACTIVE_PATH: a finished job's, with `training` and all about its
+    data, or an imported one, with `imported` instead.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -131,15 +133,20 @@ class PublishVersionRequest(_message.Message):
     TEST_FRACTION_FIELD_NUMBER: _builtins.int
     EVALUATIONS_FIELD_NUMBER: _builtins.int
     SAMPLES_FIELD_NUMBER: _builtins.int
+    IMPORTED_FIELD_NUMBER: _builtins.int
     model_id: _builtins.int
     dataset_id: _builtins.int
+    """Positive with `training`."""
     staged_path: _builtins.str
     """Folder of the adapter's files, relative to STORAGE_ACTIVE_PATH."""
     base_digest: _builtins.str
-    """sha256 of the base model's files as the child loaded them."""
+    """sha256 of the base model's files as the child loaded them; of an imported adapter, the digest
+    that it is pinned to.
+    """
     dataset_digest: _builtins.str
-    """sha256 of the dataset as the child read it."""
+    """sha256 of the dataset as the child read it; given with `training`."""
     train_rows: _builtins.int
+    """Positive with `training`."""
     valid_rows: _builtins.int
     test_rows: _builtins.int
     split_seed: _builtins.int
@@ -148,7 +155,7 @@ class PublishVersionRequest(_message.Message):
     test_fraction: _builtins.float
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_lineage_pb2.ArtifactFile]:
-        """The files as the trainer hashed them; the registry hashes again."""
+        """The files as whoever wrote them hashed them; the registry hashes again."""
 
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]: ...
@@ -164,6 +171,10 @@ class PublishVersionRequest(_message.Message):
 
     @_builtins.property
     def samples(self) -> _containers.RepeatedCompositeFieldContainer[_version_sample_pb2.VersionSample]: ...
+    @_builtins.property
+    def imported(self) -> _lineage_pb2.ImportProvenance:
+        """Where an adapter came from that no job of this hub trained."""
+
     def __init__(
         self,
         *,
@@ -183,10 +194,11 @@ class PublishVersionRequest(_message.Message):
         test_fraction: _builtins.float = ...,
         evaluations: _abc.Iterable[Global___JobEvaluation] | None = ...,
         samples: _abc.Iterable[_version_sample_pb2.VersionSample] | None = ...,
+        imported: _lineage_pb2.ImportProvenance | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["training", b"training"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["imported", b"imported", "training", b"training"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_digest", b"base_digest", "dataset_digest", b"dataset_digest", "dataset_id", b"dataset_id", "evaluations", b"evaluations", "files", b"files", "metrics", b"metrics", "model_id", b"model_id", "samples", b"samples", "split_seed", b"split_seed", "staged_path", b"staged_path", "test_fraction", b"test_fraction", "test_rows", b"test_rows", "train_rows", b"train_rows", "training", b"training", "valid_rows", b"valid_rows", "validation_fraction", b"validation_fraction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_digest", b"base_digest", "dataset_digest", b"dataset_digest", "dataset_id", b"dataset_id", "evaluations", b"evaluations", "files", b"files", "imported", b"imported", "metrics", b"metrics", "model_id", b"model_id", "samples", b"samples", "split_seed", b"split_seed", "staged_path", b"staged_path", "test_fraction", b"test_fraction", "test_rows", b"test_rows", "train_rows", b"train_rows", "training", b"training", "valid_rows", b"valid_rows", "validation_fraction", b"validation_fraction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

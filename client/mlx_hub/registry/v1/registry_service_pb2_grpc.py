@@ -266,9 +266,11 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PublishVersion(self, request, context):
-        """Publishes a finished job's adapter as the model's next version; the same
-        job again gives the same version. gRPC only, called by the trainer.
-        Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, ARTIFACT_CORRUPT, DISK_FULL, INVALID_FIELD.
+        """Publishes a finished job's adapter, or an imported one, as the model's next version; the same
+        job or the same imported files again give the same version. gRPC only, called by the trainer
+        and by the operator's import.
+        Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, ARTIFACT_CORRUPT, DISK_FULL, INVALID_FIELD,
+        ADAPTER_BASE_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

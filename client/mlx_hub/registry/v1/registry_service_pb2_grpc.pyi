@@ -88,9 +88,11 @@ class RegistryServiceStub:
     Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, ARTIFACT_CORRUPT.
     """
     PublishVersion: _aio.UnaryUnaryMultiCallable[_publication_pb2.PublishVersionRequest, _version_pb2.ModelVersion]
-    """Publishes a finished job's adapter as the model's next version; the same
-    job again gives the same version. gRPC only, called by the trainer.
-    Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, ARTIFACT_CORRUPT, DISK_FULL, INVALID_FIELD.
+    """Publishes a finished job's adapter, or an imported one, as the model's next version; the same
+    job or the same imported files again give the same version. gRPC only, called by the trainer
+    and by the operator's import.
+    Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, ARTIFACT_CORRUPT, DISK_FULL, INVALID_FIELD,
+    ADAPTER_BASE_MISMATCH.
     """
 
 class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -262,9 +264,11 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _publication_pb2.PublishVersionRequest,
         context: _aio.ServicerContext[_publication_pb2.PublishVersionRequest, _abc.Awaitable[_version_pb2.ModelVersion]],
     ) -> _abc.Awaitable[_version_pb2.ModelVersion]:
-        """Publishes a finished job's adapter as the model's next version; the same
-        job again gives the same version. gRPC only, called by the trainer.
-        Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, ARTIFACT_CORRUPT, DISK_FULL, INVALID_FIELD.
+        """Publishes a finished job's adapter, or an imported one, as the model's next version; the same
+        job or the same imported files again give the same version. gRPC only, called by the trainer
+        and by the operator's import.
+        Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, ARTIFACT_CORRUPT, DISK_FULL, INVALID_FIELD,
+        ADAPTER_BASE_MISMATCH.
         """
 
 def add_RegistryServiceServicer_to_server(servicer: RegistryServiceServicer, server: _aio.Server) -> None: ...

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!mlx_hub/registry/v1/version.proto\x12\x13mlx_hub.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf0\x02\n\x0cModelVersion\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x10\n\x08model_id\x18\x02 \x01(\x05\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x32\n\x06status\x18\x04 \x01(\x0e\x32\".mlx_hub.registry.v1.VersionStatus\x12?\n\x07metrics\x18\x05 \x03(\x0b\x32..mlx_hub.registry.v1.ModelVersion.MetricsEntry\x12\x15\n\rartifact_path\x18\x06 \x01(\t\x12\x10\n\x08\x63hecksum\x18\x07 \x01(\t\x12\x12\n\nsize_bytes\x18\x08 \x01(\x01\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61liases\x18\n \x03(\t\x12\x0e\n\x06job_id\x18\x0b \x01(\x05\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*\x9d\x01\n\rVersionStatus\x12\x1e\n\x1aVERSION_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16VERSION_STATUS_PENDING\x10\x01\x12\x18\n\x14VERSION_STATUS_READY\x10\x02\x12\x1b\n\x17VERSION_STATUS_ARCHIVED\x10\x03\x12\x19\n\x15VERSION_STATUS_FAILED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!mlx_hub/registry/v1/version.proto\x12\x13mlx_hub.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x03\n\x0cModelVersion\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x10\n\x08model_id\x18\x02 \x01(\x05\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x32\n\x06status\x18\x04 \x01(\x0e\x32\".mlx_hub.registry.v1.VersionStatus\x12?\n\x07metrics\x18\x05 \x03(\x0b\x32..mlx_hub.registry.v1.ModelVersion.MetricsEntry\x12\x15\n\rartifact_path\x18\x06 \x01(\t\x12\x10\n\x08\x63hecksum\x18\x07 \x01(\t\x12\x12\n\nsize_bytes\x18\x08 \x01(\x01\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61liases\x18\n \x03(\t\x12\x0e\n\x06job_id\x18\x0b \x01(\x05\x12\x32\n\x06origin\x18\x1e \x01(\x0e\x32\".mlx_hub.registry.v1.VersionOrigin\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*h\n\rVersionOrigin\x12\x1e\n\x1aVERSION_ORIGIN_UNSPECIFIED\x10\x00\x12\x1a\n\x16VERSION_ORIGIN_TRAINED\x10\x01\x12\x1b\n\x17VERSION_ORIGIN_IMPORTED\x10\x02*\x9d\x01\n\rVersionStatus\x12\x1e\n\x1aVERSION_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16VERSION_STATUS_PENDING\x10\x01\x12\x18\n\x14VERSION_STATUS_READY\x10\x02\x12\x1b\n\x17VERSION_STATUS_ARCHIVED\x10\x03\x12\x19\n\x15VERSION_STATUS_FAILED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,10 +34,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODELVERSION_METRICSENTRY']._loaded_options = None
   _globals['_MODELVERSION_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_VERSIONSTATUS']._serialized_start=463
-  _globals['_VERSIONSTATUS']._serialized_end=620
+  _globals['_VERSIONORIGIN']._serialized_start=514
+  _globals['_VERSIONORIGIN']._serialized_end=618
+  _globals['_VERSIONSTATUS']._serialized_start=621
+  _globals['_VERSIONSTATUS']._serialized_end=778
   _globals['_MODELVERSION']._serialized_start=92
-  _globals['_MODELVERSION']._serialized_end=460
-  _globals['_MODELVERSION_METRICSENTRY']._serialized_start=414
-  _globals['_MODELVERSION_METRICSENTRY']._serialized_end=460
+  _globals['_MODELVERSION']._serialized_end=512
+  _globals['_MODELVERSION_METRICSENTRY']._serialized_start=466
+  _globals['_MODELVERSION_METRICSENTRY']._serialized_end=512
 # @@protoc_insertion_point(module_scope)

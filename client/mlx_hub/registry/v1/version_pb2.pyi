@@ -20,6 +20,28 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _VersionOrigin:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VersionOriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VersionOrigin.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VERSION_ORIGIN_UNSPECIFIED: _VersionOrigin.ValueType  # 0
+    VERSION_ORIGIN_TRAINED: _VersionOrigin.ValueType  # 1
+    """A training job of this hub made it."""
+    VERSION_ORIGIN_IMPORTED: _VersionOrigin.ValueType  # 2
+    """It was trained elsewhere and brought in; its lineage says from where."""
+
+class VersionOrigin(_VersionOrigin, metaclass=_VersionOriginEnumTypeWrapper):
+    """How a version came to be."""
+
+VERSION_ORIGIN_UNSPECIFIED: VersionOrigin.ValueType  # 0
+VERSION_ORIGIN_TRAINED: VersionOrigin.ValueType  # 1
+"""A training job of this hub made it."""
+VERSION_ORIGIN_IMPORTED: VersionOrigin.ValueType  # 2
+"""It was trained elsewhere and brought in; its lineage says from where."""
+Global___VersionOrigin: _TypeAlias = VersionOrigin  # noqa: Y015
+
 class _VersionStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -54,7 +76,7 @@ Global___VersionStatus: _TypeAlias = VersionStatus  # noqa: Y015
 
 @_typing.final
 class ModelVersion(_message.Message):
-    """One trained adapter of a model, immutable once ready."""
+    """One adapter of a model, immutable once ready."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -89,6 +111,7 @@ class ModelVersion(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     ALIASES_FIELD_NUMBER: _builtins.int
     JOB_ID_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Positive, assigned by the server, unique over all models."""
     model_id: _builtins.int
@@ -104,7 +127,8 @@ class ModelVersion(_message.Message):
     size_bytes: _builtins.float
     """Bytes of all files. A double: JSON numbers stay numbers, exact to 2^53."""
     job_id: _builtins.int
-    """The training job that made it."""
+    """The training job that made it; 0 for an imported version."""
+    origin: Global___VersionOrigin.ValueType
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Final metrics of the training job, such as `loss` and `val_loss`."""
@@ -129,10 +153,11 @@ class ModelVersion(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         aliases: _abc.Iterable[_builtins.str] | None = ...,
         job_id: _builtins.int = ...,
+        origin: Global___VersionOrigin.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "artifact_path", b"artifact_path", "checksum", b"checksum", "created_at", b"created_at", "id", b"id", "job_id", b"job_id", "metrics", b"metrics", "model_id", b"model_id", "size_bytes", b"size_bytes", "status", b"status", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "artifact_path", b"artifact_path", "checksum", b"checksum", "created_at", b"created_at", "id", b"id", "job_id", b"job_id", "metrics", b"metrics", "model_id", b"model_id", "origin", b"origin", "size_bytes", b"size_bytes", "status", b"status", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
