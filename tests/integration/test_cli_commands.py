@@ -5,14 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from google.protobuf.field_mask_pb2 import FieldMask
 from mlx_hub.cli.main import app, main
-from mlx_hub.inference.v1.generation_pb2 import (
-    ChatMessage,
-    GenerateRequest,
-)
-from mlx_hub.registry.v1 import model_messages_pb2 as models_pb
-from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 from mlx_hub.registry.v1.provenance_service_pb2 import Verification
 from mlx_hub.registry.v1.version_sample_pb2 import ListVersionSamplesResponse
 from mlx_hub.system.v1.system_service_pb2 import Health, ServingStatus
@@ -22,12 +15,9 @@ from mlx_hub.trainer.v1.training_job_pb2 import (
     JobError,
     JobStatus,
     TrainingJob,
-    TrainingMethod,
-    TrainingSchedule,
 )
 from typer.testing import CliRunner, Result
 
-from services.chassis import errors as served
 from tests.fixtures.scripted_answers import answering
 from tests.fixtures.scripted_hub import ScriptedHub
 
@@ -223,82 +213,6 @@ def test_generating_streams_to_stdout_and_measures_on_stderr(hub: ScriptedHub) -
     assert [turn.content for turn in request.messages] == ["be brief", "hello"]
     assert run(hub, "generate", "1", "hello", "--raw").exit_code == 0
     assert (hub.requests[-1].prompt, list(hub.requests[-1].messages)) == ("hello", [])
-
-
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (served.Invalid("INVALID_FIELD", "no", field="name"), 2),
-        (served.NotFound("MODEL_NOT_FOUND", "no"), 3),
-        (served.AlreadyExists("NAME_TAKEN", "no"), 4),
-        (served.Exhausted("DISK_FULL", "no"), 6),
-        (served.Internal("INTERNAL", "no"), 1),
-    ],
-)
-def test_errors_are_one_line_with_the_exit_code_of_their_kind(
-    hub: ScriptedHub, error: served.HubError, code: int
-) -> None:
-    hub.on["CreateModel"] = lambda _: error
-    result = run(hub, "models", "create", "m", "--base-model", "b")
-    assert (result.exit_code, result.stdout) == (code, "")
-    assert result.stderr.count("\n") == 1 and error.reason in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("args", "code", "message"),
-    [
-        (["modles", "list"], 2, "Did you mean 'models'?"),
-        (["models", "show", "99999999999"], 2, "out of range"),
-        (["models", "create", "m", "--base-model", "b", "--tag", "x"], 2, "KEY=VALUE"),
-        (["models", "update", "m", "--tag", "a=b", "--no-tags"], 2, "not both"),
-        (["versions", "promote", "m"], 2, "say which version"),
-        (["datasets", "upload", "d", "missing.jsonl"], 2, "does not exist"),
-        (["generate", "m", "x", "--raw", "--system", "y"], 2, "--raw"),
-        (["models", "show", "nobody"], 3, "there is no model named 'nobody'"),
-        (["--address", "127.0.0.1:1", "status"], 5, "no hub answers at 127.0.0.1:1"),
-    ],
-)
-def test_mistakes_are_told_apart(
-    hub: ScriptedHub, args: list[str], code: int, message: str
-) -> None:
-    result = run(hub, *args)
-    assert result.exit_code == code
-    assert message in result.stderr
-    assert "Traceback" not in result.output
-
-
-def test_options_reach_the_hub_under_their_own_names(hub: ScriptedHub) -> None:
-    run(hub, "jobs", "submit", "m", "d", "--lora-rank", "4", "--no-mask-prompt", "--seed", "0")
-    job = hub.requests[-1]
-    job.request_id = ""
-    expected = trainer.CreateTrainingJobRequest(
-        model_id=1, dataset_id=2, lora_rank=4, mask_prompt=False, seed=0
-    )
-    assert job == expected
-    words = "--method dora --target-key q_proj --target-key v_proj --schedule cosine --grad-clip 1"
-    run(hub, "jobs", "submit", "m", "d", *words.split())
-    job = hub.requests[-1]
-    job.request_id = ""
-    expected = trainer.CreateTrainingJobRequest(
-        model_id=1,
-        dataset_id=2,
-        method=TrainingMethod.TRAINING_METHOD_DORA,
-        target_keys=["q_proj", "v_proj"],
-        schedule=TrainingSchedule.TRAINING_SCHEDULE_COSINE,
-        grad_clip=1,
-    )
-    assert job == expected
-    run(hub, "models", "update", "m", "--description", "", "--json")
-    mask = FieldMask(paths=["description"])
-    changed = models_pb.UpdateModelRequest(model_id=1, update_mask=mask, description="")
-    assert hub.requests[-1] == changed
-    run(hub, "versions", "promote", "m@latest")
-    promoted = versions_pb.PromoteVersionRequest(model_id=1, version="latest", alias="champion")
-    assert hub.requests[-1] == promoted
-    run(hub, "generate", "m:2", "hi", "--top-k", "3", "--stop", "a", "--stop", "b", "--json")
-    turn = ChatMessage(role="user", content="hi")
-    asked = GenerateRequest(model_id=1, version="2", messages=[turn], top_k=3, stop=["a", "b"])
-    assert hub.requests[-1] == asked
 
 
 def test_verbs_of_other_distributions_come_by_entry_points(

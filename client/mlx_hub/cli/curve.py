@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from mlx_hub.cli import verdict
 from mlx_hub.cli.output import size
 from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent, TrainingStep
 from mlx_hub.trainer.v1.training_job_pb2 import JobStatus, TrainingJob, TrainingProgress
@@ -18,6 +19,8 @@ def status_name(job: TrainingJob) -> str:
 
 def outcome(job: TrainingJob) -> str:
     """How a job ended, in one line."""
+    if job.HasField("verdict"):
+        return f"job {job.id} completed: {verdict.in_full(job)}"
     if job.status == JobStatus.JOB_STATUS_COMPLETED:
         return f"job {job.id} completed: version {job.version} of model {job.model_id}"
     why = f": {job.error.message} [{job.error.reason}]" if job.HasField("error") else ""

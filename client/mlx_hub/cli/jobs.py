@@ -18,6 +18,7 @@ from mlx_hub.cli.output import (
     show_list,
     show_one,
 )
+from mlx_hub.cli.recipe import takes_recipe
 from mlx_hub.cli.session import find_dataset, find_model, hub, passed_on
 from mlx_hub.client import Hub
 from mlx_hub.trainer.v1.training_job_pb2 import JobStatus
@@ -37,90 +38,24 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Method(StrEnum):
-    """What is trained."""
-
-    LORA = "lora"
-    DORA = "dora"
-    FULL = "full"
-
-
-class Optimizer(StrEnum):
-    """How a gradient changes the weights."""
-
-    ADAMW = "adamw"
-    ADAM = "adam"
-    SGD = "sgd"
-    ADAFACTOR = "adafactor"
-    LION = "lion"
-
-
-class Schedule(StrEnum):
-    """How the learning rate changes after the warm-up."""
-
-    CONSTANT = "constant"
-    LINEAR = "linear"
-    COSINE = "cosine"
-
-
-TargetKeys = Annotated[
-    list[str] | None, typer.Option("--target-key", help="A linear layer to train; repeat it.")
-]
-
-SamplePrompts = Annotated[
-    list[str] | None, typer.Option("--sample-prompt", help="To be answered; repeat it.")
-]
-
-
 @jobs_app.command()
+@takes_recipe
 def submit(
     ctx: typer.Context,
     model: Annotated[str, typer.Argument(help="Name or id of the model to train.")],
     dataset: Annotated[str, typer.Argument(help="Name or id of the data.")],
     *,
-    lora_rank: Annotated[int | None, typer.Option(help="Rank of the adapter.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the rows.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows in a batch.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, order and split.")] = None,
-    lora_scale: Annotated[float | None, typer.Option(help="Factor of the adapter.")] = None,
-    lora_dropout: Annotated[float | None, typer.Option(help="Dropout of the adapter.")] = None,
-    lora_layers: Annotated[int | None, typer.Option(help="Last layers trained; 0 all.")] = None,
-    max_seq_length: Annotated[int | None, typer.Option(help="Longest row in tokens.")] = None,
-    mask_prompt: Annotated[bool | None, typer.Option(help="Train on answers only.")] = None,
-    validation_fraction: Annotated[float | None, typer.Option(help="Rows held out.")] = None,
-    test_fraction: Annotated[float | None, typer.Option(help="Rows kept for evaluation.")] = None,
-    checkpoint_every_steps: Annotated[int | None, typer.Option(help="Steps between.")] = None,
-    max_attempts: Annotated[int | None, typer.Option(help="Before it fails for good.")] = None,
-    method: Annotated[Method | None, typer.Option(help="So far only lora is served.")] = None,
-    quantize_bits: Annotated[int | None, typer.Option(help="Of the base: 0, 4 or 8.")] = None,
-    target_keys: TargetKeys = None,
-    optimizer: Annotated[Optimizer | None, typer.Option(help="Default adamw.")] = None,
-    schedule: Annotated[Schedule | None, typer.Option(help="After the warm-up.")] = None,
-    warmup_steps: Annotated[int | None, typer.Option(help="Steps up to the peak.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Of the optimizer.")] = None,
-    grad_clip: Annotated[float | None, typer.Option(help="Largest norm; 0 any.")] = None,
-    grad_accumulation: Annotated[int | None, typer.Option(help="Batches in a step.")] = None,
-    grad_checkpoint: Annotated[bool | None, typer.Option(help="Slower, less memory.")] = None,
-    nonfinite_lr_factor: Annotated[float | None, typer.Option(help="Once; 0 never.")] = None,
-    early_stop_patience: Annotated[int | None, typer.Option(help="Validations.")] = None,
-    early_stop_min_delta: Annotated[float | None, typer.Option(help="In nats.")] = None,
-    evaluate: Annotated[bool | None, typer.Option(help="Score held-out rows.")] = None,
-    samples: Annotated[int | None, typer.Option(help="Rows answered before and after.")] = None,
-    sample_prompts: SamplePrompts = None,
-    sample_tokens: Annotated[int | None, typer.Option(help="Of an answer.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Stay and watch it.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Queue a job; what you don't say takes the hub's default."""
-    _submit(ctx, model, dataset, watch=watch, as_json=json)
-
-
-def _submit(ctx: typer.Context, model: str, dataset: str, *, watch: bool, as_json: bool) -> None:
     here = hub(ctx)
     ids = find_model(here, model).id, find_dataset(here, dataset).id
     job = here.jobs.create(*ids, **passed_on(ctx, "model", "dataset", "watch", "json"))
-    _watch(here, job.id, as_json) if watch else show_one(job, as_json)
+    if watch:
+        _watch(here, job.id, json)
+    else:
+        show_one(job, json)
 
 
 @jobs_app.command("list")

@@ -25,8 +25,13 @@ def generate(
     top_k: int | None = None,
     min_p: float | None = None,
     repetition_penalty: float | None = None,
+    presence_penalty: float | None = None,
+    frequency_penalty: float | None = None,
+    logit_bias: Mapping[int, float] | None = None,
     stop: Iterable[str] = (),
     seed: int | None = None,
+    logprobs: bool | None = None,
+    top_logprobs: int | None = None,
     timeout: float | None = None,
 ) -> Generation[Completion]:
     """Answer a prompt (continued as it is) or messages ({"role", "content"}, by chat template).
@@ -44,8 +49,13 @@ def generate(
         top_k=top_k,
         min_p=min_p,
         repetition_penalty=repetition_penalty,
+        presence_penalty=presence_penalty,
+        frequency_penalty=frequency_penalty,
+        logit_bias=logit_bias,
         stop=stop,
         seed=seed,
+        logprobs=logprobs,
+        top_logprobs=top_logprobs,
     )
     return _as("Generate", request, Completion, timeout)
 
