@@ -1,4 +1,4 @@
 """One linear Alembic history over the schemas of all services."""
 
-HEAD = "0009"
+HEAD = "0011"
 """The revision this release is written for; servers refuse to serve on another."""

@@ -20,6 +20,9 @@ class JobStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+# Between two attempts at a job, however often it was lost.
+LONGEST_PAUSE = timedelta(minutes=5)
+
 # The whole law; Postgres mirrors it with CHECKs.
 LEGAL: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.CANCELLED}),
@@ -40,6 +43,7 @@ class Order:
     dataset_id: int
     recipe: Recipe = DEFAULTS
     max_attempts: int = 3
+    checkpoints_kept: int = 2
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,9 @@ class TrainingJob:
     max_attempts: int
     created_at: datetime
     attempt: int = 0
+    checkpoints_kept: int = 2
     failed_attempts: int = 0
+    next_attempt_at: datetime | None = None
     progress: Progress = NO_PROGRESS
     node: str | None = None
     lease_owner: str | None = None
@@ -107,6 +113,7 @@ class TrainingJob:
             lease_expires_at=now + lease,
             heartbeat_at=now,
             started_at=self.started_at or now,
+            next_attempt_at=None,
         )
 
     def beat(self, now: datetime, lease: timedelta) -> "TrainingJob":
@@ -156,16 +163,24 @@ class TrainingJob:
             return self._finish(JobStatus.CANCELLED, now)
         return replace(self._to(JobStatus.QUEUED), **_NO_LEASE)
 
-    def lose(self, now: datetime, message: str) -> "TrainingJob":
-        """Spend a failed attempt: back to the queue, or failed after the last one."""
+    def lose(self, now: datetime, message: str, pause: timedelta = timedelta()) -> "TrainingJob":
+        """Spend a failed attempt: back to the queue for after a pause, or failed after the last.
+
+        The pause is of the first lost attempt; each further one doubles it.
+        """
         spent = replace(self, failed_attempts=self.failed_attempts + 1)
-        if spent.cancel_requested_at is None and spent.failed_attempts >= spent.max_attempts:
-            attempts = f"{spent.failed_attempts} of {spent.max_attempts} attempts failed"
-            return spent.fail(now, "INTERNAL", f"{attempts}; the last one: {message}")
-        return spent.hand_back(now)
+        if spent.cancel_requested_at is not None:
+            return spent.hand_back(now)
+        if spent.failed_attempts >= spent.max_attempts:
+            attempts = f"{spent.failed_attempts} of {spent.max_attempts} attempts were lost"
+            return spent.fail(
+                now, "ATTEMPTS_EXHAUSTED", f"{attempts}; the last one: {message}; {_PARKED}"
+            )
+        wait = min(pause * 2 ** (spent.failed_attempts - 1), max(pause, LONGEST_PAUSE))
+        return replace(spent.hand_back(now), next_attempt_at=now + wait)
 
     def _finish(self, status: JobStatus, now: datetime) -> "TrainingJob":
-        return replace(self._to(status), finished_at=now, **_NO_LEASE)
+        return replace(self._to(status), finished_at=now, next_attempt_at=None, **_NO_LEASE)
 
     def _to(self, status: JobStatus) -> "TrainingJob":
         if status not in LEGAL[self.status]:
@@ -181,4 +196,5 @@ class TrainingJob:
         )
 
 
+_PARKED = "mend what ended it, then queue the job again"
 _NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None}

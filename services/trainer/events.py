@@ -38,7 +38,8 @@ def decode(kind: str, payload: dict[str, Any]) -> Event:
     """Give the event that `encode` wrote."""
     if kind != "job":
         return _KINDS[kind](**payload)
-    values = {f.name: payload[f.name] for f in fields(TrainingJob)}
+    # A job that was logged before a field was thought of has its default.
+    values = {f.name: payload[f.name] for f in fields(TrainingJob) if f.name in payload}
     for name, value in values.items():
         if name.endswith("_at") and value is not None:
             values[name] = datetime.fromisoformat(value)

@@ -20,6 +20,8 @@ from services.trainer.recipe import Recipe, complete
 from services.trainer.reports import Checkpoint, Progress, Step, Validation
 
 RECIPE_FIELDS = tuple(Recipe.__dataclass_fields__)
+# How a job is run, which changes no byte of what is trained.
+_LIMITS = ("max_attempts", "checkpoints_kept")
 # On the wire these are enums; the domain has the lower-case rest of their values' names.
 _ENUMS = {name: f"TRAINING_{name.upper()}_" for name in ("method", "optimizer", "schedule")}
 
@@ -32,8 +34,8 @@ def order_from_proto(
     is_text = schema == dataset_pb2.DATASET_SCHEMA_TEXT
     recipe = {name: given[name] for name in RECIPE_FIELDS if name in given}
     recipe["mask_prompt"] = masks_prompt(recipe.get("mask_prompt"), is_text=is_text)
-    attempts = {"max_attempts": request.max_attempts} if request.HasField("max_attempts") else {}
-    order = Order(request.model_id, request.dataset_id, complete(recipe), **attempts)
+    limits = {name: getattr(request, name) for name in _LIMITS if request.HasField(name)}  # type: ignore[arg-type]
+    order = Order(request.model_id, request.dataset_id, complete(recipe), **limits)
     check_fractions(order.recipe.validation_fraction, order.recipe.test_fraction)
     return order
 
@@ -52,7 +54,7 @@ def recipe_from_proto(job: pb.TrainingJob) -> Recipe:
 def parameters(job: pb.TrainingJob) -> dict[str, str]:
     """Give every parameter of a job as text, by its field's name, defaults included."""
     values = _values(job)
-    return {name: _text(values[name]) for name in (*RECIPE_FIELDS, "max_attempts")}
+    return {name: _text(values[name]) for name in (*RECIPE_FIELDS, *_LIMITS)}
 
 
 def job_to_proto(job: TrainingJob) -> pb.TrainingJob:
@@ -64,6 +66,8 @@ def job_to_proto(job: TrainingJob) -> pb.TrainingJob:
         dataset_id=job.dataset_id,
         attempt=job.attempt,
         max_attempts=job.max_attempts,
+        checkpoints_kept=job.checkpoints_kept,
+        failed_attempts=job.failed_attempts,
         progress=_progress(job.progress),
         version_id=job.version_id or 0,
         version=job.version or 0,
@@ -73,7 +77,7 @@ def job_to_proto(job: TrainingJob) -> pb.TrainingJob:
     if job.status is JobStatus.FAILED:
         message.error.reason = job.error_reason or ""
         message.error.message = job.error_message or ""
-    for name in ("started_at", "finished_at"):
+    for name in ("started_at", "finished_at", "next_attempt_at"):
         if (moment := getattr(job, name)) is not None:
             getattr(message, name).FromDatetime(moment)
     return message

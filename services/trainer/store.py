@@ -30,7 +30,9 @@ _PROGRESS = tuple(f.name for f in fields(Progress))
 _PLAIN = tuple(f.name for f in fields(TrainingJob) if f.name not in ("recipe", "progress"))
 # The recipe and the origin of a job never change.
 _MUTABLE = tuple(
-    n for n in _PLAIN if n not in ("id", "model_id", "dataset_id", "max_attempts", "created_at")
+    n
+    for n in _PLAIN
+    if n not in ("id", "model_id", "dataset_id", "max_attempts", "checkpoints_kept", "created_at")
 )
 
 
@@ -59,6 +61,7 @@ class JobStore:
             "model_id": order.model_id,
             "dataset_id": order.dataset_id,
             "max_attempts": order.max_attempts,
+            "checkpoints_kept": order.checkpoints_kept,
             "request_id": request_id or None,
             "request_digest": digest if request_id else None,
             **asdict(order.recipe),

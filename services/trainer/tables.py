@@ -58,6 +58,7 @@ class JobRow(Base):
             "checkpoint_every_steps BETWEEN 1 AND 100000", name="checkpoint_every_steps"
         ),
         CheckConstraint("max_attempts BETWEEN 1 AND 10", name="max_attempts"),
+        CheckConstraint("checkpoints_kept BETWEEN 1 AND 100", name="checkpoints_kept"),
         # The life of a job.
         CheckConstraint("attempt >= 0 AND (attempt = 0) = (started_at IS NULL)", name="attempt"),
         CheckConstraint(
@@ -75,6 +76,7 @@ class JobRow(Base):
             " heartbeat_at) = 0 ELSE num_nonnulls(lease_owner, lease_expires_at) = 0 END",
             name="lease",
         ),
+        CheckConstraint("next_attempt_at IS NULL OR status = 'queued'", name="next_attempt_at"),
         CheckConstraint(
             "status <> 'cancelled' OR cancel_requested_at IS NOT NULL", name="cancelled"
         ),
@@ -165,6 +167,9 @@ class JobRow(Base):
     grad_clip: Mapped[float] = mapped_column(REAL, server_default=_ZERO)
     grad_accumulation: Mapped[int] = mapped_column(server_default=text("1"))
     grad_checkpoint: Mapped[bool] = mapped_column(server_default=text("false"))
+    checkpoints_kept: Mapped[int] = mapped_column(server_default=text("2"))
+    next_attempt_at: Mapped[Time | None]
+    """Not to be claimed before; set by a lost attempt, cleared by the next claim."""
 
 
 class JobEventRow(Base):
@@ -239,6 +244,6 @@ CREATE TRIGGER guard_recipe BEFORE UPDATE OF model_id, dataset_id, lora_rank, le
     batch_size, seed, lora_scale, lora_dropout, lora_layers, max_seq_length, mask_prompt,
     validation_fraction, checkpoint_every_steps, max_attempts, request_id, request_digest,
     created_at, test_fraction, method, quantize_bits, target_keys, optimizer, schedule,
-    warmup_steps, weight_decay, grad_clip, grad_accumulation, grad_checkpoint
+    warmup_steps, weight_decay, grad_clip, grad_accumulation, grad_checkpoint, checkpoints_kept
   ON trainer.jobs EXECUTE FUNCTION trainer.guard_recipe()""",
 )

@@ -1,7 +1,7 @@
 """Where a job's files lie, and which of them are still needed."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +11,7 @@ from services.trainer.domain import JobStatus, TrainingJob
 KEPT_FAILURES = 3
 LOG_BYTES = 10 * 2**20
 LOG = "trainer-worker.log"
+_CHECKPOINTS = "checkpoints-"
 
 
 class Workspace:
@@ -22,8 +23,8 @@ class Workspace:
         self._logs = logs
 
     def checkpoints(self, job: TrainingJob) -> Path:
-        """Give the folder of a job's checkpoints, over all attempts."""
-        return self._folder(job.id) / "checkpoints"
+        """Give the folder of this attempt's checkpoints, with those of the attempts before."""
+        return self._folder(job.id) / f"{_CHECKPOINTS}{job.attempt}"
 
     def staged(self, job: TrainingJob) -> Path:
         """Give the folder that this attempt's finished adapter will have."""
@@ -34,8 +35,20 @@ class Workspace:
         return path.relative_to(self._active).as_posix()
 
     def prepare(self, job: TrainingJob) -> None:
-        """Make the job's folder."""
-        self._folder(job.id).mkdir(parents=True, exist_ok=True)
+        """Make the folders, and take over the checkpoints of the attempts before.
+
+        The rename is the fence on the disk: a child of an older attempt that still runs, or wakes
+        up, finds its folder gone and can neither add a checkpoint nor remove one.
+        """
+        folder, own = self._folder(job.id), self.checkpoints(job)
+        folder.mkdir(parents=True, exist_ok=True)
+        numbers = [int(p.name.removeprefix(_CHECKPOINTS)) for p in folder.glob(f"{_CHECKPOINTS}*")]
+        older = sorted(number for number in numbers if number < job.attempt)
+        if older and not own.exists():
+            (folder / f"{_CHECKPOINTS}{older.pop()}").rename(own)
+        for number in older:
+            shutil.rmtree(folder / f"{_CHECKPOINTS}{number}", ignore_errors=True)
+        own.mkdir(exist_ok=True)
 
     def open_log(self) -> BinaryIO:
         """Open the workers' log, moved aside when it has grown large."""
@@ -49,9 +62,11 @@ class Workspace:
         """List the jobs that have a folder."""
         return [int(p.name) for p in self._jobs().glob("*") if p.name.isdecimal()]
 
-    def sweep(self, statuses: Mapping[int, JobStatus]) -> None:
-        """Remove the folders of ended and unknown jobs, but for the newest failures."""
-        folders = self.job_ids()
+    def sweep(self, folders: Sequence[int], statuses: Mapping[int, JobStatus]) -> None:
+        """Remove the folders of ended and unknown jobs, but for the newest failures.
+
+        Of a folder that was not asked about nothing is known: another trainer may have made it.
+        """
         failed = [n for n in folders if statuses.get(n) is JobStatus.FAILED]
         keep = set(sorted(failed)[-KEPT_FAILURES:])
         keep |= {n for n, s in statuses.items() if s in (JobStatus.QUEUED, JobStatus.RUNNING)}

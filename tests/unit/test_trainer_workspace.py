@@ -22,7 +22,7 @@ def test_only_what_is_needed_is_kept(tmp_path: Path) -> None:
     for number in (*statuses, 99):
         (tmp_path / "active" / "jobs" / str(number) / "checkpoints").mkdir(parents=True)
     assert sorted(workspace.job_ids()) == [*statuses, 99]
-    workspace.sweep(statuses)
+    workspace.sweep(workspace.job_ids(), statuses)
     assert sorted(workspace.job_ids()) == [3, 4, *range(10 - KEPT_FAILURES, 10)]
 
 

@@ -86,6 +86,7 @@ def submit(
     test_fraction: Annotated[float | None, typer.Option(help="Rows never looked at.")] = None,
     checkpoint_every_steps: Annotated[int | None, typer.Option(help="Steps between.")] = None,
     max_attempts: Annotated[int | None, typer.Option(help="Before it fails for good.")] = None,
+    checkpoints_kept: Annotated[int | None, typer.Option(help="The newest that stay.")] = None,
     method: Annotated[Method | None, typer.Option(help="So far only lora is served.")] = None,
     quantize_bits: Annotated[int | None, typer.Option(help="Of the base: 0, 4 or 8.")] = None,
     target_keys: TargetKeys = None,
@@ -103,10 +104,7 @@ def submit(
     here = hub(ctx)
     ids = find_model(here, model).id, find_dataset(here, dataset).id
     job = here.jobs.create(*ids, **passed_on(ctx, "model", "dataset", "watch", "json"))
-    if watch:
-        _watch(here, job.id, json)
-    else:
-        show_one(job, json)
+    _watch(here, job.id, json) if watch else show_one(job, json)
 
 
 @jobs_app.command("list")

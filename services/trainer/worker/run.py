@@ -35,8 +35,10 @@ def run(link: Link, command: pb.TrainCommand, blas: BlasReport) -> pb.WorkerFini
     """Do the job; raises Stopped or TrainingFailed when it ends early."""
     trainer, sides = _prepare(link, command)
     fingerprint = _fingerprint(trainer.recipe, command)
-    checkpoints = Checkpoints(Path(command.checkpoint_path), fingerprint)
-    checkpoints.restore(trainer)
+    kept = command.job.checkpoints_kept
+    checkpoints = Checkpoints(Path(command.checkpoint_path), fingerprint, kept)
+    told = command.recorded_step if command.HasField("recorded_step") else None
+    checkpoints.restore(trainer, told)
     link.started(
         pb.WorkerStarted(
             total_steps=trainer.total_steps,

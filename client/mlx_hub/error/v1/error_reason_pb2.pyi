@@ -103,6 +103,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. A job, version, evaluation or gate refers to the dataset. Metadata:
     dataset_id.
     """
+    ERROR_REASON_ATTEMPTS_EXHAUSTED: _ErrorReason.ValueType  # 40
+    """INTERNAL. Of failed jobs only: the worker was lost as often as max_attempts allows, each time
+    before it could say why. The message has how the last one ended.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the value of `ErrorInfo.reason` (domain `mlx-hub`) in
@@ -190,5 +194,9 @@ ERROR_REASON_STATEMENT_NOT_FOUND: ErrorReason.ValueType  # 36
 ERROR_REASON_DATASET_IN_USE: ErrorReason.ValueType  # 37
 """FAILED_PRECONDITION. A job, version, evaluation or gate refers to the dataset. Metadata:
 dataset_id.
+"""
+ERROR_REASON_ATTEMPTS_EXHAUSTED: ErrorReason.ValueType  # 40
+"""INTERNAL. Of failed jobs only: the worker was lost as often as max_attempts allows, each time
+before it could say why. The message has how the last one ended.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

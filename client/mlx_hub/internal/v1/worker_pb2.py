@@ -27,7 +27,7 @@ from mlx_hub.trainer.v1 import training_event_pb2 as mlx__hub_dot_trainer_dot_v1
 from mlx_hub.trainer.v1 import training_job_pb2 as mlx__hub_dot_trainer_dot_v1_dot_training__job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n mlx_hub/internal/v1/worker.proto\x12\x13mlx_hub.internal.v1\x1a!mlx_hub/registry/v1/lineage.proto\x1a\'mlx_hub/trainer/v1/training_event.proto\x1a%mlx_hub/trainer/v1/training_job.proto\"\x80\x01\n\rWorkerCommand\x12\x32\n\x05train\x18\x01 \x01(\x0b\x32!.mlx_hub.internal.v1.TrainCommandH\x00\x12\x30\n\x04stop\x18\x02 \x01(\x0b\x32 .mlx_hub.internal.v1.StopCommandH\x00\x42\t\n\x07\x63ommand\"\xc0\x01\n\x0cTrainCommand\x12,\n\x03job\x18\x01 \x01(\x0b\x32\x1f.mlx_hub.trainer.v1.TrainingJob\x12\x11\n\tbase_path\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x61taset_path\x18\x03 \x01(\t\x12\x17\n\x0f\x63heckpoint_path\x18\x04 \x01(\t\x12\x13\n\x0boutput_path\x18\x05 \x01(\t\x12\x13\n\x0b\x62\x61se_digest\x18\x06 \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\x07 \x01(\t\"&\n\x0bStopCommand\x12\x17\n\x0fsave_checkpoint\x18\x01 \x01(\x08\"\x9a\x03\n\x0bWorkerEvent\x12\x35\n\x07started\x18\x01 \x01(\x0b\x32\".mlx_hub.internal.v1.WorkerStartedH\x00\x12/\n\x04step\x18\x02 \x01(\x0b\x32\x1f.mlx_hub.internal.v1.WorkerStepH\x00\x12:\n\nvalidation\x18\x03 \x01(\x0b\x32$.mlx_hub.trainer.v1.ValidationResultH\x00\x12\x39\n\ncheckpoint\x18\x04 \x01(\x0b\x32#.mlx_hub.trainer.v1.CheckpointSavedH\x00\x12\x37\n\x08\x66inished\x18\x05 \x01(\x0b\x32#.mlx_hub.internal.v1.WorkerFinishedH\x00\x12\x33\n\x06\x66\x61iled\x18\x06 \x01(\x0b\x32!.mlx_hub.internal.v1.WorkerFailedH\x00\x12\x35\n\x07stopped\x18\x07 \x01(\x0b\x32\".mlx_hub.internal.v1.WorkerStoppedH\x00\x42\x07\n\x05\x65vent\"\xf8\x01\n\rWorkerStarted\x12\x13\n\x0btotal_steps\x18\x01 \x01(\x05\x12\x19\n\x11resumed_from_step\x18\x02 \x01(\x05\x12\x12\n\ntrain_rows\x18\x03 \x01(\x05\x12\x12\n\nvalid_rows\x18\x04 \x01(\x05\x12H\n\x0b\x65nvironment\x18\x05 \x03(\x0b\x32\x33.mlx_hub.internal.v1.WorkerStarted.EnvironmentEntry\x12\x11\n\ttest_rows\x18\x06 \x01(\x05\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"]\n\nWorkerStep\x12.\n\x04step\x18\x01 \x01(\x0b\x32 .mlx_hub.trainer.v1.TrainingStep\x12\x0f\n\x07seconds\x18\x02 \x01(\x02\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\"\xb5\x01\n\x0eWorkerFinished\x12\x30\n\x05\x66iles\x18\x01 \x03(\x0b\x32!.mlx_hub.registry.v1.ArtifactFile\x12\x41\n\x07metrics\x18\x02 \x03(\x0b\x32\x30.mlx_hub.internal.v1.WorkerFinished.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"/\n\x0cWorkerFailed\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x1d\n\rWorkerStopped\x12\x0c\n\x04step\x18\x01 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n mlx_hub/internal/v1/worker.proto\x12\x13mlx_hub.internal.v1\x1a!mlx_hub/registry/v1/lineage.proto\x1a\'mlx_hub/trainer/v1/training_event.proto\x1a%mlx_hub/trainer/v1/training_job.proto\"\x80\x01\n\rWorkerCommand\x12\x32\n\x05train\x18\x01 \x01(\x0b\x32!.mlx_hub.internal.v1.TrainCommandH\x00\x12\x30\n\x04stop\x18\x02 \x01(\x0b\x32 .mlx_hub.internal.v1.StopCommandH\x00\x42\t\n\x07\x63ommand\"\xee\x01\n\x0cTrainCommand\x12,\n\x03job\x18\x01 \x01(\x0b\x32\x1f.mlx_hub.trainer.v1.TrainingJob\x12\x11\n\tbase_path\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x61taset_path\x18\x03 \x01(\t\x12\x17\n\x0f\x63heckpoint_path\x18\x04 \x01(\t\x12\x13\n\x0boutput_path\x18\x05 \x01(\t\x12\x13\n\x0b\x62\x61se_digest\x18\x06 \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\x07 \x01(\t\x12\x1a\n\rrecorded_step\x18\n \x01(\x05H\x00\x88\x01\x01\x42\x10\n\x0e_recorded_step\"&\n\x0bStopCommand\x12\x17\n\x0fsave_checkpoint\x18\x01 \x01(\x08\"\x9a\x03\n\x0bWorkerEvent\x12\x35\n\x07started\x18\x01 \x01(\x0b\x32\".mlx_hub.internal.v1.WorkerStartedH\x00\x12/\n\x04step\x18\x02 \x01(\x0b\x32\x1f.mlx_hub.internal.v1.WorkerStepH\x00\x12:\n\nvalidation\x18\x03 \x01(\x0b\x32$.mlx_hub.trainer.v1.ValidationResultH\x00\x12\x39\n\ncheckpoint\x18\x04 \x01(\x0b\x32#.mlx_hub.trainer.v1.CheckpointSavedH\x00\x12\x37\n\x08\x66inished\x18\x05 \x01(\x0b\x32#.mlx_hub.internal.v1.WorkerFinishedH\x00\x12\x33\n\x06\x66\x61iled\x18\x06 \x01(\x0b\x32!.mlx_hub.internal.v1.WorkerFailedH\x00\x12\x35\n\x07stopped\x18\x07 \x01(\x0b\x32\".mlx_hub.internal.v1.WorkerStoppedH\x00\x42\x07\n\x05\x65vent\"\xf8\x01\n\rWorkerStarted\x12\x13\n\x0btotal_steps\x18\x01 \x01(\x05\x12\x19\n\x11resumed_from_step\x18\x02 \x01(\x05\x12\x12\n\ntrain_rows\x18\x03 \x01(\x05\x12\x12\n\nvalid_rows\x18\x04 \x01(\x05\x12H\n\x0b\x65nvironment\x18\x05 \x03(\x0b\x32\x33.mlx_hub.internal.v1.WorkerStarted.EnvironmentEntry\x12\x11\n\ttest_rows\x18\x06 \x01(\x05\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"]\n\nWorkerStep\x12.\n\x04step\x18\x01 \x01(\x0b\x32 .mlx_hub.trainer.v1.TrainingStep\x12\x0f\n\x07seconds\x18\x02 \x01(\x02\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\"\xb5\x01\n\x0eWorkerFinished\x12\x30\n\x05\x66iles\x18\x01 \x03(\x0b\x32!.mlx_hub.registry.v1.ArtifactFile\x12\x41\n\x07metrics\x18\x02 \x03(\x0b\x32\x30.mlx_hub.internal.v1.WorkerFinished.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"/\n\x0cWorkerFailed\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x1d\n\rWorkerStopped\x12\x0c\n\x04step\x18\x01 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,23 +41,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKERCOMMAND']._serialized_start=173
   _globals['_WORKERCOMMAND']._serialized_end=301
   _globals['_TRAINCOMMAND']._serialized_start=304
-  _globals['_TRAINCOMMAND']._serialized_end=496
-  _globals['_STOPCOMMAND']._serialized_start=498
-  _globals['_STOPCOMMAND']._serialized_end=536
-  _globals['_WORKEREVENT']._serialized_start=539
-  _globals['_WORKEREVENT']._serialized_end=949
-  _globals['_WORKERSTARTED']._serialized_start=952
-  _globals['_WORKERSTARTED']._serialized_end=1200
-  _globals['_WORKERSTARTED_ENVIRONMENTENTRY']._serialized_start=1150
-  _globals['_WORKERSTARTED_ENVIRONMENTENTRY']._serialized_end=1200
-  _globals['_WORKERSTEP']._serialized_start=1202
-  _globals['_WORKERSTEP']._serialized_end=1295
-  _globals['_WORKERFINISHED']._serialized_start=1298
-  _globals['_WORKERFINISHED']._serialized_end=1479
-  _globals['_WORKERFINISHED_METRICSENTRY']._serialized_start=1433
-  _globals['_WORKERFINISHED_METRICSENTRY']._serialized_end=1479
-  _globals['_WORKERFAILED']._serialized_start=1481
-  _globals['_WORKERFAILED']._serialized_end=1528
-  _globals['_WORKERSTOPPED']._serialized_start=1530
-  _globals['_WORKERSTOPPED']._serialized_end=1559
+  _globals['_TRAINCOMMAND']._serialized_end=542
+  _globals['_STOPCOMMAND']._serialized_start=544
+  _globals['_STOPCOMMAND']._serialized_end=582
+  _globals['_WORKEREVENT']._serialized_start=585
+  _globals['_WORKEREVENT']._serialized_end=995
+  _globals['_WORKERSTARTED']._serialized_start=998
+  _globals['_WORKERSTARTED']._serialized_end=1246
+  _globals['_WORKERSTARTED_ENVIRONMENTENTRY']._serialized_start=1196
+  _globals['_WORKERSTARTED_ENVIRONMENTENTRY']._serialized_end=1246
+  _globals['_WORKERSTEP']._serialized_start=1248
+  _globals['_WORKERSTEP']._serialized_end=1341
+  _globals['_WORKERFINISHED']._serialized_start=1344
+  _globals['_WORKERFINISHED']._serialized_end=1525
+  _globals['_WORKERFINISHED_METRICSENTRY']._serialized_start=1479
+  _globals['_WORKERFINISHED_METRICSENTRY']._serialized_end=1525
+  _globals['_WORKERFAILED']._serialized_start=1527
+  _globals['_WORKERFAILED']._serialized_end=1574
+  _globals['_WORKERSTOPPED']._serialized_start=1576
+  _globals['_WORKERSTOPPED']._serialized_end=1605
 # @@protoc_insertion_point(module_scope)

@@ -64,15 +64,22 @@ class TrainCommand(_message.Message):
     OUTPUT_PATH_FIELD_NUMBER: _builtins.int
     BASE_DIGEST_FIELD_NUMBER: _builtins.int
     DATASET_DIGEST_FIELD_NUMBER: _builtins.int
+    RECORDED_STEP_FIELD_NUMBER: _builtins.int
     base_path: _builtins.str
     """Absolute folders and files of this node."""
     dataset_path: _builtins.str
     checkpoint_path: _builtins.str
-    """Holds this job's checkpoints, over all attempts."""
+    """Holds this job's checkpoints, over all attempts. It is there, and goes when a newer attempt
+    takes them over.
+    """
     output_path: _builtins.str
     """Where the finished adapter goes; does not exist yet."""
     base_digest: _builtins.str
     dataset_digest: _builtins.str
+    recorded_step: _builtins.int
+    """The last step that is in the job's log. The worker resumes no further, so that no step is
+    missing in it, as long as a checkpoint that old is kept. Unset: from the newest one.
+    """
     @_builtins.property
     def job(self) -> _training_job_pb2.TrainingJob: ...
     def __init__(
@@ -85,12 +92,15 @@ class TrainCommand(_message.Message):
         output_path: _builtins.str = ...,
         base_digest: _builtins.str = ...,
         dataset_digest: _builtins.str = ...,
+        recorded_step: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_recorded_step", b"_recorded_step", "job", b"job", "recorded_step", b"recorded_step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_digest", b"base_digest", "base_path", b"base_path", "checkpoint_path", b"checkpoint_path", "dataset_digest", b"dataset_digest", "dataset_path", b"dataset_path", "job", b"job", "output_path", b"output_path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_recorded_step", b"_recorded_step", "base_digest", b"base_digest", "base_path", b"base_path", "checkpoint_path", b"checkpoint_path", "dataset_digest", b"dataset_digest", "dataset_path", b"dataset_path", "job", b"job", "output_path", b"output_path", "recorded_step", b"recorded_step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__recorded_step: _TypeAlias = _typing.Literal["recorded_step"]  # noqa: Y015
+    _WhichOneofArgType__recorded_step: _TypeAlias = _typing.Literal["_recorded_step", b"_recorded_step"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__recorded_step) -> _WhichOneofReturnType__recorded_step | None: ...
 
 Global___TrainCommand: _TypeAlias = TrainCommand  # noqa: Y015
 

@@ -267,8 +267,10 @@ class RegistryServiceServicer:
 
     def PublishVersion(self, request, context):
         """Publishes a finished job's adapter as the model's next version; the same
-        job again gives the same version. gRPC only, called by the trainer.
-        Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, ARTIFACT_CORRUPT, DISK_FULL, INVALID_FIELD.
+        job again gives the same version, and an attempt that no longer holds its job none. gRPC only,
+        called by the trainer.
+        Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, ARTIFACT_CORRUPT, DISK_FULL, INVALID_FIELD,
+        STALE_ATTEMPT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

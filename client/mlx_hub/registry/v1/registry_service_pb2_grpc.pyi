@@ -89,8 +89,10 @@ class RegistryServiceStub:
     """
     PublishVersion: _aio.UnaryUnaryMultiCallable[_publication_pb2.PublishVersionRequest, _version_pb2.ModelVersion]
     """Publishes a finished job's adapter as the model's next version; the same
-    job again gives the same version. gRPC only, called by the trainer.
-    Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, ARTIFACT_CORRUPT, DISK_FULL, INVALID_FIELD.
+    job again gives the same version, and an attempt that no longer holds its job none. gRPC only,
+    called by the trainer.
+    Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, ARTIFACT_CORRUPT, DISK_FULL, INVALID_FIELD,
+    STALE_ATTEMPT.
     """
 
 class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -263,8 +265,10 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_publication_pb2.PublishVersionRequest, _abc.Awaitable[_version_pb2.ModelVersion]],
     ) -> _abc.Awaitable[_version_pb2.ModelVersion]:
         """Publishes a finished job's adapter as the model's next version; the same
-        job again gives the same version. gRPC only, called by the trainer.
-        Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, ARTIFACT_CORRUPT, DISK_FULL, INVALID_FIELD.
+        job again gives the same version, and an attempt that no longer holds its job none. gRPC only,
+        called by the trainer.
+        Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, ARTIFACT_CORRUPT, DISK_FULL, INVALID_FIELD,
+        STALE_ATTEMPT.
         """
 
 def add_RegistryServiceServicer_to_server(servicer: RegistryServiceServicer, server: _aio.Server) -> None: ...

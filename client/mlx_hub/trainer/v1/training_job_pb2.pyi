@@ -165,6 +165,9 @@ class TrainingJob(_message.Message):
     GRAD_CLIP_FIELD_NUMBER: _builtins.int
     GRAD_ACCUMULATION_FIELD_NUMBER: _builtins.int
     GRAD_CHECKPOINT_FIELD_NUMBER: _builtins.int
+    CHECKPOINTS_KEPT_FIELD_NUMBER: _builtins.int
+    NEXT_ATTEMPT_AT_FIELD_NUMBER: _builtins.int
+    FAILED_ATTEMPTS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Positive, assigned by the server."""
     status: Global___JobStatus.ValueType
@@ -190,7 +193,7 @@ class TrainingJob(_message.Message):
     attempt: _builtins.int
     """Rises with each claim of the job; the fencing token of its writes."""
     max_attempts: _builtins.int
-    """Attempts before the job fails for good."""
+    """Lost attempts before the job fails for good, with ATTEMPTS_EXHAUSTED."""
     version_id: _builtins.int
     """The published version's id; 0 until completed."""
     version: _builtins.int
@@ -211,6 +214,10 @@ class TrainingJob(_message.Message):
     """Batches in one optimizer step."""
     grad_checkpoint: _builtins.bool
     """Compute each layer twice instead of keeping what it computed."""
+    checkpoints_kept: _builtins.int
+    """The newest checkpoints that stay while the job runs."""
+    failed_attempts: _builtins.int
+    """Attempts that were lost; one that a shutdown handed back is none."""
     @_builtins.property
     def progress(self) -> Global___TrainingProgress: ...
     @_builtins.property
@@ -226,6 +233,10 @@ class TrainingJob(_message.Message):
     @_builtins.property
     def target_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Which linear layers are trained, by name; none is all of them."""
+
+    @_builtins.property
+    def next_attempt_at(self) -> _timestamp_pb2.Timestamp:
+        """Set while the job pauses after a lost attempt; until then, jobs behind it go first."""
 
     def __init__(
         self,
@@ -266,10 +277,13 @@ class TrainingJob(_message.Message):
         grad_clip: _builtins.float = ...,
         grad_accumulation: _builtins.int = ...,
         grad_checkpoint: _builtins.bool = ...,
+        checkpoints_kept: _builtins.int = ...,
+        next_attempt_at: _timestamp_pb2.Timestamp | None = ...,
+        failed_attempts: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "error", b"error", "finished_at", b"finished_at", "progress", b"progress", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "error", b"error", "finished_at", b"finished_at", "next_attempt_at", b"next_attempt_at", "progress", b"progress", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "created_at", b"created_at", "dataset_id", b"dataset_id", "epochs", b"epochs", "error", b"error", "finished_at", b"finished_at", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "id", b"id", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "method", b"method", "model_id", b"model_id", "optimizer", b"optimizer", "progress", b"progress", "quantize_bits", b"quantize_bits", "schedule", b"schedule", "seed", b"seed", "started_at", b"started_at", "status", b"status", "target_keys", b"target_keys", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "version", b"version", "version_id", b"version_id", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "checkpoints_kept", b"checkpoints_kept", "created_at", b"created_at", "dataset_id", b"dataset_id", "epochs", b"epochs", "error", b"error", "failed_attempts", b"failed_attempts", "finished_at", b"finished_at", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "id", b"id", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "method", b"method", "model_id", b"model_id", "next_attempt_at", b"next_attempt_at", "optimizer", b"optimizer", "progress", b"progress", "quantize_bits", b"quantize_bits", "schedule", b"schedule", "seed", b"seed", "started_at", b"started_at", "status", b"status", "target_keys", b"target_keys", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "version", b"version", "version_id", b"version_id", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
