@@ -5,7 +5,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup setup-dev demo up down test lint types unit integration gateway e2e \
+.PHONY: help setup setup-dev demo up down test lint types unit integration faults gateway e2e \
         bench proto check-proto lock format clean
 
 help: ## Show this help
@@ -26,7 +26,7 @@ up: setup ## Start the hub in the background; returns once everything serves
 down: ## Stop the hub
 	@mlx-hub down
 
-test: setup-dev lint types unit integration gateway e2e ## Pass every check and every test
+test: setup-dev lint types unit integration faults gateway e2e ## Pass every check and every test
 
 lint: setup-dev ## Style, layers, contract and generated code
 	@scripts/lint.sh
@@ -39,6 +39,9 @@ unit: setup-dev ## Seconds: domain, messages, scheduling, contract, repository r
 
 integration: setup-dev ## Real Postgres, real servers, real child processes
 	@pytest tests/integration -n auto --maxprocesses 4 --dist loadfile
+
+faults: setup-dev ## Kill, stop and starve training at every edge; nothing may be lost or doubled
+	@pytest tests/faults -n auto --maxprocesses 2 --dist loadfile
 
 gateway: setup-dev ## Real Envoy in front of stub services
 	@pytest tests/gateway

@@ -75,7 +75,7 @@ def ours(folder: Path, data: Path, bits: int, clock: Clock) -> None:
 
     loop.pad = pad
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
-        checkpoints = Checkpoints(Path(name) / "checkpoints", "bench")
+        checkpoints = Checkpoints(Path(name), "bench", kept=2)
 
         def save() -> None:
             start = time.perf_counter()

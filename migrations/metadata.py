@@ -21,6 +21,29 @@ for _source, _column, _target in (
         ForeignKeyConstraint([_column], [_target], use_alter=_column == "version_id")
     )
 
+# The fence of a job's attempts holds for what it publishes too. A claim that is under way makes
+# the insert wait, and an insert the next claim.
+trigger(
+    METADATA.tables["registry.versions"],
+    """
+CREATE FUNCTION registry.guard_version_attempt() RETURNS trigger LANGUAGE plpgsql
+  SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+  job record;
+BEGIN
+  SELECT attempt, status INTO job FROM trainer.jobs WHERE id = NEW.job_id FOR SHARE;
+  IF FOUND AND (job.attempt <> NEW.attempt OR job.status <> 'running') THEN
+    RAISE EXCEPTION 'attempt % no longer holds job %', NEW.attempt, NEW.job_id
+      USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'fk_versions_job_attempt';
+  END IF;
+  RETURN NEW;
+END
+$$""",
+    """
+CREATE TRIGGER guard_attempt BEFORE INSERT ON registry.versions
+  FOR EACH ROW EXECUTE FUNCTION registry.guard_version_attempt()""",
+)
+
 # A model is deleted by a mark, which no foreign key sees: these keep its promises. They see
 # both schemas with the rights of their owner, and each service's role still sees only its own.
 # The insert waits for a deletion that is under way, and a deletion for such inserts.

@@ -1,5 +1,6 @@
 """Fixtures that every tier may use; they live in tests/fixtures, by what they provide."""
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = [
@@ -19,6 +20,7 @@ pytest_plugins = [
     "tests.fixtures.exchange",
     "tests.fixtures.trained",
     "tests.fixtures.evaluator",
+    "tests.fixtures.commands",
     "tests.fixtures.worker",
     "tests.fixtures.trainer",
     "tests.fixtures.trainer_process",
@@ -27,3 +29,8 @@ pytest_plugins = [
 # How long an example takes says something of the machine, not of the code.
 settings.register_profile("hub", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("hub")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the kill test run for longer than CI has time for."""
+    parser.addoption("--kills", type=int, default=30, help="SIGKILLs in tests/faults/test_kills.py")

@@ -37,8 +37,8 @@ CREATE TRIGGER guard_recipe BEFORE UPDATE OF model_id, dataset_id, lora_rank, le
     mask_prompt, validation_fraction, checkpoint_every_steps, max_attempts, request_id,
     request_digest, created_at, test_fraction, method, quantize_bits, target_keys, optimizer,
     schedule, warmup_steps, weight_decay, grad_clip, grad_accumulation, grad_checkpoint,
-    nonfinite_lr_factor, early_stop_patience, early_stop_min_delta, replay_of, evaluate,
-    samples, sample_prompts, sample_tokens
+    nonfinite_lr_factor, early_stop_patience, early_stop_min_delta, checkpoints_kept, replay_of,
+    evaluate, samples, sample_prompts, sample_tokens
   ON trainer.jobs EXECUTE FUNCTION trainer.guard_recipe();
 
 ALTER TABLE trainer.job_events

@@ -19,6 +19,7 @@ from services.trainer.forwarder import Forwarder
 from services.trainer.forwards import Forwards
 from services.trainer.joblog.follow import LogReader
 from services.trainer.planner import Planner
+from services.trainer.presence import Presence
 from services.trainer.progress import Watch
 from services.trainer.queue import Bell, JobQueue
 from services.trainer.registry import Registry
@@ -41,7 +42,11 @@ class Trainer:
         self.engine = database.create_engine(settings.database_url, ROLE)
         self.channel = connect(settings.registry_port)
         self.store = JobStore(self.engine)
-        self.queue = JobQueue(self.engine, timedelta(seconds=settings.lease_seconds))
+        self.queue = JobQueue(
+            self.engine,
+            timedelta(seconds=settings.lease_seconds),
+            timedelta(seconds=settings.retry_seconds),
+        )
         self.bell = Bell(self.engine, settings.poll_seconds)
         self.registry = Registry(self.channel, settings.storage_archive_path)
         ledger = Ledger.of(settings)
@@ -60,6 +65,7 @@ class Trainer:
             bell=self.bell,
             workspace=self.workspace,
             attempts=self._attempt,
+            presence=Presence(settings.storage_active_path / "trainers", settings.node),
             node=settings.node,
         )
         servicer = TrainerServicer(

@@ -36,6 +36,8 @@ from services.trainer.workspace import Workspace
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 3.0
+# How long a cancelled child may take to end by itself.
+CANCEL_SECONDS = 1.0
 
 
 class Attempt:
@@ -242,7 +244,8 @@ class Attempt:
     async def _stop_when_interrupted(self, child: Child) -> None:
         await self._interrupted.wait()
         child.stop(save_checkpoint=self._saves)
-        await asyncio.sleep(self._stop_seconds)
+        # Without a checkpoint to wait for, a long load or step is not waited for either.
+        await asyncio.sleep(self._stop_seconds if self._saves else CANCEL_SECONDS)
         child.kill()
 
     async def _insist[T](self, call: Callable[[], Awaitable[T]]) -> T:
@@ -278,6 +281,7 @@ class Attempt:
             base_digest=inputs.base_digest,
             dataset_digest=inputs.dataset_digest,
             cooldown=self._cooldown,
+            resume_at_most_step=self.job.progress.step,
         )
 
     @property

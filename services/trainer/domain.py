@@ -21,6 +21,9 @@ class JobStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+# Between two attempts at a job, however often it was lost.
+LONGEST_PAUSE = timedelta(minutes=5)
+
 # The whole law; Postgres mirrors it with a trigger and CHECKs.
 LEGAL: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.CANCELLED}),
@@ -43,6 +46,7 @@ class Order:
     dataset_id: int
     recipe: Recipe = DEFAULTS
     max_attempts: int = 3
+    checkpoints_kept: int = 2
     replay_of: int | None = None
 
 
@@ -67,7 +71,9 @@ class TrainingJob:
     max_attempts: int
     created_at: datetime
     attempt: int = 0
+    checkpoints_kept: int = 2
     failed_attempts: int = 0
+    next_attempt_at: datetime | None = None
     progress: Progress = NO_PROGRESS
     node: str | None = None
     lease_owner: str | None = None
@@ -114,6 +120,7 @@ class TrainingJob:
             lease_expires_at=now + lease,
             heartbeat_at=now,
             started_at=self.started_at or now,
+            next_attempt_at=None,
         )
 
     def beat(self, now: datetime, lease: timedelta) -> "TrainingJob":
@@ -171,13 +178,21 @@ class TrainingJob:
             return self._finish(JobStatus.CANCELLED, now)
         return replace(self._to(JobStatus.QUEUED), **_NO_LEASE)
 
-    def lose(self, now: datetime, message: str) -> "TrainingJob":
-        """Spend a failed attempt: back to the queue, or failed after the last one."""
+    def lose(self, now: datetime, message: str, pause: timedelta = timedelta()) -> "TrainingJob":
+        """Spend a failed attempt: back to the queue for after a pause, or failed after the last.
+
+        The pause is of the first lost attempt; each further one doubles it.
+        """
         spent = replace(self, failed_attempts=self.failed_attempts + 1)
-        if spent.cancel_requested_at is None and spent.failed_attempts >= spent.max_attempts:
-            attempts = f"{spent.failed_attempts} of {spent.max_attempts} attempts failed"
-            return spent.fail(now, "INTERNAL", f"{attempts}; the last one: {message}")
-        return spent.hand_back(now)
+        if spent.cancel_requested_at is not None:
+            return spent.hand_back(now)
+        if spent.failed_attempts >= spent.max_attempts:
+            attempts = f"{spent.failed_attempts} of {spent.max_attempts} attempts were lost"
+            return spent.fail(
+                now, "ATTEMPTS_EXHAUSTED", f"{attempts}; the last one: {message}; {_PARKED}"
+            )
+        wait = min(pause * 2 ** (spent.failed_attempts - 1), max(pause, LONGEST_PAUSE))
+        return replace(spent.hand_back(now), next_attempt_at=now + wait)
 
     def retry(self, now: datetime) -> "TrainingJob":
         """Go back to the end of the queue with all attempts before it; the fence goes on.
@@ -199,14 +214,21 @@ class TrainingJob:
             raise self._wrong_state(f"can't be replayed: it is a replay of job {self.replay_of}")
         if self.status is not JobStatus.COMPLETED:
             raise self._wrong_state("can't be replayed: only a completed job can")
-        return Order(self.model_id, self.dataset_id, self.recipe, self.max_attempts, self.id)
+        return Order(
+            self.model_id,
+            self.dataset_id,
+            self.recipe,
+            self.max_attempts,
+            self.checkpoints_kept,
+            replay_of=self.id,
+        )
 
     @property
     def _may_end_well(self) -> bool:
         return self.status is JobStatus.RUNNING and self.cancel_requested_at is None
 
     def _finish(self, status: JobStatus, now: datetime) -> "TrainingJob":
-        return replace(self._to(status), finished_at=now, **_NO_LEASE)
+        return replace(self._to(status), finished_at=now, next_attempt_at=None, **_NO_LEASE)
 
     def _to(self, status: JobStatus) -> "TrainingJob":
         if status not in LEGAL[self.status]:
@@ -222,6 +244,7 @@ class TrainingJob:
         )
 
 
+_PARKED = "mend what ended it, then retry the job"
 _NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None}
 _NO_END: dict[str, Any] = dict.fromkeys(
     ("finished_at", "error_reason", "error_message", "cancel_requested_at")

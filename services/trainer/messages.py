@@ -35,6 +35,8 @@ from services.trainer.reports import (
 from services.trainer.verdicts import verdict_to_proto
 
 RECIPE_FIELDS = tuple(Recipe.__dataclass_fields__)
+# How a job is run, which changes no byte of what is trained.
+_LIMITS = ("max_attempts", "checkpoints_kept")
 # On the wire these are enums; the domain has the lower-case rest of their values' names.
 _ENUMS = {name: f"TRAINING_{name.upper()}_" for name in ("method", "optimizer", "schedule")}
 
@@ -47,12 +49,12 @@ def order_from_proto(
     is_text = schema == dataset_pb2.DATASET_SCHEMA_TEXT
     recipe = {name: given[name] for name in RECIPE_FIELDS if name in given}
     recipe["mask_prompt"] = masks_prompt(recipe.get("mask_prompt"), is_text=is_text)
-    attempts = {"max_attempts": request.max_attempts} if request.HasField("max_attempts") else {}
+    limits = {name: getattr(request, name) for name in _LIMITS if request.HasField(name)}  # type: ignore[arg-type]
     made = complete(recipe)
     check_fractions(made.validation_fraction, made.test_fraction)
     held_out = made.validation_fraction + made.test_fraction
     made = replace(made, **choices(recipe, held_out))
-    return Order(request.model_id, request.dataset_id, made, **attempts)
+    return Order(request.model_id, request.dataset_id, made, **limits)
 
 
 def filters(request: service_pb.ListTrainingJobsRequest) -> dict[str, str]:
@@ -75,7 +77,7 @@ def parameters(job: pb.TrainingJob) -> dict[str, str]:
     if prompts := values["sample_prompts"]:
         digest = hashlib.sha256(json.dumps(prompts).encode()).hexdigest()
         values["sample_prompts"] = f"sha256:{digest}"
-    return {name: _text(values[name]) for name in (*RECIPE_FIELDS, "max_attempts")}
+    return {name: _text(values[name]) for name in (*RECIPE_FIELDS, *_LIMITS)}
 
 
 def job_to_proto(job: TrainingJob) -> pb.TrainingJob:
@@ -87,6 +89,8 @@ def job_to_proto(job: TrainingJob) -> pb.TrainingJob:
         dataset_id=job.dataset_id,
         attempt=job.attempt,
         max_attempts=job.max_attempts,
+        checkpoints_kept=job.checkpoints_kept,
+        failed_attempts=job.failed_attempts,
         progress=progress_to_proto(job.progress),
         version_id=job.version_id or 0,
         version=job.version or 0,
@@ -98,7 +102,7 @@ def job_to_proto(job: TrainingJob) -> pb.TrainingJob:
     if job.status is JobStatus.FAILED:
         message.error.reason = job.error_reason or ""
         message.error.message = job.error_message or ""
-    for name in ("started_at", "finished_at", "retried_at"):
+    for name in ("started_at", "finished_at", "retried_at", "next_attempt_at"):
         if (moment := getattr(job, name)) is not None:
             getattr(message, name).FromDatetime(moment)
     return message

@@ -1,4 +1,4 @@
-"""The queue: strict first in, first out, one running job a node, a lease and a fence.
+"""The queue: first in, first out of those that are due, one running job a node, a lease, a fence.
 
 Claims are serial under an advisory lock: `SKIP LOCKED` would let a second claimer overtake the
 head. Every write of a worker names its claim's token and does nothing once a newer claim exists.
@@ -7,11 +7,11 @@ head. Every write of a worker names its claim's token and does nothing once a ne
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 
 import psycopg
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -43,28 +43,33 @@ type Change = Callable[[TrainingJob, datetime], TrainingJob]
 class JobQueue:
     """Every change of a job after its creation; what is legal stands in the domain."""
 
-    def __init__(self, engine: AsyncEngine, lease: timedelta) -> None:
-        """Take the engine and how long a claim holds without a heartbeat."""
+    def __init__(
+        self, engine: AsyncEngine, lease: timedelta, pause: timedelta = timedelta()
+    ) -> None:
+        """Take the engine, how long a claim holds without a heartbeat, and the first pause."""
         self._engine = engine
         self.lease = lease
+        self.pause = pause
 
-    async def claim(self, owner: str, node: str) -> TrainingJob | None:
-        """Take the oldest queued job, unless this node has one running.
+    async def claim(self, owner: str, node: str, dead: Collection[str] = ()) -> TrainingJob | None:
+        """Take the oldest queued job that is due, unless this node has one running.
 
-        Jobs whose lease ran out, on any node, are taken from their owners first.
+        Jobs whose lease ran out, on any node, and those of owners known to be dead are taken from
+        their owners first.
         """
         async with transaction(self._engine) as connection:
             await connection.execute(select(func.pg_advisory_xact_lock(CLAIM_LOCK)))
             now = (await connection.execute(clock())).scalar_one()
-            await self._expire(connection, now)
+            await self._expire(connection, now, dead)
             running = JOBS.c.status == str(JobStatus.RUNNING)
             busy = select(JOBS.c.id).where(running, JOBS.c.node == node).limit(1)
             if (await connection.execute(busy)).first() is not None:
                 return None
             queued = JOBS.c.status == str(JobStatus.QUEUED)
+            due = func.coalesce(JOBS.c.next_attempt_at, now) <= now
             # A retried job queues again, behind those that came before its retry.
             since = func.coalesce(JOBS.c.retried_at, JOBS.c.created_at)
-            head = select(JOBS).where(queued).order_by(since, JOBS.c.id).limit(1)
+            head = select(JOBS).where(queued, due).order_by(since, JOBS.c.id).limit(1)
             row = (await connection.execute(head.with_for_update())).mappings().first()
             if row is None:
                 return None
@@ -110,7 +115,9 @@ class JobQueue:
 
     async def lose(self, token: Token, message: str) -> TrainingJob:
         """Spend an attempt: back to the queue, or failed after the last one."""
-        return await self._change(token.job_id, lambda job, now: job.lose(now, message), token)
+        return await self._change(
+            token.job_id, lambda job, now: job.lose(now, message, self.pause), token
+        )
 
     async def cancel(self, job_id: int) -> TrainingJob:
         """Cancel a queued job, or ask a running one's worker to stop."""
@@ -144,12 +151,15 @@ class JobQueue:
                 raise (deleted(error, after) or error) from error
             return after
 
-    async def _expire(self, connection: AsyncConnection, now: datetime) -> None:
+    async def _expire(
+        self, connection: AsyncConnection, now: datetime, dead: Collection[str]
+    ) -> None:
         running = JOBS.c.status == str(JobStatus.RUNNING)
-        query = select(JOBS).where(running, JOBS.c.lease_expires_at < now).with_for_update()
+        gone = or_(JOBS.c.lease_expires_at < now, JOBS.c.lease_owner.in_(dead))
+        query = select(JOBS).where(running, gone).order_by(JOBS.c.id).with_for_update()
         for row in (await connection.execute(query)).mappings().all():
-            job = job_of(row).lose(now, LOST)
-            log.warning("the lease of job %d ran out; it is %s now", job.id, job.status)
+            job = job_of(row).lose(now, LOST, self.pause)
+            log.warning("job %d has lost its trainer; it is %s now", job.id, job.status)
             await save(connection, job, [job])
 
 

@@ -19,6 +19,8 @@ class TrainerSettings(HubSettings):
     """MLX_HUB_NODE: one job at a time runs on each node; default the host's name."""
     lease_seconds: float = Field(default=30, ge=1, le=3600)
     """MLX_HUB_LEASE_SECONDS: how long a job stays with a trainer that has gone silent."""
+    retry_seconds: float = Field(default=5, ge=0, le=3600)
+    """MLX_HUB_RETRY_SECONDS: a job's pause after its first lost attempt; it doubles with each."""
     poll_seconds: float = Field(default=2, ge=0.05, le=60)
     """MLX_HUB_POLL_SECONDS: how often to look at the queue when no notification arrives."""
     memory_wait_seconds: float = Field(default=600, ge=0, le=86_400)

@@ -31,7 +31,9 @@ _RECIPE = tuple(f.name for f in fields(Recipe))
 _PROGRESS = tuple(f.name for f in fields(Progress))
 _PLAIN = tuple(f.name for f in fields(TrainingJob) if f.name not in ("recipe", "progress"))
 # The recipe and the origin of a job never change.
-_ORIGIN = ("id", "model_id", "dataset_id", "max_attempts", "created_at", "replay_of")
+_ORIGIN = (
+    "id", "model_id", "dataset_id", "max_attempts", "checkpoints_kept", "created_at", "replay_of",
+)  # fmt: skip
 _MUTABLE = tuple(n for n in _PLAIN if n not in _ORIGIN)
 
 
@@ -60,6 +62,7 @@ class JobStore:
             "model_id": order.model_id,
             "dataset_id": order.dataset_id,
             "max_attempts": order.max_attempts,
+            "checkpoints_kept": order.checkpoints_kept,
             "replay_of": order.replay_of,
             "request_id": request_id or None,
             "request_digest": digest if request_id else None,

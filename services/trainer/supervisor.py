@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-import os
-import uuid
 from collections.abc import Callable
 
 from services.chassis.errors import HubError
 from services.trainer import metrics
 from services.trainer.attempt import Attempt
 from services.trainer.domain import TrainingJob
+from services.trainer.presence import Presence
 from services.trainer.queue import Bell, JobQueue
 from services.trainer.store import JobStore
 from services.trainer.workspace import Workspace
@@ -30,6 +29,7 @@ class Supervisor:
         bell: Bell,
         workspace: Workspace,
         attempts: MakeAttempt,
+        presence: Presence,
         node: str,
     ) -> None:
         """Take the parts; `attempts` makes the attempt at a claimed job."""
@@ -39,13 +39,14 @@ class Supervisor:
         self._workspace = workspace
         self._attempts = attempts
         self._node = node
-        self._owner = f"{node}:{os.getpid()}:{uuid.uuid4()}"
+        self._presence = presence
         self._attempt: Attempt | None = None
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to work."""
+        await asyncio.to_thread(self._presence.hold)
         self._task = asyncio.create_task(self._work())
 
     async def stop(self) -> None:
@@ -56,6 +57,7 @@ class Supervisor:
             self._attempt.interrupt()
         if self._task is not None:
             await self._task
+        self._presence.release()
 
     async def _work(self) -> None:
         swept = False
@@ -63,7 +65,7 @@ class Supervisor:
             ticket = self._bell.ticket(changes_only=True)
             try:
                 swept = swept or await self._sweep()
-                job = await self._queue.claim(self._owner, self._node)
+                job = await self._claim()
             except HubError as error:
                 log.warning("the queue can't be read: %s", error)
                 job = None
@@ -72,11 +74,19 @@ class Supervisor:
                 job = None
             if job is None:
                 await self._bell.wait(ticket)
-            elif await self._run(job):
+            else:
+                await self._run(job)
                 swept = False
 
-    async def _run(self, job: TrainingJob) -> bool:
-        """Run one attempt; tell whether the job has ended."""
+    async def _claim(self) -> TrainingJob | None:
+        """Take the head of the queue; those who died with a job lose it first."""
+        dead = await asyncio.to_thread(self._presence.dead)
+        job = await self._queue.claim(self._presence.owner, self._node, dead.keys())
+        self._presence.forget(dead)
+        return job
+
+    async def _run(self, job: TrainingJob) -> None:
+        """Run one attempt."""
         log.info("job %d, attempt %d begins", job.id, job.attempt)
         self._attempt = self._attempts(job)
         metrics.RUNNING.set(1)
@@ -93,11 +103,10 @@ class Supervisor:
             metrics.RUNNING.set(0)
             metrics.COOLING.set(0)
         if ended is None:
-            return False
+            return
         log.info("job %d is %s", ended.id, ended.status)
         if ended.terminal:
             metrics.ended(ended.status)
-        return ended.terminal
 
     async def _give_up(self, job: TrainingJob) -> None:
         """Spend the attempt that a fault of ours ended; if even that fails, the lease does it."""

@@ -66,6 +66,7 @@ class JobRow(Base):
         CheckConstraint("samples BETWEEN 0 AND 8", name="samples"),
         CheckConstraint("cardinality(sample_prompts) IN (0, samples)", name="sample_prompts"),
         CheckConstraint("sample_tokens BETWEEN 1 AND 256", name="sample_tokens"),
+        CheckConstraint("checkpoints_kept BETWEEN 1 AND 100", name="checkpoints_kept"),
         # The life of a job.
         CheckConstraint("attempt >= 0 AND (attempt = 0) = (started_at IS NULL)", name="attempt"),
         CheckConstraint(
@@ -83,6 +84,7 @@ class JobRow(Base):
             " heartbeat_at) = 0 ELSE num_nonnulls(lease_owner, lease_expires_at) = 0 END",
             name="lease",
         ),
+        CheckConstraint("next_attempt_at IS NULL OR status = 'queued'", name="next_attempt_at"),
         CheckConstraint(
             "status <> 'cancelled' OR cancel_requested_at IS NOT NULL", name="cancelled"
         ),
@@ -199,6 +201,9 @@ class JobRow(Base):
     eta_seconds: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
     grad_norm: Mapped[float | None] = mapped_column(REAL)
     trained_tokens: Mapped[float] = mapped_column(DOUBLE_PRECISION, server_default=_ZERO)
+    checkpoints_kept: Mapped[int] = mapped_column(server_default=text("2"))
+    next_attempt_at: Mapped[Time | None]
+    """Not to be claimed before; set by a lost attempt, cleared by the next claim."""
 
 
 class JobEventRow(Base):
@@ -280,7 +285,7 @@ CREATE TRIGGER guard_recipe BEFORE UPDATE OF model_id, dataset_id, lora_rank, le
     mask_prompt, validation_fraction, checkpoint_every_steps, max_attempts, request_id,
     request_digest, created_at, test_fraction, method, quantize_bits, target_keys, optimizer,
     schedule, warmup_steps, weight_decay, grad_clip, grad_accumulation, grad_checkpoint,
-    nonfinite_lr_factor, early_stop_patience, early_stop_min_delta, replay_of, evaluate,
-    samples, sample_prompts, sample_tokens
+    nonfinite_lr_factor, early_stop_patience, early_stop_min_delta, checkpoints_kept, replay_of,
+    evaluate, samples, sample_prompts, sample_tokens
   ON trainer.jobs EXECUTE FUNCTION trainer.guard_recipe()""",
 )

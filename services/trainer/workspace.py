@@ -14,6 +14,7 @@ from services.trainer.joblog.scrub import Scrubber
 # out why; those of the last few to end are kept.
 KEPT_UNFINISHED = 3
 _ASIDE = "gone-"
+_CHECKPOINTS = "checkpoints-"
 
 
 class Workspace:
@@ -25,8 +26,8 @@ class Workspace:
         self.logs = JobLogs(logs / "jobs", Scrubber.of_this_process(active, logs.parent))
 
     def checkpoints(self, job: TrainingJob) -> Path:
-        """Give the folder of a job's checkpoints, over all attempts."""
-        return self._folder(job.id) / "checkpoints"
+        """Give the folder of this attempt's checkpoints, with those of the attempts before."""
+        return self._folder(job.id) / f"{_CHECKPOINTS}{job.attempt}"
 
     def staged(self, job: TrainingJob) -> Path:
         """Give the folder that this attempt's finished adapter will have."""
@@ -37,8 +38,20 @@ class Workspace:
         return path.relative_to(self._active).as_posix()
 
     def prepare(self, job: TrainingJob) -> None:
-        """Make the job's folder."""
-        self._folder(job.id).mkdir(parents=True, exist_ok=True)
+        """Make the folders, and take over the checkpoints of the attempts before.
+
+        The rename is the fence on the disk: a child of an older attempt that still runs, or wakes
+        up, finds its folder gone and can neither add a checkpoint nor remove one.
+        """
+        folder, own = self._folder(job.id), self.checkpoints(job)
+        folder.mkdir(parents=True, exist_ok=True)
+        numbers = [int(p.name.removeprefix(_CHECKPOINTS)) for p in folder.glob(f"{_CHECKPOINTS}*")]
+        older = sorted(number for number in numbers if number < job.attempt)
+        if older and not own.exists():
+            (folder / f"{_CHECKPOINTS}{older.pop()}").rename(own)
+        for number in older:
+            shutil.rmtree(folder / f"{_CHECKPOINTS}{number}", ignore_errors=True)
+        own.mkdir(exist_ok=True)
 
     def job_ids(self) -> list[int]:
         """List the jobs that have a folder."""

@@ -21,10 +21,13 @@ INSERT INTO registry.datasets (name, path, checksum, schema, rows, size_bytes)
 INSERT INTO trainer.jobs (model_id, dataset_id, lora_rank, learning_rate, epochs, batch_size, seed,
   lora_scale, lora_dropout, lora_layers, max_seq_length, mask_prompt, validation_fraction,
   checkpoint_every_steps, max_attempts)
-  SELECT 1, 1, 8, 1e-4, 1, 4, 0, 20, 0, 0, 512, true, 0.1, 20, 3 FROM generate_series(1, 2);
+  SELECT 1, 1, 8, 1e-4, 1, 4, 0, 20, 0, 0, 512, true, 0.1, 20, 3 FROM generate_series(1, 3);
+UPDATE trainer.jobs SET status = 'running', attempt = 1, node = 'n', lease_owner = 'o',
+  lease_expires_at = now(), heartbeat_at = now(), started_at = now() WHERE id = 3;
 INSERT INTO registry.versions (model_id, version, status, job_id, attempt, dataset_id,
   base_model_id, artifact_path, checksum, size_bytes, lineage)
-  VALUES (1, 1, 'pending', 1, 1, 1, 1, 'versions/c', repeat('c', 64), 1, '{}');
+  VALUES (1, 1, 'pending', 3, 1, 1, 1, 'versions/c', repeat('c', 64), 1, '{}');
+UPDATE trainer.jobs SET status = 'queued', lease_owner = NULL, lease_expires_at = NULL WHERE id = 3;
 """
 
 
@@ -136,6 +139,8 @@ def test_what_must_not_be_is_refused(seeded: Database) -> None:
         "grad_clip = 1",
         "sample_prompts = '{x}'",
         "max_attempts = 4",
+        "checkpoints_kept = 3",
+        f"{JOB_STATUS['running']}, next_attempt_at = now()",
         "model_id = 1",
     ):
         assert isinstance(seeded.refusal(job(change)), errors.CheckViolation), change
@@ -183,7 +188,8 @@ def test_what_begins_begins_at_the_beginning(seeded: Database) -> None:
         refusal = seeded.refusal(statement)
         assert isinstance(refusal, errors.CheckViolation)
         assert "begin" in str(refusal)
-    assert seeded.refusal(copy("registry.versions", version=2, job_id=2, status="ready")) is None
+    ready = copy("registry.versions", version=2, job_id=2, status="ready")
+    assert seeded.refusal(job(JOB_STATUS["running"], 2), ready) is None
 
 
 def test_a_role_keeps_to_its_own_tables(seeded: Database) -> None:
@@ -219,7 +225,8 @@ def test_keys_hold_across_schemas_without_rights_there(seeded: Database) -> None
     insert = f"INSERT INTO registry.versions ({columns}) VALUES"
     row = "(1, 2, 'ready', {}, 1, 1, 1, 'v', repeat('c', 64), 1, '{{}}')"
     become = "SET ROLE mlx_hub_registry"
-    assert seeded.refusal(become, f"{insert} {row.format(2)}") is None
+    claim = job(JOB_STATUS["running"], 2)
+    assert seeded.refusal(claim, become, f"{insert} {row.format(2)}") is None
     refusal = seeded.refusal(become, f"{insert} {row.format(99)}")
     assert isinstance(refusal, errors.ForeignKeyViolation)
 

@@ -22,7 +22,8 @@ from tests.fixtures.registry import RunningRegistry, failure
 
 LEASE = timedelta(seconds=60)
 END = (
-    "UPDATE trainer.jobs SET status = 'cancelled', cancel_requested_at = now(), finished_at = now()"
+    "UPDATE trainer.jobs SET status = 'cancelled', cancel_requested_at = now(),"
+    " finished_at = now(), lease_owner = NULL, lease_expires_at = NULL"
 )
 
 

@@ -80,7 +80,7 @@ async def test_what_a_job_or_a_version_refers_to_stays(hub: RunningRegistry) -> 
     assert (error.reason, error.metadata) == ("DATASET_IN_USE", {"dataset_id": str(dataset_id)})
     hub.sql(
         "UPDATE trainer.jobs SET status = 'cancelled', cancel_requested_at = now(),"
-        " finished_at = now()"
+        " finished_at = now(), lease_owner = NULL, lease_expires_at = NULL"
     )
     assert (await refused(hub, dataset_id)).reason == "DATASET_IN_USE", "ended jobs have lineage"
     assert (await hub.datasets.GetDataset(pb.GetDatasetRequest(dataset_id=dataset_id))).rows == 2

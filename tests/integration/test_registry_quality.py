@@ -241,7 +241,7 @@ async def test_a_deleted_model_has_no_quality(two: Quality) -> None:
     made = await two.record(request_id="r")
     two.hub.sql(
         "UPDATE trainer.jobs SET status = 'cancelled', cancel_requested_at = now(),"
-        " finished_at = now()"
+        " finished_at = now(), lease_owner = NULL, lease_expires_at = NULL"
     )
     await two.hub.stub.DeleteModel(models_pb.DeleteModelRequest(model_id=two.model_id, force=True))
     errors: list[HubError] = [

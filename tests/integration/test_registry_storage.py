@@ -67,7 +67,7 @@ async def test_orphans_wait_and_go_on_demand(hub: RunningRegistry) -> None:
     await hub.stub.ArchiveVersion(archived)
     hub.sql(
         "UPDATE trainer.jobs SET status = 'cancelled', cancel_requested_at = now(),"
-        " finished_at = now()"
+        " finished_at = now(), lease_owner = NULL, lease_expires_at = NULL"
     )
     await hub.stub.DeleteModel(models_pb.DeleteModelRequest(model_id=gone.id, force=True))
     staged = hub.settings.storage_active_path / "imports" / "killed"

@@ -120,7 +120,11 @@ async def test_the_last_attempt_fails_the_job_with_a_reason(jobs: Jobs) -> None:
     failed = await jobs.queue.lose((await claim(jobs)).token, "killed by SIGKILL")
     assert failed.status is JobStatus.FAILED
     assert (failed.attempt, failed.failed_attempts) == (2, 2)
-    assert failed.error_message == "2 of 2 attempts failed; the last one: killed by SIGKILL"
+    assert failed.error_message == (
+        "2 of 2 attempts were lost; the last one: killed by SIGKILL; "
+        "mend what ended it, then queue the job again"
+    )
+    assert failed.error_reason == "ATTEMPTS_EXHAUSTED"
     assert await jobs.queue.claim("c", "n") is None
 
 

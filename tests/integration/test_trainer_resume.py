@@ -13,6 +13,7 @@ from tests.fixtures.worker import Child, Spawn
 
 # Each of the choices at least once, those that carry a state beside others that do.
 RECIPES: dict[str, dict[str, Any]] = {
+    "lora with dropout": {"lora_dropout": 0.3, "weight_decay": 0.1, "warmup_steps": 2},
     "qlora": {
         "quantize_bits": 4,
         "optimizer": "TRAINING_OPTIMIZER_LION",

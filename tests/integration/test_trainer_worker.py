@@ -75,6 +75,34 @@ def test_a_damaged_checkpoint_is_passed_over(spawn_worker: Spawn, tmp_path: Path
     assert hashes(ended) == hashes(straight)
 
 
+def test_a_damaged_checkpoint_takes_no_room_from_a_sound_one(
+    spawn_worker: Spawn, tmp_path: Path
+) -> None:
+    """Only one is kept: were it the newest by its name, the run would lose its place."""
+    kept = tmp_path / "job" / "checkpoints"
+    recipe = {"checkpoints_kept": 1, "checkpoint_every_steps": 100}
+    stopped = spawn_worker(**recipe)
+    stopped.until_step(2)
+    stopped.stop(save=True)
+    finish(stopped)
+    (kept / "step-00000099").mkdir()
+    again = spawn_worker(**recipe)
+    again.until_step(4)
+    again.stop(save=True)
+    step = finish(again)[1].stopped.step
+    assert [path.name for path in kept.iterdir()] == [f"step-{step:08d}"]
+
+
+def test_a_checkpoint_ahead_of_the_log_is_passed_over(spawn_worker: Spawn) -> None:
+    """The trainer died before it had written down what the worker reported last."""
+    straight = finish(spawn_worker())[1]
+    child = spawn_worker(recorded=9)
+    told = [event.step.step.step for event in child.events() if event.HasField("step")]
+    assert told == [9, 10]
+    resumed, ended = finish(spawn_worker(recorded=10))
+    assert (resumed, hashes(ended)) == (10, hashes(straight))
+
+
 def test_a_checkpoint_of_another_recipe_is_passed_over(spawn_worker: Spawn) -> None:
     finish(spawn_worker())
     assert finish(spawn_worker(lora_scale=11))[0] == 0

@@ -86,7 +86,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def lose(self) -> None:
-        self.change("lose", "killed")
+        self.change("lose", "killed", timedelta(seconds=5))
 
     @precondition(lambda self: self.old)
     @rule(data=st.data())
@@ -114,6 +114,11 @@ class Life(RuleBasedStateMachine):
         assert status is not JobStatus.CANCELLED or now.cancel_requested_at is not None
         assert now.cancel_requested_at is None or now.publishing_at is None
         assert now.failed_attempts <= min(now.attempt, now.max_attempts)
+        paused = now.next_attempt_at is not None
+        assert not paused or (status is JobStatus.QUEUED and now.failed_attempts > 0)
+        assert (status is JobStatus.FAILED and now.error_reason == "ATTEMPTS_EXHAUSTED") == (
+            now.failed_attempts == now.max_attempts and status is not JobStatus.CANCELLED
+        )
         assert (now.attempt > 0) == (now.started_at is not None)
 
 
@@ -152,7 +157,8 @@ def test_the_last_attempt_names_the_reason() -> None:
     claimed = job(max_attempts=1).claim(START, "o", "n", LEASE)
     failed = claimed.lose(START, "killed")
     assert failed.status is JobStatus.FAILED
-    assert failed.error_message == "1 of 1 attempts failed; the last one: killed"
+    assert failed.error_reason == "ATTEMPTS_EXHAUSTED"
+    assert "1 of 1 attempts were lost; the last one: killed; mend" in (failed.error_message or "")
 
 
 def test_a_cancel_of_an_ended_job_names_its_state() -> None:

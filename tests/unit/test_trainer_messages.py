@@ -160,7 +160,7 @@ def test_parameters_name_every_field_as_it_was_written() -> None:
     assert shown["learning_rate"] == "0.0002"
     assert shown["mask_prompt"] == "true"
     assert (shown["method"], shown["target_keys"]) == ("lora", "q_proj,v_proj")
-    assert set(shown) == {*messages.RECIPE_FIELDS, "max_attempts"}
+    assert set(shown) == {*messages.RECIPE_FIELDS, "max_attempts", "checkpoints_kept"}
 
 
 @pytest.mark.parametrize("status", JobStatus)

@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from services.trainer.domain import JobStatus, TrainingJob
+from services.trainer.presence import Presence
 from services.trainer.recipe import DEFAULTS
 from services.trainer.supervisor import Supervisor
 
@@ -30,7 +32,7 @@ class Parts:
             self.faults[what] -= 1
             raise OSError(what)
 
-    async def claim(self, owner: str, node: str) -> TrainingJob | None:
+    async def claim(self, owner: str, node: str, dead: object) -> TrainingJob | None:
         self._maybe("claim")
         return None if self.all_done.is_set() else JOB
 
@@ -74,7 +76,7 @@ class Parts:
 
 @pytest.mark.parametrize("faults", [{"claim": 2}, {"sweep": 2}, {"run": 1}, {"run": 2, "lose": 2}])
 async def test_a_fault_is_logged_and_the_next_job_runs(
-    faults: dict[str, int], caplog: pytest.LogCaptureFixture
+    faults: dict[str, int], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     parts: Any = Parts(dict(faults))
     supervisor = Supervisor(
@@ -83,6 +85,7 @@ async def test_a_fault_is_logged_and_the_next_job_runs(
         bell=parts,
         workspace=parts,
         attempts=lambda _: parts,
+        presence=Presence(tmp_path, "node"),
         node="node",
     )
     await supervisor.start()

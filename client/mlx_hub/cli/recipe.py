@@ -67,6 +67,7 @@ _OPTIONS: dict[str, tuple[Any, str, str | None]] = {
     "sample_prompts": (list[str], "To be answered; repeat it.", "--sample-prompt"),
     "sample_tokens": (int, "Longest answer.", None),
     "checkpoint_every_steps": (int, "Steps between checkpoints.", None),
+    "checkpoints_kept": (int, "The newest that stay.", None),
     "max_attempts": (int, "Before it fails for good.", None),
 }
 

@@ -6,7 +6,7 @@ from sqlalchemy import Select, exc, func, select, update
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.chassis.errors import Invalid
+from services.chassis.errors import Aborted, Invalid
 from services.registry import lifecycle
 from services.registry import lineage as lineages
 from services.registry.domain import (
@@ -114,6 +114,8 @@ class VersionStore:
                 await add_findings(session, version, publication, findings, lineage)
                 return await one_version(session, version.id)
         except exc.IntegrityError as error:
+            if constraint_of(error) == "fk_versions_job_attempt":
+                raise _stale(publication) from error
             wrong = constraint_of(error) in ("fk_versions_job_id", "uq_versions_job_id")
             if publication.training is None or not wrong:
                 raise
@@ -221,6 +223,16 @@ async def _of_job(session: AsyncSession, job_id: int, model_id: int) -> Version 
     if row is not None and row[0].model_id != model_id:
         raise _wrong_job(job_id)
     return version_from(*row) if row else None
+
+
+def _stale(publication: Publication) -> Aborted:
+    training = publication.training
+    job_id, attempt = (training.job_id, training.attempt) if training else (0, 0)
+    return Aborted(
+        "STALE_ATTEMPT",
+        f"attempt {attempt} no longer holds job {job_id}",
+        metadata={"job_id": str(job_id), "attempt": str(attempt)},
+    )
 
 
 def _wrong_job(job_id: int) -> Invalid:

@@ -11,45 +11,57 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
-from services.trainer.worker.files import digest, whole_folder
+from services.trainer.worker.files import digest, remove_unfinished, whole_folder
 from services.trainer.worker.loop import RunState, Trainer
 from services.trainer.worker.pace import Pace
 
 log = logging.getLogger(__name__)
 
-KEPT = 2
 _WEIGHTS, _OPTIMIZER, _STATE = "adapters.safetensors", "optimizer.safetensors", "state.json"
 _UNSOUND = (OSError, ValueError, KeyError, TypeError)
 
 
 class Checkpoints:
-    """One job's checkpoints; the fingerprint ties them to its recipe, base model and data."""
+    """One job's checkpoints; the fingerprint ties them to its recipe, base model and data.
 
-    def __init__(self, folder: Path, fingerprint: str, way_back: int = 0) -> None:
-        """Take the folder; every `way_back` steps there must be one to go back to, if not 0."""
+    The folder is there. When it is not any more, a newer attempt has taken it, and nothing can be
+    saved.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str, newest: int, way_back: int = 0) -> None:
+        """Take the folder and how many of the newest stay.
+
+        Every `way_back` steps there must be one to go back to, if not 0.
+        """
         self._folder = folder
         self._fingerprint = fingerprint
+        self._stay = newest
         self._way_back = way_back
-        folder.mkdir(parents=True, exist_ok=True)
+        self._whole = -1
 
     def save(self, trainer: Trainer) -> None:
-        """Write a checkpoint and drop all but the newest few."""
+        """Write a checkpoint and drop all but the newest few; one of this state stays as it is."""
+        step = trainer.state.step
+        if step != self._whole:
+            self._write(trainer)
+            self._whole = step
+        self._prune(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
         with whole_folder(self._folder / _name(trainer.state.step)) as folder:
             save_arrays(folder / _WEIGHTS, trainer.model.trainable_parameters())
             save_arrays(folder / _OPTIMIZER, trainer.optimizer.state)
             self._seal(folder, trainer)
-        self._prune(trainer)
 
     def restore(self, trainer: Trainer, at_most: int | None = None) -> None:
         """Load the newest sound checkpoint; without one, the trainer stays as it is.
 
-        Those behind step `at_most` are dropped: the run is to report their steps again.
+        Those behind step `at_most` are passed over: the run is to report their steps again.
         """
-        if at_most is not None:
-            for ahead in self._newest_first():
-                if ahead.name > _name(at_most):
-                    shutil.rmtree(ahead, ignore_errors=True)
+        remove_unfinished(self._folder)
         for folder in self._newest_first():
+            if at_most is not None and _step(folder) > at_most:
+                continue
             try:
                 self._load(folder, trainer)
                 return
@@ -71,6 +83,8 @@ class Checkpoints:
                 continue
             for later in newest[: newest.index(folder)]:
                 shutil.rmtree(later)
+            # The run changes its state and saves that in this one's place.
+            self._whole = -1
             return True
         return False
 
@@ -118,13 +132,19 @@ class Checkpoints:
         trainer.optimizer.state = tree_unflatten(list(optimizer.items()))
         mx.eval(trainer.optimizer.state)
         trainer.state, trainer.pace = state, Pace(body["pace"])
+        self._whole = state.step
 
     def _prune(self, trainer: Trainer) -> None:
-        """Drop all but the newest few, the ways back, and the kept weights that they name."""
-        newest = self._newest_first()
+        """Drop all but the newest few, the ways back, and the kept weights that they name.
+
+        What is ahead of the trainer was passed over at the start.
+        """
+        held, step = self._newest_first(), trainer.state.step
+        newest = [folder for folder in held if _step(folder) <= step]
+        ways = [folder for folder in self._ways_back() if _step(folder) <= step]
         # The last update before a fault may be that of the newest: then the one before it is due.
-        needed = {*newest[:KEPT], *self._ways_back()[:2]}
-        for old in set(newest) - needed:
+        needed = {*newest[: self._stay], *ways[:2]}
+        for old in set(held) - needed:
             shutil.rmtree(old, ignore_errors=True)
         if not trainer.recipe.early_stop_patience:
             return

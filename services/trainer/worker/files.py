@@ -9,6 +9,8 @@ from pathlib import Path
 
 from services.chassis.durable import sync_path
 
+_PART = ".part"
+
 
 @dataclass(frozen=True)
 class FileDigest:
@@ -21,10 +23,13 @@ class FileDigest:
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `target` to fill; it takes the name when all is on disk."""
-    staging = target.with_name(f".{target.name}.part")
+    """Give a temporary folder beside `target` to fill; it takes the name when all is on disk.
+
+    The folder around it is never made here: when it is gone, so is the right to write into it.
+    """
+    staging = target.with_name(f".{target.name}{_PART}")
     shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
+    staging.mkdir()
     try:
         yield staging
         for path in (*sorted(staging.iterdir()), staging):
@@ -35,6 +40,12 @@ def whole_folder(target: Path) -> Iterator[Path]:
         sync_path(target.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a run that was killed left half done."""
+    for path in folder.glob(f".*{_PART}"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def digest(path: Path) -> FileDigest:

@@ -41,7 +41,7 @@ def run(link: Link, command: pb.TrainCommand, blas: BlasReport) -> pb.WorkerFini
     here = Path(command.checkpoint_path), _fingerprint(recipe, command)
     trainer, sides, evaluator = _prepare(link, command, recipe, Kept(*here))
     way_back = recipe.checkpoint_every_steps if recipe.nonfinite_lr_factor else 0
-    checkpoints = Checkpoints(*here, way_back)
+    checkpoints = Checkpoints(*here, command.job.checkpoints_kept, way_back)
     if evaluator.resumable:
         within = command.HasField("resume_at_most_step")
         checkpoints.restore(trainer, command.resume_at_most_step if within else None)

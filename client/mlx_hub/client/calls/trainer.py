@@ -34,6 +34,7 @@ class RecipeFields(TypedDict, total=False):
     test_fraction: float | None
     checkpoint_every_steps: int | None
     max_attempts: int | None
+    checkpoints_kept: int | None
     method: str | None
     """`lora`, `dora` or `full`."""
     quantize_bits: int | None

@@ -115,6 +115,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. An imported adapter is pinned to another base model than the model's.
     Metadata: base_model, expected_digest, base_digest.
     """
+    ERROR_REASON_ATTEMPTS_EXHAUSTED: _ErrorReason.ValueType  # 40
+    """INTERNAL. Of failed jobs only: the worker was lost as often as max_attempts allows, each time
+    before it could say why. The message has how the last one ended.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the value of `ErrorInfo.reason` (domain `mlx-hub`) in
@@ -214,5 +218,9 @@ job_id, changed.
 ERROR_REASON_ADAPTER_BASE_MISMATCH: ErrorReason.ValueType  # 45
 """FAILED_PRECONDITION. An imported adapter is pinned to another base model than the model's.
 Metadata: base_model, expected_digest, base_digest.
+"""
+ERROR_REASON_ATTEMPTS_EXHAUSTED: ErrorReason.ValueType  # 40
+"""INTERNAL. Of failed jobs only: the worker was lost as often as max_attempts allows, each time
+before it could say why. The message has how the last one ended.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

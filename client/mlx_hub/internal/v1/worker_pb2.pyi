@@ -71,13 +71,17 @@ class TrainCommand(_message.Message):
     """Absolute folders and files of this node."""
     dataset_path: _builtins.str
     checkpoint_path: _builtins.str
-    """Holds this job's checkpoints, over all attempts."""
+    """Holds this job's checkpoints, over all attempts. It is there, and goes when a newer attempt
+    takes them over.
+    """
     output_path: _builtins.str
     """Where the finished adapter goes; does not exist yet."""
     base_digest: _builtins.str
     dataset_digest: _builtins.str
     resume_at_most_step: _builtins.int
-    """Later checkpoints are dropped, so that every later step is reported again. Unset: none is."""
+    """Later checkpoints are passed over: the log lacks their steps, which are to be told again.
+    Unset: none is.
+    """
     @_builtins.property
     def job(self) -> _training_job_pb2.TrainingJob: ...
     @_builtins.property

@@ -267,10 +267,10 @@ class RegistryServiceServicer:
 
     def PublishVersion(self, request, context):
         """Publishes a finished job's adapter, or an imported one, as the model's next version; the same
-        job or the same imported files again give the same version. gRPC only, called by the trainer
-        and by the operator's import.
+        job or the same imported files again give the same version, and an attempt that no longer holds
+        its job none. gRPC only, called by the trainer and by the operator's import.
         Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, ARTIFACT_CORRUPT, DISK_FULL, INVALID_FIELD,
-        ADAPTER_BASE_MISMATCH.
+        ADAPTER_BASE_MISMATCH, STALE_ATTEMPT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -89,10 +89,10 @@ class RegistryServiceStub:
     """
     PublishVersion: _aio.UnaryUnaryMultiCallable[_publication_pb2.PublishVersionRequest, _version_pb2.ModelVersion]
     """Publishes a finished job's adapter, or an imported one, as the model's next version; the same
-    job or the same imported files again give the same version. gRPC only, called by the trainer
-    and by the operator's import.
+    job or the same imported files again give the same version, and an attempt that no longer holds
+    its job none. gRPC only, called by the trainer and by the operator's import.
     Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, ARTIFACT_CORRUPT, DISK_FULL, INVALID_FIELD,
-    ADAPTER_BASE_MISMATCH.
+    ADAPTER_BASE_MISMATCH, STALE_ATTEMPT.
     """
 
 class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -265,10 +265,10 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_publication_pb2.PublishVersionRequest, _abc.Awaitable[_version_pb2.ModelVersion]],
     ) -> _abc.Awaitable[_version_pb2.ModelVersion]:
         """Publishes a finished job's adapter, or an imported one, as the model's next version; the same
-        job or the same imported files again give the same version. gRPC only, called by the trainer
-        and by the operator's import.
+        job or the same imported files again give the same version, and an attempt that no longer holds
+        its job none. gRPC only, called by the trainer and by the operator's import.
         Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, ARTIFACT_CORRUPT, DISK_FULL, INVALID_FIELD,
-        ADAPTER_BASE_MISMATCH.
+        ADAPTER_BASE_MISMATCH, STALE_ATTEMPT.
         """
 
 def add_RegistryServiceServicer_to_server(servicer: RegistryServiceServicer, server: _aio.Server) -> None: ...

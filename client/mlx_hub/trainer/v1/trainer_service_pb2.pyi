@@ -57,6 +57,7 @@ class CreateTrainingJobRequest(_message.Message):
     SAMPLES_FIELD_NUMBER: _builtins.int
     SAMPLE_PROMPTS_FIELD_NUMBER: _builtins.int
     SAMPLE_TOKENS_FIELD_NUMBER: _builtins.int
+    CHECKPOINTS_KEPT_FIELD_NUMBER: _builtins.int
     model_id: _builtins.int
     dataset_id: _builtins.int
     lora_rank: _builtins.int
@@ -84,7 +85,9 @@ class CreateTrainingJobRequest(_message.Message):
     checkpoint_every_steps: _builtins.int
     """Default 20."""
     max_attempts: _builtins.int
-    """Attempts before the job fails for good. Default 3."""
+    """Attempts that may be lost before the job fails for good, with ATTEMPTS_EXHAUSTED. Between two it
+    pauses, longer each time, and jobs behind it go first. Default 3.
+    """
     request_id: _builtins.str
     """Makes a retry return the same job. The `Idempotency-Key` header does the same."""
     test_fraction: _builtins.float
@@ -135,6 +138,10 @@ class CreateTrainingJobRequest(_message.Message):
     """
     sample_tokens: _builtins.int
     """Longest answer in tokens. Default 32."""
+    checkpoints_kept: _builtins.int
+    """The newest checkpoints that stay while the job runs; older ones go with each new one. It changes
+    no byte of what is trained. Default 2.
+    """
     @_builtins.property
     def target_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Linear layers to train, by their path in a layer or the end of it: `self_attn.q_proj`,
@@ -184,15 +191,18 @@ class CreateTrainingJobRequest(_message.Message):
         samples: _builtins.int | None = ...,
         sample_prompts: _abc.Iterable[_builtins.str] | None = ...,
         sample_tokens: _builtins.int | None = ...,
+        checkpoints_kept: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_early_stop_min_delta", b"_early_stop_min_delta", "_early_stop_patience", b"_early_stop_patience", "_epochs", b"_epochs", "_evaluate", b"_evaluate", "_grad_accumulation", b"_grad_accumulation", "_grad_checkpoint", b"_grad_checkpoint", "_grad_clip", b"_grad_clip", "_learning_rate", b"_learning_rate", "_lora_dropout", b"_lora_dropout", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_lora_scale", b"_lora_scale", "_mask_prompt", b"_mask_prompt", "_max_attempts", b"_max_attempts", "_max_seq_length", b"_max_seq_length", "_nonfinite_lr_factor", b"_nonfinite_lr_factor", "_quantize_bits", b"_quantize_bits", "_sample_tokens", b"_sample_tokens", "_samples", b"_samples", "_seed", b"_seed", "_test_fraction", b"_test_fraction", "_validation_fraction", b"_validation_fraction", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "early_stop_min_delta", b"early_stop_min_delta", "early_stop_patience", b"early_stop_patience", "epochs", b"epochs", "evaluate", b"evaluate", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "nonfinite_lr_factor", b"nonfinite_lr_factor", "quantize_bits", b"quantize_bits", "sample_tokens", b"sample_tokens", "samples", b"samples", "seed", b"seed", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_checkpoints_kept", b"_checkpoints_kept", "_early_stop_min_delta", b"_early_stop_min_delta", "_early_stop_patience", b"_early_stop_patience", "_epochs", b"_epochs", "_evaluate", b"_evaluate", "_grad_accumulation", b"_grad_accumulation", "_grad_checkpoint", b"_grad_checkpoint", "_grad_clip", b"_grad_clip", "_learning_rate", b"_learning_rate", "_lora_dropout", b"_lora_dropout", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_lora_scale", b"_lora_scale", "_mask_prompt", b"_mask_prompt", "_max_attempts", b"_max_attempts", "_max_seq_length", b"_max_seq_length", "_nonfinite_lr_factor", b"_nonfinite_lr_factor", "_quantize_bits", b"_quantize_bits", "_sample_tokens", b"_sample_tokens", "_samples", b"_samples", "_seed", b"_seed", "_test_fraction", b"_test_fraction", "_validation_fraction", b"_validation_fraction", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "checkpoints_kept", b"checkpoints_kept", "early_stop_min_delta", b"early_stop_min_delta", "early_stop_patience", b"early_stop_patience", "epochs", b"epochs", "evaluate", b"evaluate", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "nonfinite_lr_factor", b"nonfinite_lr_factor", "quantize_bits", b"quantize_bits", "sample_tokens", b"sample_tokens", "samples", b"samples", "seed", b"seed", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_early_stop_min_delta", b"_early_stop_min_delta", "_early_stop_patience", b"_early_stop_patience", "_epochs", b"_epochs", "_evaluate", b"_evaluate", "_grad_accumulation", b"_grad_accumulation", "_grad_checkpoint", b"_grad_checkpoint", "_grad_clip", b"_grad_clip", "_learning_rate", b"_learning_rate", "_lora_dropout", b"_lora_dropout", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_lora_scale", b"_lora_scale", "_mask_prompt", b"_mask_prompt", "_max_attempts", b"_max_attempts", "_max_seq_length", b"_max_seq_length", "_nonfinite_lr_factor", b"_nonfinite_lr_factor", "_quantize_bits", b"_quantize_bits", "_sample_tokens", b"_sample_tokens", "_samples", b"_samples", "_seed", b"_seed", "_test_fraction", b"_test_fraction", "_validation_fraction", b"_validation_fraction", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "dataset_id", b"dataset_id", "early_stop_min_delta", b"early_stop_min_delta", "early_stop_patience", b"early_stop_patience", "epochs", b"epochs", "evaluate", b"evaluate", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "method", b"method", "model_id", b"model_id", "nonfinite_lr_factor", b"nonfinite_lr_factor", "optimizer", b"optimizer", "quantize_bits", b"quantize_bits", "request_id", b"request_id", "sample_prompts", b"sample_prompts", "sample_tokens", b"sample_tokens", "samples", b"samples", "schedule", b"schedule", "seed", b"seed", "target_keys", b"target_keys", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_checkpoint_every_steps", b"_checkpoint_every_steps", "_checkpoints_kept", b"_checkpoints_kept", "_early_stop_min_delta", b"_early_stop_min_delta", "_early_stop_patience", b"_early_stop_patience", "_epochs", b"_epochs", "_evaluate", b"_evaluate", "_grad_accumulation", b"_grad_accumulation", "_grad_checkpoint", b"_grad_checkpoint", "_grad_clip", b"_grad_clip", "_learning_rate", b"_learning_rate", "_lora_dropout", b"_lora_dropout", "_lora_layers", b"_lora_layers", "_lora_rank", b"_lora_rank", "_lora_scale", b"_lora_scale", "_mask_prompt", b"_mask_prompt", "_max_attempts", b"_max_attempts", "_max_seq_length", b"_max_seq_length", "_nonfinite_lr_factor", b"_nonfinite_lr_factor", "_quantize_bits", b"_quantize_bits", "_sample_tokens", b"_sample_tokens", "_samples", b"_samples", "_seed", b"_seed", "_test_fraction", b"_test_fraction", "_validation_fraction", b"_validation_fraction", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "checkpoints_kept", b"checkpoints_kept", "dataset_id", b"dataset_id", "early_stop_min_delta", b"early_stop_min_delta", "early_stop_patience", b"early_stop_patience", "epochs", b"epochs", "evaluate", b"evaluate", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "method", b"method", "model_id", b"model_id", "nonfinite_lr_factor", b"nonfinite_lr_factor", "optimizer", b"optimizer", "quantize_bits", b"quantize_bits", "request_id", b"request_id", "sample_prompts", b"sample_prompts", "sample_tokens", b"sample_tokens", "samples", b"samples", "schedule", b"schedule", "seed", b"seed", "target_keys", b"target_keys", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
     _WhichOneofReturnType__checkpoint_every_steps: _TypeAlias = _typing.Literal["checkpoint_every_steps"]  # noqa: Y015
     _WhichOneofArgType__checkpoint_every_steps: _TypeAlias = _typing.Literal["_checkpoint_every_steps", b"_checkpoint_every_steps"]  # noqa: Y015
+    _WhichOneofReturnType__checkpoints_kept: _TypeAlias = _typing.Literal["checkpoints_kept"]  # noqa: Y015
+    _WhichOneofArgType__checkpoints_kept: _TypeAlias = _typing.Literal["_checkpoints_kept", b"_checkpoints_kept"]  # noqa: Y015
     _WhichOneofReturnType__early_stop_min_delta: _TypeAlias = _typing.Literal["early_stop_min_delta"]  # noqa: Y015
     _WhichOneofArgType__early_stop_min_delta: _TypeAlias = _typing.Literal["_early_stop_min_delta", b"_early_stop_min_delta"]  # noqa: Y015
     _WhichOneofReturnType__early_stop_patience: _TypeAlias = _typing.Literal["early_stop_patience"]  # noqa: Y015
@@ -245,6 +255,8 @@ class CreateTrainingJobRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__checkpoint_every_steps) -> _WhichOneofReturnType__checkpoint_every_steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__checkpoints_kept) -> _WhichOneofReturnType__checkpoints_kept | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__early_stop_min_delta) -> _WhichOneofReturnType__early_stop_min_delta | None: ...
     @_typing.overload

@@ -30,7 +30,7 @@ if _version_not_supported:
 
 
 class TrainerServiceStub:
-    """Trains models, one job at a time, in the order of arrival.
+    """Trains models, one job at a time, in the order of arrival; a job that lost an attempt pauses first.
     """
 
     def __init__(self, channel):
@@ -92,7 +92,7 @@ class TrainerServiceStub:
 
 
 class TrainerServiceServicer:
-    """Trains models, one job at a time, in the order of arrival.
+    """Trains models, one job at a time, in the order of arrival; a job that lost an attempt pauses first.
     """
 
     def CreateTrainingJob(self, request, context):
@@ -244,7 +244,7 @@ def add_TrainerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TrainerService:
-    """Trains models, one job at a time, in the order of arrival.
+    """Trains models, one job at a time, in the order of arrival; a job that lost an attempt pauses first.
     """
 
     @staticmethod

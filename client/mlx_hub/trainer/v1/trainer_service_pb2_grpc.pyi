@@ -17,7 +17,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TrainerServiceStub:
-    """Trains models, one job at a time, in the order of arrival."""
+    """Trains models, one job at a time, in the order of arrival; a job that lost an attempt pauses first."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateTrainingJob: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.CreateTrainingJobRequest, _training_job_pb2.TrainingJob]
@@ -67,7 +67,7 @@ class TrainerServiceStub:
     """
 
 class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Trains models, one job at a time, in the order of arrival."""
+    """Trains models, one job at a time, in the order of arrival; a job that lost an attempt pauses first."""
 
     @_abc_1.abstractmethod
     def CreateTrainingJob(

@@ -177,6 +177,9 @@ class TrainingJob(_message.Message):
     SAMPLES_FIELD_NUMBER: _builtins.int
     SAMPLE_PROMPTS_FIELD_NUMBER: _builtins.int
     SAMPLE_TOKENS_FIELD_NUMBER: _builtins.int
+    CHECKPOINTS_KEPT_FIELD_NUMBER: _builtins.int
+    NEXT_ATTEMPT_AT_FIELD_NUMBER: _builtins.int
+    FAILED_ATTEMPTS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Positive, assigned by the server."""
     status: Global___JobStatus.ValueType
@@ -202,7 +205,7 @@ class TrainingJob(_message.Message):
     attempt: _builtins.int
     """Rises with each claim of the job, also over retries; the fencing token of its writes."""
     max_attempts: _builtins.int
-    """Attempts before the job fails; a retry allows as many again."""
+    """Lost attempts before the job fails, with ATTEMPTS_EXHAUSTED; a retry allows as many again."""
     version_id: _builtins.int
     """The published version's id; 0 until completed, and for a replay."""
     version: _builtins.int
@@ -239,6 +242,10 @@ class TrainingJob(_message.Message):
     """How many prompts both answer, before and after the training."""
     sample_tokens: _builtins.int
     """Longest answer in tokens."""
+    checkpoints_kept: _builtins.int
+    """The newest checkpoints that stay while the job runs."""
+    failed_attempts: _builtins.int
+    """Attempts that were lost; one that a shutdown handed back is none."""
     @_builtins.property
     def progress(self) -> Global___TrainingProgress: ...
     @_builtins.property
@@ -266,6 +273,10 @@ class TrainingJob(_message.Message):
     @_builtins.property
     def sample_prompts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The prompts; none: those of held-out rows."""
+
+    @_builtins.property
+    def next_attempt_at(self) -> _timestamp_pb2.Timestamp:
+        """Set while the job pauses after a lost attempt; until then, jobs behind it go first."""
 
     def __init__(
         self,
@@ -316,10 +327,13 @@ class TrainingJob(_message.Message):
         samples: _builtins.int = ...,
         sample_prompts: _abc.Iterable[_builtins.str] | None = ...,
         sample_tokens: _builtins.int = ...,
+        checkpoints_kept: _builtins.int = ...,
+        next_attempt_at: _timestamp_pb2.Timestamp | None = ...,
+        failed_attempts: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "error", b"error", "finished_at", b"finished_at", "progress", b"progress", "retried_at", b"retried_at", "started_at", b"started_at", "verdict", b"verdict"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "error", b"error", "finished_at", b"finished_at", "next_attempt_at", b"next_attempt_at", "progress", b"progress", "retried_at", b"retried_at", "started_at", b"started_at", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "created_at", b"created_at", "dataset_id", b"dataset_id", "early_stop_min_delta", b"early_stop_min_delta", "early_stop_patience", b"early_stop_patience", "epochs", b"epochs", "error", b"error", "evaluate", b"evaluate", "finished_at", b"finished_at", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "id", b"id", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "method", b"method", "model_id", b"model_id", "nonfinite_lr_factor", b"nonfinite_lr_factor", "optimizer", b"optimizer", "progress", b"progress", "quantize_bits", b"quantize_bits", "replay_of", b"replay_of", "retried_at", b"retried_at", "sample_prompts", b"sample_prompts", "sample_tokens", b"sample_tokens", "samples", b"samples", "schedule", b"schedule", "seed", b"seed", "started_at", b"started_at", "status", b"status", "target_keys", b"target_keys", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "verdict", b"verdict", "version", b"version", "version_id", b"version_id", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch_size", b"batch_size", "checkpoint_every_steps", b"checkpoint_every_steps", "checkpoints_kept", b"checkpoints_kept", "created_at", b"created_at", "dataset_id", b"dataset_id", "early_stop_min_delta", b"early_stop_min_delta", "early_stop_patience", b"early_stop_patience", "epochs", b"epochs", "error", b"error", "evaluate", b"evaluate", "failed_attempts", b"failed_attempts", "finished_at", b"finished_at", "grad_accumulation", b"grad_accumulation", "grad_checkpoint", b"grad_checkpoint", "grad_clip", b"grad_clip", "id", b"id", "learning_rate", b"learning_rate", "lora_dropout", b"lora_dropout", "lora_layers", b"lora_layers", "lora_rank", b"lora_rank", "lora_scale", b"lora_scale", "mask_prompt", b"mask_prompt", "max_attempts", b"max_attempts", "max_seq_length", b"max_seq_length", "method", b"method", "model_id", b"model_id", "next_attempt_at", b"next_attempt_at", "nonfinite_lr_factor", b"nonfinite_lr_factor", "optimizer", b"optimizer", "progress", b"progress", "quantize_bits", b"quantize_bits", "replay_of", b"replay_of", "retried_at", b"retried_at", "sample_prompts", b"sample_prompts", "sample_tokens", b"sample_tokens", "samples", b"samples", "schedule", b"schedule", "seed", b"seed", "started_at", b"started_at", "status", b"status", "target_keys", b"target_keys", "test_fraction", b"test_fraction", "validation_fraction", b"validation_fraction", "verdict", b"verdict", "version", b"version", "version_id", b"version_id", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
