@@ -12,6 +12,7 @@ pytest_plugins = [
     "tests.fixtures.registry",
     "tests.fixtures.gated",
     "tests.fixtures.scripted_registry",
+    "tests.fixtures.seeded",
     "tests.fixtures.stack",
     "tests.fixtures.starter",
     "tests.fixtures.tiers",

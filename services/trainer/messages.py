@@ -14,6 +14,7 @@ from mlx_hub.registry.v1 import dataset_pb2
 from mlx_hub.trainer.v1 import trainer_service_pb2 as service_pb
 from mlx_hub.trainer.v1 import training_event_pb2 as event_pb
 from mlx_hub.trainer.v1 import training_job_pb2 as pb
+from mlx_hub.trainer.v1.training_request_pb2 import CreateTrainingJobRequest
 
 from services.chassis.errors import HubError
 from services.chassis.status import to_status
@@ -42,7 +43,8 @@ _ENUMS = {name: f"TRAINING_{name.upper()}_" for name in ("method", "optimizer", 
 
 
 def order_from_proto(
-    request: service_pb.CreateTrainingJobRequest, schema: dataset_pb2.DatasetSchema.ValueType
+    request: CreateTrainingJobRequest,
+    schema: dataset_pb2.DatasetSchema.ValueType,
 ) -> Order:
     """Fill the defaults in; text rows have no prompt, so asking to mask it is refused."""
     given = _values(request)

@@ -11,6 +11,7 @@ from mlx_hub.trainer.v1 import (
     training_log_pb2,
     training_memory_pb2,
 )
+from mlx_hub.trainer.v1.training_request_pb2 import CreateTrainingJobRequest
 
 from services.chassis import paging
 from services.chassis.requests import Context, body_digest, created, request_id
@@ -48,7 +49,7 @@ class TrainerServicer(pb_grpc.TrainerServiceServicer):
         self._logs = logs
 
     async def CreateTrainingJob(
-        self, request: pb.CreateTrainingJobRequest, context: Context
+        self, request: CreateTrainingJobRequest, context: Context
     ) -> training_job_pb2.TrainingJob:
         """Queue a job over a model and a dataset that can train it."""
         key, digest = request_id(request, context), body_digest(request)
@@ -62,7 +63,7 @@ class TrainerServicer(pb_grpc.TrainerServiceServicer):
         return messages.job_to_proto(job)
 
     async def ForecastTraining(
-        self, request: pb.CreateTrainingJobRequest, context: Context
+        self, request: CreateTrainingJobRequest, context: Context
     ) -> training_memory_pb2.ForecastTrainingResponse:
         """Tell what a job would need."""
         dataset = await self._registry.check(request.model_id, request.dataset_id)

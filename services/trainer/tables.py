@@ -188,22 +188,22 @@ class JobRow(Base):
     nonfinite_lr_factor: Mapped[float] = mapped_column(REAL, server_default=_ZERO)
     early_stop_patience: Mapped[int] = mapped_column(server_default=_ZERO)
     early_stop_min_delta: Mapped[float] = mapped_column(REAL, server_default=_ZERO)
+    checkpoints_kept: Mapped[int] = mapped_column(server_default=text("2"))
+    next_attempt_at: Mapped[Time | None]
+    """Not to be claimed before; set by a lost attempt, cleared by the next claim."""
     replay_of: Mapped[int | None] = mapped_column(ForeignKey("trainer.jobs.id"))
     verdict: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     """A completed replay's, as the trainer's domain encodes it."""
     retried_at: Mapped[Time | None]
     """When it last came back from its end; its place in the queue counts from then."""
-    evaluate: Mapped[bool] = mapped_column(server_default=text("false"))
-    samples: Mapped[int] = mapped_column(server_default=_ZERO)
-    sample_prompts: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
-    sample_tokens: Mapped[int] = mapped_column(server_default=text("32"))
     smoothed_loss: Mapped[float | None] = mapped_column(REAL)
     eta_seconds: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
     grad_norm: Mapped[float | None] = mapped_column(REAL)
     trained_tokens: Mapped[float] = mapped_column(DOUBLE_PRECISION, server_default=_ZERO)
-    checkpoints_kept: Mapped[int] = mapped_column(server_default=text("2"))
-    next_attempt_at: Mapped[Time | None]
-    """Not to be claimed before; set by a lost attempt, cleared by the next claim."""
+    evaluate: Mapped[bool] = mapped_column(server_default=text("false"))
+    samples: Mapped[int] = mapped_column(server_default=_ZERO)
+    sample_prompts: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    sample_tokens: Mapped[int] = mapped_column(server_default=text("32"))
 
 
 class JobEventRow(Base):

@@ -16,8 +16,8 @@ import grpc
 import psutil
 import psycopg
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
 from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as pb_grpc
+from mlx_hub.trainer.v1.training_request_pb2 import CreateTrainingJobRequest
 from psycopg.rows import dict_row
 
 from tests.fixtures.registry_process import free_port
@@ -133,7 +133,7 @@ class Machine:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{self.ports['TRAINER']}") as channel:
             stub = pb_grpc.TrainerServiceStub(channel)
             for number in range(count):
-                request = pb.CreateTrainingJobRequest(
+                request = CreateTrainingJobRequest(
                     model_id=model_id, dataset_id=dataset_id, seed=number % 2, **RECIPE
                 )
                 await stub.CreateTrainingJob(request, wait_for_ready=True)

@@ -6,9 +6,9 @@ import signal
 from pathlib import Path
 
 import grpc
-from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
 from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as pb_grpc
 from mlx_hub.trainer.v1 import training_job_pb2 as job_pb
+from mlx_hub.trainer.v1.training_request_pb2 import CreateTrainingJobRequest
 
 from services.trainer.domain import JobStatus, TrainingJob
 from services.trainer.recipe import DEFAULTS
@@ -28,7 +28,7 @@ async def test_a_trainer_that_wakes_after_the_takeover_is_refused(
     ports = free_port(), free_port()
     old, new = (trainer_environment(hub.settings.database_url, hub.port, port) for port in ports)
     model, dataset = await hub.model(), await register(hub, "rows", ROWS)
-    request = pb.CreateTrainingJobRequest(
+    request = CreateTrainingJobRequest(
         model_id=model.id, dataset_id=dataset, **{**FAST, "epochs": 12}
     )
     first = start(**old)
@@ -132,5 +132,6 @@ def test_a_sweep_leaves_what_came_after_its_look(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path, tmp_path)
     looked = workspace.job_ids()
     workspace.prepare(claimed(1))
-    workspace.sweep(looked, {})
+    workspace.set_aside(looked, {})
+    workspace.sweep()
     assert workspace.job_ids() == [1]

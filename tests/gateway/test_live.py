@@ -13,7 +13,12 @@ import grpc
 from mlx_hub.client import AsyncHub
 from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
 from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as pb_grpc
-from mlx_hub.trainer.v1 import training_event_pb2, training_job_pb2, training_log_pb2
+from mlx_hub.trainer.v1 import (
+    training_event_pb2,
+    training_job_pb2,
+    training_log_pb2,
+)
+from mlx_hub.trainer.v1.training_request_pb2 import CreateTrainingJobRequest
 
 from tests.fixtures.registry import RunningRegistry
 from tests.fixtures.registry_process import free_port
@@ -145,7 +150,7 @@ async def test_nothing_is_skipped_or_doubled_while_the_trainer_is_killed(
     ports = {"registry": hub.port, "trainer": port, "inference": free_port()}
     gateway = await asyncio.to_thread(start_gateway, ports)
     recipe = {**FAST, "epochs": 12, "max_attempts": 10}
-    request = pb.CreateTrainingJobRequest(model_id=model.id, dataset_id=dataset, **recipe)
+    request = CreateTrainingJobRequest(model_id=model.id, dataset_id=dataset, **recipe)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = pb_grpc.TrainerServiceStub(channel)
         job = await stub.CreateTrainingJob(request, wait_for_ready=True)

@@ -12,11 +12,11 @@ from mlx_hub.inference.v1.generation_pb2 import (
 )
 from mlx_hub.registry.v1 import model_messages_pb2 as models_pb
 from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
-from mlx_hub.trainer.v1 import trainer_service_pb2 as trainer
 from mlx_hub.trainer.v1.training_job_pb2 import (
     TrainingMethod,
     TrainingSchedule,
 )
+from mlx_hub.trainer.v1.training_request_pb2 import CreateTrainingJobRequest
 from typer.testing import CliRunner, Result
 
 from services.chassis import errors as served
@@ -80,7 +80,7 @@ def test_options_reach_the_hub_under_their_own_names(hub: ScriptedHub) -> None:
     run(hub, "jobs", "submit", "m", "d", "--lora-rank", "4", "--no-mask-prompt", "--seed", "0")
     job = hub.requests[-1]
     job.request_id = ""
-    expected = trainer.CreateTrainingJobRequest(
+    expected = CreateTrainingJobRequest(
         model_id=1, dataset_id=2, lora_rank=4, mask_prompt=False, seed=0
     )
     assert job == expected
@@ -88,7 +88,7 @@ def test_options_reach_the_hub_under_their_own_names(hub: ScriptedHub) -> None:
     run(hub, "jobs", "submit", "m", "d", *words.split())
     job = hub.requests[-1]
     job.request_id = ""
-    expected = trainer.CreateTrainingJobRequest(
+    expected = CreateTrainingJobRequest(
         model_id=1,
         dataset_id=2,
         method=TrainingMethod.TRAINING_METHOD_DORA,
@@ -111,5 +111,5 @@ def test_options_reach_the_hub_under_their_own_names(hub: ScriptedHub) -> None:
 
 
 def test_a_recipe_has_an_option_for_each_of_its_fields() -> None:
-    fields = set(trainer.CreateTrainingJobRequest.DESCRIPTOR.fields_by_name)
+    fields = set(CreateTrainingJobRequest.DESCRIPTOR.fields_by_name)
     assert set(_OPTIONS) == fields - {"model_id", "dataset_id", "request_id"}

@@ -16,7 +16,8 @@ from migrations.metadata import METADATA, SCHEMAS
 from services.chassis import database
 from services.chassis.errors import Unavailable
 from services.stack.postgres import binary
-from tests.integration.test_migrations_rules import BOTH_END, SEED
+from tests.fixtures.seeded import SEED
+from tests.integration.test_migrations_rules import BOTH_END
 
 type Migrate = Callable[..., tuple[int, str, str]]
 

@@ -1,30 +1,10 @@
 """What Postgres itself refuses of replays and retries."""
 
-from collections.abc import Iterator
-
 import psycopg
-import pytest
 from psycopg import errors
 
-from tests.integration.test_migrations_rules import (
-    END,
-    JOB_PATHS,
-    JOB_STATUS,
-    SEED,
-    Database,
-    copy,
-    job,
-    model,
-)
-
-
-@pytest.fixture
-def seeded(database_url: str) -> Iterator[Database]:
-    """Give a migrated database with a model, a pending version and two queued jobs."""
-    with psycopg.connect(database_url.replace("+psycopg", "")) as connection:
-        connection.execute(SEED.encode())
-        connection.commit()
-        yield Database(connection)
+from tests.fixtures.seeded import Database
+from tests.integration.test_migrations_rules import END, JOB_PATHS, JOB_STATUS, copy, job, model
 
 
 def test_a_replay_ends_with_a_verdict_and_no_version(seeded: Database) -> None:
@@ -55,9 +35,9 @@ def test_a_job_of_a_deleted_model_stays_ended(seeded: Database) -> None:
     """The role meets the rule, though it can't read the other side."""
     for status in ("failed", "cancelled"):
         path = [job(JOB_STATUS[step]) for step in JOB_PATHS[status]]
-        other = job(JOB_STATUS["cancelled"], 2)
+        others = (job(JOB_STATUS["cancelled"], number) for number in (2, 3))
         delete, become = model("deleted_at = now()"), "SET ROLE mlx_hub_trainer"
-        refusal = seeded.refusal(*path, other, delete, become, job(JOB_STATUS["queued"]))
+        refusal = seeded.refusal(*path, *others, delete, become, job(JOB_STATUS["queued"]))
         assert isinstance(refusal, errors.ForeignKeyViolation), status
         assert refusal.diag.constraint_name == "fk_jobs_model_id"
 

@@ -2,34 +2,12 @@
 
 import itertools
 import json
-from collections.abc import Iterator
 
-import psycopg
-import pytest
 from psycopg import errors
 
 from services.registry import domain as registry
 from services.trainer import domain as trainer
-
-SEED = """
-INSERT INTO registry.base_models (name, digest, model_type, parameters, size_bytes, context_length,
-  artifact_path, files) VALUES ('base', repeat('a', 64), 'llama', 1, 1, 1, 'base/a', '[]');
-INSERT INTO registry.models (name, task_type, description, base_model_id)
-  VALUES ('bot', 'text-generation', '', 1);
-INSERT INTO registry.datasets (name, path, checksum, schema, rows, size_bytes)
-  VALUES ('data', 'd.jsonl', repeat('b', 64), 'chat', 1, 1);
-INSERT INTO trainer.jobs (model_id, dataset_id, lora_rank, learning_rate, epochs, batch_size, seed,
-  lora_scale, lora_dropout, lora_layers, max_seq_length, mask_prompt, validation_fraction,
-  checkpoint_every_steps, max_attempts)
-  SELECT 1, 1, 8, 1e-4, 1, 4, 0, 20, 0, 0, 512, true, 0.1, 20, 3 FROM generate_series(1, 3);
-UPDATE trainer.jobs SET status = 'running', attempt = 1, node = 'n', lease_owner = 'o',
-  lease_expires_at = now(), heartbeat_at = now(), started_at = now() WHERE id = 3;
-INSERT INTO registry.versions (model_id, version, status, job_id, attempt, dataset_id,
-  base_model_id, artifact_path, checksum, size_bytes, lineage)
-  VALUES (1, 1, 'pending', 3, 1, 1, 1, 'versions/c', repeat('c', 64), 1, '{}');
-UPDATE trainer.jobs SET status = 'queued', lease_owner = NULL, lease_expires_at = NULL WHERE id = 3;
-"""
-
+from tests.fixtures.seeded import Database
 
 RUN = "node = 'n', lease_owner = 'o', lease_expires_at = now(), heartbeat_at = now()"
 NO_LEASE = "lease_owner = NULL, lease_expires_at = NULL"
@@ -48,35 +26,6 @@ JOB_PATHS = {"queued": (), "running": ("running",), "cancelled": ("cancelled",)}
 VERSION_PATHS = {"pending": (), "ready": ("ready",), "archived": ("ready", "archived")} | {
     "failed": ("failed",)
 }
-
-
-class Database:
-    """Tells what Postgres says to a few statements, and forgets them."""
-
-    def __init__(self, connection: psycopg.Connection) -> None:
-        self._connection = connection
-
-    def refusal(self, *statements: str) -> psycopg.Error | None:
-        """Run all; give the last one's error."""
-        try:
-            for statement in statements[:-1]:
-                self._connection.execute(statement.encode())
-            try:
-                self._connection.execute(statements[-1].encode())
-            except psycopg.Error as error:
-                return error
-            return None
-        finally:
-            self._connection.rollback()
-
-
-@pytest.fixture
-def seeded(database_url: str) -> Iterator[Database]:
-    """Give a migrated database with a model, a pending version and two queued jobs."""
-    with psycopg.connect(database_url.replace("+psycopg", "")) as connection:
-        connection.execute(SEED.encode())
-        connection.commit()
-        yield Database(connection)
 
 
 def job(changes: str, identifier: int = 1) -> str:

@@ -10,8 +10,8 @@ import pytest
 from mlx_hub.registry.v1 import model_pb2
 from mlx_hub.registry.v1 import registry_service_pb2 as pb
 from mlx_hub.registry.v1 import registry_service_pb2_grpc as pb_grpc
-from mlx_hub.trainer.v1 import trainer_service_pb2 as trainer_pb
 from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as trainer_grpc
+from mlx_hub.trainer.v1.training_request_pb2 import CreateTrainingJobRequest
 
 from tests.fixtures.mlflow_seen import Seen
 from tests.fixtures.registry import RunningRegistry
@@ -47,7 +47,7 @@ async def test_attempts_are_runs_whatever_is_killed(
     name = f"bot-{free_port()}"
     model, dataset = await hub.model(name), await register(hub, "rows", ROWS)
     recipe = {**FAST, "epochs": 60, "max_attempts": 2}
-    request = trainer_pb.CreateTrainingJobRequest(model_id=model.id, dataset_id=dataset, **recipe)
+    request = CreateTrainingJobRequest(model_id=model.id, dataset_id=dataset, **recipe)
     registry_port, port = free_port(), free_port()
     database = hub.settings.database_url
     uri = {"MLFLOW_TRACKING_URI": mlflow.uri, "MLX_HUB_REGISTRY_PORT": str(registry_port)}

@@ -3,9 +3,9 @@
 import signal
 
 import grpc
-from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
 from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as pb_grpc
 from mlx_hub.trainer.v1 import training_job_pb2 as job_pb
+from mlx_hub.trainer.v1.training_request_pb2 import CreateTrainingJobRequest
 
 from tests.fixtures.registry import RunningRegistry
 from tests.fixtures.registry_process import free_port
@@ -21,7 +21,7 @@ async def test_it_survives_being_stopped_and_killed(hub: RunningRegistry, start:
     first = start(**environment)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = pb_grpc.TrainerServiceStub(channel)
-        request = pb.CreateTrainingJobRequest(
+        request = CreateTrainingJobRequest(
             model_id=model.id, dataset_id=dataset, **{**FAST, "epochs": 60, "max_attempts": 2}
         )
         job = await stub.CreateTrainingJob(request, wait_for_ready=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from mlx_hub.registry.v1 import dataset_pb2, evaluation_pb2
-from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
+from mlx_hub.trainer.v1.training_request_pb2 import CreateTrainingJobRequest
 
 from services.chassis.errors import Invalid
 from services.trainer import messages
@@ -29,7 +29,7 @@ VERSION = Evaluation("version", "test", 0.5, rows=5, held_out_rows=7, tokens=90)
 
 
 def recipe(**fields: Any) -> Recipe:
-    request = pb.CreateTrainingJobRequest(model_id=1, dataset_id=2, **fields)
+    request = CreateTrainingJobRequest(model_id=1, dataset_id=2, **fields)
     return messages.order_from_proto(request, CHAT).recipe
 
 

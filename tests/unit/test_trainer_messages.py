@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlx_hub.registry.v1 import dataset_pb2
 from mlx_hub.registry.v1 import dataset_service_pb2 as datasets_pb
-from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
 from mlx_hub.trainer.v1 import training_job_pb2 as job_pb
+from mlx_hub.trainer.v1.training_request_pb2 import CreateTrainingJobRequest
 
 from services.chassis.errors import Invalid, Unavailable
 from services.registry.domain import Dataset, DatasetSchema
@@ -79,16 +79,14 @@ def test_a_report_has_a_jobs_defaults() -> None:
     for schema, wire in ((DatasetSchema.CHAT, CHAT), (DatasetSchema.TEXT, TEXT)):
         dataset = Dataset(1, "d", "d.jsonl", "a" * 64, schema, 1, 1, NOW)
         parameters = report_parameters(asked, dataset)
-        order = messages.order_from_proto(
-            pb.CreateTrainingJobRequest(model_id=1, dataset_id=1), wire
-        )
+        order = messages.order_from_proto(CreateTrainingJobRequest(model_id=1, dataset_id=1), wire)
         recipe = messages.job_to_proto(job(order.recipe))
         for field in parameters.DESCRIPTOR.fields:
             assert getattr(parameters, field.name) == getattr(recipe, field.name)
 
 
 def test_too_much_held_out_is_refused() -> None:
-    request = pb.CreateTrainingJobRequest(model_id=1, dataset_id=1, test_fraction=0.5)
+    request = CreateTrainingJobRequest(model_id=1, dataset_id=1, test_fraction=0.5)
     assert messages.order_from_proto(request, CHAT).recipe.test_fraction == 0.5
     request.validation_fraction = 0.45
     with pytest.raises(Invalid) as caught:
@@ -97,15 +95,15 @@ def test_too_much_held_out_is_refused() -> None:
 
 
 def test_defaults_are_the_contracts() -> None:
-    order = messages.order_from_proto(pb.CreateTrainingJobRequest(model_id=1, dataset_id=2), CHAT)
+    order = messages.order_from_proto(CreateTrainingJobRequest(model_id=1, dataset_id=2), CHAT)
     assert order == Order(1, 2, Recipe(), 3)
     assert order.recipe.learning_rate == 1e-4
-    text = messages.order_from_proto(pb.CreateTrainingJobRequest(model_id=1, dataset_id=2), TEXT)
+    text = messages.order_from_proto(CreateTrainingJobRequest(model_id=1, dataset_id=2), TEXT)
     assert not text.recipe.mask_prompt
 
 
 def test_what_is_given_counts_even_when_it_is_zero() -> None:
-    request = pb.CreateTrainingJobRequest(
+    request = CreateTrainingJobRequest(
         model_id=1, dataset_id=2, validation_fraction=0, mask_prompt=False, max_attempts=1
     )
     order = messages.order_from_proto(request, CHAT)
@@ -115,7 +113,7 @@ def test_what_is_given_counts_even_when_it_is_zero() -> None:
 
 def test_weight_decay_is_the_optimizers_own_unless_it_is_given() -> None:
     def decay(**fields: Any) -> float:
-        request = pb.CreateTrainingJobRequest(model_id=1, dataset_id=2, **fields)
+        request = CreateTrainingJobRequest(model_id=1, dataset_id=2, **fields)
         return messages.order_from_proto(request, CHAT).recipe.weight_decay
 
     assert decay() == decay(optimizer=job_pb.TRAINING_OPTIMIZER_ADAMW) == 0.01
@@ -140,14 +138,14 @@ FULL, ADAM = job_pb.TRAINING_METHOD_FULL, job_pb.TRAINING_OPTIMIZER_ADAM
     ],
 )
 def test_what_a_choice_leaves_no_room_for_is_refused(fields: dict[str, Any], named: str) -> None:
-    request = pb.CreateTrainingJobRequest(model_id=1, dataset_id=2, **fields)
+    request = CreateTrainingJobRequest(model_id=1, dataset_id=2, **fields)
     with pytest.raises(Invalid) as caught:
         messages.order_from_proto(request, CHAT)
     assert caught.value.metadata == {"field": named}
 
 
 def test_masking_text_is_refused() -> None:
-    request = pb.CreateTrainingJobRequest(model_id=1, dataset_id=2, mask_prompt=True)
+    request = CreateTrainingJobRequest(model_id=1, dataset_id=2, mask_prompt=True)
     with pytest.raises(Invalid) as caught:
         messages.order_from_proto(request, TEXT)
     assert caught.value.metadata == {"field": "mask_prompt"}

@@ -1,6 +1,7 @@
 """Calls of inference: one request, answered whole or as it is made."""
 
 from collections.abc import Iterable, Mapping
+from typing import TypedDict, Unpack
 
 from google.protobuf.message import Message
 from mlx_hub.client.contract import Generation, method
@@ -13,26 +14,32 @@ from mlx_hub.inference.v1.generation_pb2 import (
 )
 
 
+class SamplingFields(TypedDict, total=False):
+    """How tokens are picked and told; what is left out or None takes the hub's default."""
+
+    max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    min_p: float | None
+    repetition_penalty: float | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    logit_bias: Mapping[int, float] | None
+    stop: Iterable[str] | None
+    seed: int | None
+    logprobs: bool | None
+    top_logprobs: int | None
+
+
 def generate(
     model_id: int,
     prompt: str = "",
     *,
     messages: Iterable[Mapping[str, str]] = (),
     version: int | str = "",
-    max_tokens: int | None = None,
-    temperature: float | None = None,
-    top_p: float | None = None,
-    top_k: int | None = None,
-    min_p: float | None = None,
-    repetition_penalty: float | None = None,
-    presence_penalty: float | None = None,
-    frequency_penalty: float | None = None,
-    logit_bias: Mapping[int, float] | None = None,
-    stop: Iterable[str] = (),
-    seed: int | None = None,
-    logprobs: bool | None = None,
-    top_logprobs: int | None = None,
     timeout: float | None = None,
+    **sampling: Unpack[SamplingFields],
 ) -> Generation[Completion]:
     """Answer a prompt (continued as it is) or messages ({"role", "content"}, by chat template).
 
@@ -43,19 +50,7 @@ def generate(
         prompt=prompt,
         messages=[ChatMessage(**message) for message in messages],
         version=str(version),
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        presence_penalty=presence_penalty,
-        frequency_penalty=frequency_penalty,
-        logit_bias=logit_bias,
-        stop=stop,
-        seed=seed,
-        logprobs=logprobs,
-        top_logprobs=top_logprobs,
+        **sampling,
     )
     return _as("Generate", request, Completion, timeout)
 

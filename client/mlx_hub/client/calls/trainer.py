@@ -11,6 +11,7 @@ from mlx_hub.trainer.v1 import training_log_pb2 as log_pb
 from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
 from mlx_hub.trainer.v1.training_job_pb2 import JobStatus, TrainingJob
 from mlx_hub.trainer.v1.training_memory_pb2 import ForecastTrainingResponse
+from mlx_hub.trainer.v1.training_request_pb2 import CreateTrainingJobRequest
 
 
 def _rpc(name: str) -> MethodDescriptor:
@@ -74,11 +75,11 @@ def forecast_job(
     return Call(_rpc("ForecastTraining"), request, ForecastTrainingResponse)
 
 
-def _job(model_id: int, dataset_id: int, recipe: RecipeFields) -> pb.CreateTrainingJobRequest:
+def _job(model_id: int, dataset_id: int, recipe: RecipeFields) -> CreateTrainingJobRequest:
     fields: dict[str, Any] = {**recipe}
     for name in ("method", "optimizer", "schedule"):
         fields[name] = f"TRAINING_{name}_{fields.get(name) or 'unspecified'}".upper()
-    return pb.CreateTrainingJobRequest(model_id=model_id, dataset_id=dataset_id, **fields)
+    return CreateTrainingJobRequest(model_id=model_id, dataset_id=dataset_id, **fields)
 
 
 def get_job(job_id: int) -> Call[TrainingJob]:

@@ -28,79 +28,16 @@ from mlx_hub.trainer.v1 import training_event_pb2 as mlx__hub_dot_trainer_dot_v1
 from mlx_hub.trainer.v1 import training_job_pb2 as mlx__hub_dot_trainer_dot_v1_dot_training__job__pb2
 from mlx_hub.trainer.v1 import training_log_pb2 as mlx__hub_dot_trainer_dot_v1_dot_training__log__pb2
 from mlx_hub.trainer.v1 import training_memory_pb2 as mlx__hub_dot_trainer_dot_v1_dot_training__memory__pb2
+from mlx_hub.trainer.v1 import training_request_pb2 as mlx__hub_dot_trainer_dot_v1_dot_training__request__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(mlx_hub/trainer/v1/trainer_service.proto\x12\x12mlx_hub.trainer.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\'mlx_hub/trainer/v1/training_event.proto\x1a%mlx_hub/trainer/v1/training_job.proto\x1a%mlx_hub/trainer/v1/training_log.proto\x1a(mlx_hub/trainer/v1/training_memory.proto\"\xc5\x0f\n\x18\x43reateTrainingJobRequest\x12\x19\n\x08model_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x1b\n\ndataset_id\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\"\n\tlora_rank\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x80\x02(\x01H\x00\x88\x01\x01\x12+\n\rlearning_rate\x18\x04 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x80?%\x00\x00\x00\x00H\x01\x88\x01\x01\x12\x1f\n\x06\x65pochs\x18\x05 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01H\x02\x88\x01\x01\x12#\n\nbatch_size\x18\x06 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x80\x02(\x01H\x03\x88\x01\x01\x12\x1a\n\x04seed\x18\x07 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00H\x04\x88\x01\x01\x12(\n\nlora_scale\x18\x08 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00zD%\x00\x00\x00\x00H\x05\x88\x01\x01\x12*\n\x0clora_dropout\x18\t \x01(\x02\x42\x0f\xbaH\x0c\n\n\x15\x00\x00\x80?-\x00\x00\x00\x00H\x06\x88\x01\x01\x12$\n\x0blora_layers\x18\n \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00H\x07\x88\x01\x01\x12(\n\x0emax_seq_length\x18\x0b \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\x80\x80\x08(\x08H\x08\x88\x01\x01\x12\x18\n\x0bmask_prompt\x18\x0c \x01(\x08H\t\x88\x01\x01\x12\x31\n\x13validation_fraction\x18\r \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00?-\x00\x00\x00\x00H\n\x88\x01\x01\x12\x30\n\x16\x63heckpoint_every_steps\x18\x0e \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x01H\x0b\x88\x01\x01\x12$\n\x0cmax_attempts\x18\x0f \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\n(\x01H\x0c\x88\x01\x01\x12\x1b\n\nrequest_id\x18\x10 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12+\n\rtest_fraction\x18\x11 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00?-\x00\x00\x00\x00H\r\x88\x01\x01\x12<\n\x06method\x18\x1e \x01(\x0e\x32\".mlx_hub.trainer.v1.TrainingMethodB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\'\n\rquantize_bits\x18\x1f \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x30\x00\x30\x04\x30\x08H\x0e\x88\x01\x01\x12H\n\x0btarget_keys\x18  \x03(\tB3\xbaH0\x92\x01-\x10@\x18\x01\"\'r%\x18\x64\x32!^[A-Za-z0-9_]+(\\.[A-Za-z0-9_]+)*$\x12\x42\n\toptimizer\x18! \x01(\x0e\x32%.mlx_hub.trainer.v1.TrainingOptimizerB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12@\n\x08schedule\x18\" \x01(\x0e\x32$.mlx_hub.trainer.v1.TrainingScheduleB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12&\n\x0cwarmup_steps\x18# \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00H\x0f\x88\x01\x01\x12*\n\x0cweight_decay\x18$ \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x80?-\x00\x00\x00\x00H\x10\x88\x01\x01\x12\'\n\tgrad_clip\x18% \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00zD-\x00\x00\x00\x00H\x11\x88\x01\x01\x12*\n\x11grad_accumulation\x18& \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x80\x08(\x01H\x12\x88\x01\x01\x12\x1c\n\x0fgrad_checkpoint\x18\' \x01(\x08H\x13\x88\x01\x01\x12\x31\n\x13nonfinite_lr_factor\x18( \x01(\x02\x42\x0f\xbaH\x0c\n\n\x15\x00\x00\x80?-\x00\x00\x00\x00H\x14\x88\x01\x01\x12,\n\x13\x65\x61rly_stop_patience\x18) \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00H\x15\x88\x01\x01\x12\x32\n\x14\x65\x61rly_stop_min_delta\x18* \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\xc8\x42-\x00\x00\x00\x00H\x16\x88\x01\x01\x12\x15\n\x08\x65valuate\x18\x36 \x01(\x08H\x17\x88\x01\x01\x12\x1f\n\x07samples\x18\x37 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x08(\x00H\x18\x88\x01\x01\x12+\n\x0esample_prompts\x18\x38 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x08\x18\x01\"\x07r\x05\x10\x01\x18\xd0\x0f\x12&\n\rsample_tokens\x18\x39 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x80\x02(\x01H\x19\x88\x01\x01\x12(\n\x10\x63heckpoints_kept\x18. \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x01H\x1a\x88\x01\x01\x42\x0c\n\n_lora_rankB\x10\n\x0e_learning_rateB\t\n\x07_epochsB\r\n\x0b_batch_sizeB\x07\n\x05_seedB\r\n\x0b_lora_scaleB\x0f\n\r_lora_dropoutB\x0e\n\x0c_lora_layersB\x11\n\x0f_max_seq_lengthB\x0e\n\x0c_mask_promptB\x16\n\x14_validation_fractionB\x19\n\x17_checkpoint_every_stepsB\x0f\n\r_max_attemptsB\x10\n\x0e_test_fractionB\x10\n\x0e_quantize_bitsB\x0f\n\r_warmup_stepsB\x0f\n\r_weight_decayB\x0c\n\n_grad_clipB\x14\n\x12_grad_accumulationB\x12\n\x10_grad_checkpointB\x16\n\x14_nonfinite_lr_factorB\x16\n\x14_early_stop_patienceB\x17\n\x15_early_stop_min_deltaB\x0b\n\t_evaluateB\n\n\x08_samplesB\x10\n\x0e_sample_tokensB\x13\n\x11_checkpoints_kept\"\xa7\x01\n\x17ListTrainingJobsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x19\n\x08model_id\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x37\n\x06status\x18\x04 \x01(\x0e\x32\x1d.mlx_hub.trainer.v1.JobStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\"b\n\x18ListTrainingJobsResponse\x12-\n\x04jobs\x18\x01 \x03(\x0b\x32\x1f.mlx_hub.trainer.v1.TrainingJob\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x15GetTrainingJobRequest\x12\x17\n\x06job_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\"3\n\x18\x43\x61ncelTrainingJobRequest\x12\x17\n\x06job_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\"2\n\x17RetryTrainingJobRequest\x12\x17\n\x06job_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\"P\n\x18ReplayTrainingJobRequest\x12\x17\n\x06job_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x1b\n\nrequest_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"k\n\x17WatchTrainingJobRequest\x12\x17\n\x06job_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12$\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00H\x00\x88\x01\x01\x42\x11\n\x0f_after_sequence2\xbe\x0b\n\x0eTrainerService\x12\x80\x01\n\x11\x43reateTrainingJob\x12,.mlx_hub.trainer.v1.CreateTrainingJobRequest\x1a\x1f.mlx_hub.trainer.v1.TrainingJob\"\x1c\x90\x02\x02\x82\xd3\xe4\x93\x02\x13\"\x0e/training/jobs:\x01*\x12\x95\x01\n\x10\x46orecastTraining\x12,.mlx_hub.trainer.v1.CreateTrainingJobRequest\x1a,.mlx_hub.trainer.v1.ForecastTrainingResponse\"%\x90\x02\x02\x82\xd3\xe4\x93\x02\x1c\"\x17/training/jobs:forecast:\x01*\x12\x88\x01\n\x10ListTrainingJobs\x12+.mlx_hub.trainer.v1.ListTrainingJobsRequest\x1a,.mlx_hub.trainer.v1.ListTrainingJobsResponse\"\x19\x90\x02\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/training/jobs\x12\x80\x01\n\x0eGetTrainingJob\x12).mlx_hub.trainer.v1.GetTrainingJobRequest\x1a\x1f.mlx_hub.trainer.v1.TrainingJob\"\"\x90\x02\x01\x82\xd3\xe4\x93\x02\x19\x12\x17/training/jobs/{job_id}\x12\x90\x01\n\x11\x43\x61ncelTrainingJob\x12,.mlx_hub.trainer.v1.CancelTrainingJobRequest\x1a\x1f.mlx_hub.trainer.v1.TrainingJob\",\x90\x02\x02\x82\xd3\xe4\x93\x02#\"\x1e/training/jobs/{job_id}:cancel:\x01*\x12\x8a\x01\n\x10RetryTrainingJob\x12+.mlx_hub.trainer.v1.RetryTrainingJobRequest\x1a\x1f.mlx_hub.trainer.v1.TrainingJob\"(\x82\xd3\xe4\x93\x02\"\"\x1d/training/jobs/{job_id}:retry:\x01*\x12\x90\x01\n\x11ReplayTrainingJob\x12,.mlx_hub.trainer.v1.ReplayTrainingJobRequest\x1a\x1f.mlx_hub.trainer.v1.TrainingJob\",\x90\x02\x02\x82\xd3\xe4\x93\x02#\"\x1e/training/jobs/{job_id}:replay:\x01*\x12\x8f\x01\n\x10WatchTrainingJob\x12+.mlx_hub.trainer.v1.WatchTrainingJobRequest\x1a!.mlx_hub.trainer.v1.TrainingEvent\")\x90\x02\x01\x82\xd3\xe4\x93\x02 \x12\x1e/training/jobs/{job_id}/events0\x01\x12\x9f\x01\n\x13ListTrainingJobLogs\x12..mlx_hub.trainer.v1.ListTrainingJobLogsRequest\x1a/.mlx_hub.trainer.v1.ListTrainingJobLogsResponse\"\'\x90\x02\x01\x82\xd3\xe4\x93\x02\x1e\x12\x1c/training/jobs/{job_id}/logs\x12\x9b\x01\n\x13TailTrainingJobLogs\x12..mlx_hub.trainer.v1.TailTrainingJobLogsRequest\x1a$.mlx_hub.trainer.v1.TrainingLogEvent\",\x90\x02\x01\x82\xd3\xe4\x93\x02#\x12!/training/jobs/{job_id}/logs:tail0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(mlx_hub/trainer/v1/trainer_service.proto\x12\x12mlx_hub.trainer.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\'mlx_hub/trainer/v1/training_event.proto\x1a%mlx_hub/trainer/v1/training_job.proto\x1a%mlx_hub/trainer/v1/training_log.proto\x1a(mlx_hub/trainer/v1/training_memory.proto\x1a)mlx_hub/trainer/v1/training_request.proto\"\xa7\x01\n\x17ListTrainingJobsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x19\n\x08model_id\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x37\n\x06status\x18\x04 \x01(\x0e\x32\x1d.mlx_hub.trainer.v1.JobStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\"b\n\x18ListTrainingJobsResponse\x12-\n\x04jobs\x18\x01 \x03(\x0b\x32\x1f.mlx_hub.trainer.v1.TrainingJob\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x15GetTrainingJobRequest\x12\x17\n\x06job_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\"3\n\x18\x43\x61ncelTrainingJobRequest\x12\x17\n\x06job_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\"2\n\x17RetryTrainingJobRequest\x12\x17\n\x06job_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\"P\n\x18ReplayTrainingJobRequest\x12\x17\n\x06job_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x1b\n\nrequest_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"k\n\x17WatchTrainingJobRequest\x12\x17\n\x06job_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12$\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00H\x00\x88\x01\x01\x42\x11\n\x0f_after_sequence2\xbe\x0b\n\x0eTrainerService\x12\x80\x01\n\x11\x43reateTrainingJob\x12,.mlx_hub.trainer.v1.CreateTrainingJobRequest\x1a\x1f.mlx_hub.trainer.v1.TrainingJob\"\x1c\x90\x02\x02\x82\xd3\xe4\x93\x02\x13\"\x0e/training/jobs:\x01*\x12\x95\x01\n\x10\x46orecastTraining\x12,.mlx_hub.trainer.v1.CreateTrainingJobRequest\x1a,.mlx_hub.trainer.v1.ForecastTrainingResponse\"%\x90\x02\x02\x82\xd3\xe4\x93\x02\x1c\"\x17/training/jobs:forecast:\x01*\x12\x88\x01\n\x10ListTrainingJobs\x12+.mlx_hub.trainer.v1.ListTrainingJobsRequest\x1a,.mlx_hub.trainer.v1.ListTrainingJobsResponse\"\x19\x90\x02\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/training/jobs\x12\x80\x01\n\x0eGetTrainingJob\x12).mlx_hub.trainer.v1.GetTrainingJobRequest\x1a\x1f.mlx_hub.trainer.v1.TrainingJob\"\"\x90\x02\x01\x82\xd3\xe4\x93\x02\x19\x12\x17/training/jobs/{job_id}\x12\x90\x01\n\x11\x43\x61ncelTrainingJob\x12,.mlx_hub.trainer.v1.CancelTrainingJobRequest\x1a\x1f.mlx_hub.trainer.v1.TrainingJob\",\x90\x02\x02\x82\xd3\xe4\x93\x02#\"\x1e/training/jobs/{job_id}:cancel:\x01*\x12\x8a\x01\n\x10RetryTrainingJob\x12+.mlx_hub.trainer.v1.RetryTrainingJobRequest\x1a\x1f.mlx_hub.trainer.v1.TrainingJob\"(\x82\xd3\xe4\x93\x02\"\"\x1d/training/jobs/{job_id}:retry:\x01*\x12\x90\x01\n\x11ReplayTrainingJob\x12,.mlx_hub.trainer.v1.ReplayTrainingJobRequest\x1a\x1f.mlx_hub.trainer.v1.TrainingJob\",\x90\x02\x02\x82\xd3\xe4\x93\x02#\"\x1e/training/jobs/{job_id}:replay:\x01*\x12\x8f\x01\n\x10WatchTrainingJob\x12+.mlx_hub.trainer.v1.WatchTrainingJobRequest\x1a!.mlx_hub.trainer.v1.TrainingEvent\")\x90\x02\x01\x82\xd3\xe4\x93\x02 \x12\x1e/training/jobs/{job_id}/events0\x01\x12\x9f\x01\n\x13ListTrainingJobLogs\x12..mlx_hub.trainer.v1.ListTrainingJobLogsRequest\x1a/.mlx_hub.trainer.v1.ListTrainingJobLogsResponse\"\'\x90\x02\x01\x82\xd3\xe4\x93\x02\x1e\x12\x1c/training/jobs/{job_id}/logs\x12\x9b\x01\n\x13TailTrainingJobLogs\x12..mlx_hub.trainer.v1.TailTrainingJobLogsRequest\x1a$.mlx_hub.trainer.v1.TrainingLogEvent\",\x90\x02\x01\x82\xd3\xe4\x93\x02#\x12!/training/jobs/{job_id}/logs:tail0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mlx_hub.trainer.v1.trainer_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['model_id']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['model_id']._serialized_options = b'\272H\004\032\002 \000'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['dataset_id']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\272H\004\032\002 \000'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['lora_rank']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['lora_rank']._serialized_options = b'\272H\007\032\005\030\200\002(\001'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['learning_rate']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['learning_rate']._serialized_options = b'\272H\014\n\n\035\000\000\200?%\000\000\000\000'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['epochs']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['epochs']._serialized_options = b'\272H\007\032\005\030\350\007(\001'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['batch_size']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['batch_size']._serialized_options = b'\272H\007\032\005\030\200\002(\001'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['seed']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['seed']._serialized_options = b'\272H\004\032\002(\000'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['lora_scale']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['lora_scale']._serialized_options = b'\272H\014\n\n\035\000\000zD%\000\000\000\000'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['lora_dropout']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['lora_dropout']._serialized_options = b'\272H\014\n\n\025\000\000\200?-\000\000\000\000'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['lora_layers']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['lora_layers']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['max_seq_length']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['max_seq_length']._serialized_options = b'\272H\010\032\006\030\200\200\010(\010'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['validation_fraction']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['validation_fraction']._serialized_options = b'\272H\014\n\n\035\000\000\000?-\000\000\000\000'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['checkpoint_every_steps']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['checkpoint_every_steps']._serialized_options = b'\272H\010\032\006\030\240\215\006(\001'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['max_attempts']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['max_attempts']._serialized_options = b'\272H\006\032\004\030\n(\001'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['request_id']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\004r\002\030d'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['test_fraction']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['test_fraction']._serialized_options = b'\272H\014\n\n\035\000\000\000?-\000\000\000\000'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['method']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['method']._serialized_options = b'\272H\005\202\001\002\020\001'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['quantize_bits']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['quantize_bits']._serialized_options = b'\272H\010\032\0060\0000\0040\010'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['target_keys']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['target_keys']._serialized_options = b'\272H0\222\001-\020@\030\001\"\'r%\030d2!^[A-Za-z0-9_]+(\\.[A-Za-z0-9_]+)*$'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['optimizer']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['optimizer']._serialized_options = b'\272H\005\202\001\002\020\001'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['schedule']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['schedule']._serialized_options = b'\272H\005\202\001\002\020\001'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['warmup_steps']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['warmup_steps']._serialized_options = b'\272H\010\032\006\030\300\204=(\000'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['weight_decay']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['weight_decay']._serialized_options = b'\272H\014\n\n\035\000\000\200?-\000\000\000\000'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['grad_clip']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['grad_clip']._serialized_options = b'\272H\014\n\n\035\000\000zD-\000\000\000\000'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['grad_accumulation']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['grad_accumulation']._serialized_options = b'\272H\007\032\005\030\200\010(\001'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['nonfinite_lr_factor']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['nonfinite_lr_factor']._serialized_options = b'\272H\014\n\n\025\000\000\200?-\000\000\000\000'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['early_stop_patience']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['early_stop_patience']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['early_stop_min_delta']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['early_stop_min_delta']._serialized_options = b'\272H\014\n\n\035\000\000\310B-\000\000\000\000'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['samples']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['samples']._serialized_options = b'\272H\006\032\004\030\010(\000'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['sample_prompts']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['sample_prompts']._serialized_options = b'\272H\020\222\001\r\020\010\030\001\"\007r\005\020\001\030\320\017'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['sample_tokens']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['sample_tokens']._serialized_options = b'\272H\007\032\005\030\200\002(\001'
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['checkpoints_kept']._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST'].fields_by_name['checkpoints_kept']._serialized_options = b'\272H\006\032\004\030d(\001'
   _globals['_LISTTRAININGJOBSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTTRAININGJOBSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTTRAININGJOBSREQUEST'].fields_by_name['page_token']._loaded_options = None
@@ -143,22 +80,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRAINERSERVICE'].methods_by_name['ListTrainingJobLogs']._serialized_options = b'\220\002\001\202\323\344\223\002\036\022\034/training/jobs/{job_id}/logs'
   _globals['_TRAINERSERVICE'].methods_by_name['TailTrainingJobLogs']._loaded_options = None
   _globals['_TRAINERSERVICE'].methods_by_name['TailTrainingJobLogs']._serialized_options = b'\220\002\001\202\323\344\223\002#\022!/training/jobs/{job_id}/logs:tail'
-  _globals['_CREATETRAININGJOBREQUEST']._serialized_start=285
-  _globals['_CREATETRAININGJOBREQUEST']._serialized_end=2274
-  _globals['_LISTTRAININGJOBSREQUEST']._serialized_start=2277
-  _globals['_LISTTRAININGJOBSREQUEST']._serialized_end=2444
-  _globals['_LISTTRAININGJOBSRESPONSE']._serialized_start=2446
-  _globals['_LISTTRAININGJOBSRESPONSE']._serialized_end=2544
-  _globals['_GETTRAININGJOBREQUEST']._serialized_start=2546
-  _globals['_GETTRAININGJOBREQUEST']._serialized_end=2594
-  _globals['_CANCELTRAININGJOBREQUEST']._serialized_start=2596
-  _globals['_CANCELTRAININGJOBREQUEST']._serialized_end=2647
-  _globals['_RETRYTRAININGJOBREQUEST']._serialized_start=2649
-  _globals['_RETRYTRAININGJOBREQUEST']._serialized_end=2699
-  _globals['_REPLAYTRAININGJOBREQUEST']._serialized_start=2701
-  _globals['_REPLAYTRAININGJOBREQUEST']._serialized_end=2781
-  _globals['_WATCHTRAININGJOBREQUEST']._serialized_start=2783
-  _globals['_WATCHTRAININGJOBREQUEST']._serialized_end=2890
-  _globals['_TRAINERSERVICE']._serialized_start=2893
-  _globals['_TRAINERSERVICE']._serialized_end=4363
+  _globals['_LISTTRAININGJOBSREQUEST']._serialized_start=328
+  _globals['_LISTTRAININGJOBSREQUEST']._serialized_end=495
+  _globals['_LISTTRAININGJOBSRESPONSE']._serialized_start=497
+  _globals['_LISTTRAININGJOBSRESPONSE']._serialized_end=595
+  _globals['_GETTRAININGJOBREQUEST']._serialized_start=597
+  _globals['_GETTRAININGJOBREQUEST']._serialized_end=645
+  _globals['_CANCELTRAININGJOBREQUEST']._serialized_start=647
+  _globals['_CANCELTRAININGJOBREQUEST']._serialized_end=698
+  _globals['_RETRYTRAININGJOBREQUEST']._serialized_start=700
+  _globals['_RETRYTRAININGJOBREQUEST']._serialized_end=750
+  _globals['_REPLAYTRAININGJOBREQUEST']._serialized_start=752
+  _globals['_REPLAYTRAININGJOBREQUEST']._serialized_end=832
+  _globals['_WATCHTRAININGJOBREQUEST']._serialized_start=834
+  _globals['_WATCHTRAININGJOBREQUEST']._serialized_end=941
+  _globals['_TRAINERSERVICE']._serialized_start=944
+  _globals['_TRAINERSERVICE']._serialized_end=2414
 # @@protoc_insertion_point(module_scope)

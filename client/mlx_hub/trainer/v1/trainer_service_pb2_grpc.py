@@ -8,6 +8,7 @@ from mlx_hub.trainer.v1 import training_event_pb2 as mlx__hub_dot_trainer_dot_v1
 from mlx_hub.trainer.v1 import training_job_pb2 as mlx__hub_dot_trainer_dot_v1_dot_training__job__pb2
 from mlx_hub.trainer.v1 import training_log_pb2 as mlx__hub_dot_trainer_dot_v1_dot_training__log__pb2
 from mlx_hub.trainer.v1 import training_memory_pb2 as mlx__hub_dot_trainer_dot_v1_dot_training__memory__pb2
+from mlx_hub.trainer.v1 import training_request_pb2 as mlx__hub_dot_trainer_dot_v1_dot_training__request__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -41,12 +42,12 @@ class TrainerServiceStub:
         """
         self.CreateTrainingJob = channel.unary_unary(
                 '/mlx_hub.trainer.v1.TrainerService/CreateTrainingJob',
-                request_serializer=mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.CreateTrainingJobRequest.SerializeToString,
+                request_serializer=mlx__hub_dot_trainer_dot_v1_dot_training__request__pb2.CreateTrainingJobRequest.SerializeToString,
                 response_deserializer=mlx__hub_dot_trainer_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
                 _registered_method=True)
         self.ForecastTraining = channel.unary_unary(
                 '/mlx_hub.trainer.v1.TrainerService/ForecastTraining',
-                request_serializer=mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.CreateTrainingJobRequest.SerializeToString,
+                request_serializer=mlx__hub_dot_trainer_dot_v1_dot_training__request__pb2.CreateTrainingJobRequest.SerializeToString,
                 response_deserializer=mlx__hub_dot_trainer_dot_v1_dot_training__memory__pb2.ForecastTrainingResponse.FromString,
                 _registered_method=True)
         self.ListTrainingJobs = channel.unary_unary(
@@ -187,12 +188,12 @@ def add_TrainerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'CreateTrainingJob': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateTrainingJob,
-                    request_deserializer=mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.CreateTrainingJobRequest.FromString,
+                    request_deserializer=mlx__hub_dot_trainer_dot_v1_dot_training__request__pb2.CreateTrainingJobRequest.FromString,
                     response_serializer=mlx__hub_dot_trainer_dot_v1_dot_training__job__pb2.TrainingJob.SerializeToString,
             ),
             'ForecastTraining': grpc.unary_unary_rpc_method_handler(
                     servicer.ForecastTraining,
-                    request_deserializer=mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.CreateTrainingJobRequest.FromString,
+                    request_deserializer=mlx__hub_dot_trainer_dot_v1_dot_training__request__pb2.CreateTrainingJobRequest.FromString,
                     response_serializer=mlx__hub_dot_trainer_dot_v1_dot_training__memory__pb2.ForecastTrainingResponse.SerializeToString,
             ),
             'ListTrainingJobs': grpc.unary_unary_rpc_method_handler(
@@ -262,7 +263,7 @@ class TrainerService:
             request,
             target,
             '/mlx_hub.trainer.v1.TrainerService/CreateTrainingJob',
-            mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.CreateTrainingJobRequest.SerializeToString,
+            mlx__hub_dot_trainer_dot_v1_dot_training__request__pb2.CreateTrainingJobRequest.SerializeToString,
             mlx__hub_dot_trainer_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
             options,
             channel_credentials,
@@ -289,7 +290,7 @@ class TrainerService:
             request,
             target,
             '/mlx_hub.trainer.v1.TrainerService/ForecastTraining',
-            mlx__hub_dot_trainer_dot_v1_dot_trainer__service__pb2.CreateTrainingJobRequest.SerializeToString,
+            mlx__hub_dot_trainer_dot_v1_dot_training__request__pb2.CreateTrainingJobRequest.SerializeToString,
             mlx__hub_dot_trainer_dot_v1_dot_training__memory__pb2.ForecastTrainingResponse.FromString,
             options,
             channel_credentials,

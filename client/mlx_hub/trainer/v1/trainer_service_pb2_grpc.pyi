@@ -10,6 +10,7 @@ from mlx_hub.trainer.v1 import training_event_pb2 as _training_event_pb2
 from mlx_hub.trainer.v1 import training_job_pb2 as _training_job_pb2
 from mlx_hub.trainer.v1 import training_log_pb2 as _training_log_pb2
 from mlx_hub.trainer.v1 import training_memory_pb2 as _training_memory_pb2
+from mlx_hub.trainer.v1 import training_request_pb2 as _training_request_pb2
 import abc as _abc_1
 
 
@@ -20,14 +21,14 @@ class TrainerServiceStub:
     """Trains models, one job at a time, in the order of arrival; a job that lost an attempt pauses first."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    CreateTrainingJob: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.CreateTrainingJobRequest, _training_job_pb2.TrainingJob]
+    CreateTrainingJob: _aio.UnaryUnaryMultiCallable[_training_request_pb2.CreateTrainingJobRequest, _training_job_pb2.TrainingJob]
     """Queues a job. Rows that could teach nothing refuse it, with their line numbers; if that takes
     longer than 15 s to find out, the job is queued and refuses them itself before its first step.
     A job whose forecast is more than the node's whole budget is refused with what to lower.
     Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, REQUEST_ID_REUSED, INVALID_FIELD, UNTRAINABLE,
     OUT_OF_MEMORY, ARTIFACT_CORRUPT, DEPENDENCY_UNAVAILABLE.
     """
-    ForecastTraining: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.CreateTrainingJobRequest, _training_memory_pb2.ForecastTrainingResponse]
+    ForecastTraining: _aio.UnaryUnaryMultiCallable[_training_request_pb2.CreateTrainingJobRequest, _training_memory_pb2.ForecastTrainingResponse]
     """Tells how much memory such a job would need and whether it would fit; queues nothing. The
     request is CreateTrainingJob's, and so are its reasons, but for REQUEST_ID_REUSED.
     Fails with MODEL_NOT_FOUND, DATASET_NOT_FOUND, INVALID_FIELD, UNTRAINABLE, ARTIFACT_CORRUPT,
@@ -72,8 +73,8 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def CreateTrainingJob(
         self,
-        request: _trainer_service_pb2.CreateTrainingJobRequest,
-        context: _aio.ServicerContext[_trainer_service_pb2.CreateTrainingJobRequest, _abc.Awaitable[_training_job_pb2.TrainingJob]],
+        request: _training_request_pb2.CreateTrainingJobRequest,
+        context: _aio.ServicerContext[_training_request_pb2.CreateTrainingJobRequest, _abc.Awaitable[_training_job_pb2.TrainingJob]],
     ) -> _abc.Awaitable[_training_job_pb2.TrainingJob]:
         """Queues a job. Rows that could teach nothing refuse it, with their line numbers; if that takes
         longer than 15 s to find out, the job is queued and refuses them itself before its first step.
@@ -85,8 +86,8 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def ForecastTraining(
         self,
-        request: _trainer_service_pb2.CreateTrainingJobRequest,
-        context: _aio.ServicerContext[_trainer_service_pb2.CreateTrainingJobRequest, _abc.Awaitable[_training_memory_pb2.ForecastTrainingResponse]],
+        request: _training_request_pb2.CreateTrainingJobRequest,
+        context: _aio.ServicerContext[_training_request_pb2.CreateTrainingJobRequest, _abc.Awaitable[_training_memory_pb2.ForecastTrainingResponse]],
     ) -> _abc.Awaitable[_training_memory_pb2.ForecastTrainingResponse]:
         """Tells how much memory such a job would need and whether it would fit; queues nothing. The
         request is CreateTrainingJob's, and so are its reasons, but for REQUEST_ID_REUSED.
