@@ -117,6 +117,28 @@ def test_a_lineage_is_a_tree() -> None:
     assert printed(ui) == TREE
 
 
+def test_an_imported_version_s_tree_says_who_vouches_for_its_base() -> None:
+    lineage = pb.Lineage()
+    lineage.CopyFrom(LINEAGE)
+    lineage.ClearField("dataset")
+    lineage.ClearField("training")
+    origin = lineage.imported
+    origin.format, origin.pin, origin.source = pb.ADAPTER_FORMAT_PEFT, pb.BASE_PIN_NONE, "theirs"
+    origin.imported_by, origin.stated_base = "kim", "org/tiny"
+    origin.imported_at.FromSeconds(500)
+    origin.source_files.add(name="adapter_config.json", size_bytes=20, sha256="6" * 64)
+    ui = plain_console()
+    show_lineage(lineage, ui)
+    assert printed(ui).splitlines()[5:] == [
+        "└── imported from theirs (PEFT)  1970-01-01 00:08:20  by kim",
+        "    ├── NOT pinned: that it was trained on this base model is not known",
+        "    ├── its files name the base model org/tiny",
+        "    ├── files",
+        "    │   └── adapter_config.json  20 B  666666666666",
+        "    └── environment",
+    ]
+
+
 def test_the_split_is_told_as_far_as_it_was_recorded() -> None:
     lineage = pb.Lineage()
     lineage.CopyFrom(LINEAGE)
