@@ -152,12 +152,13 @@ class EngineProcess:
             self._process.kill()
         self._on_stats(self.base.name, engine_pb2.EngineStats())
         self._dead = True
-        for inbox in self._inboxes.values():
-            inbox.put_nowait(None)
         self._writer.close()
         code = await self._gone()
-        # Not before: another engine may need the memory that this one gave back.
+        # Not before: another engine may need the memory that this one gave back. And the requests
+        # hear of it last: whoever sends one again finds the engine ended, and starts another.
         self.ended.set()
+        for inbox in self._inboxes.values():
+            inbox.put_nowait(None)
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         log.log(
             logging.INFO if code == 0 else logging.ERROR,

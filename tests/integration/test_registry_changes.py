@@ -17,14 +17,10 @@ from services.chassis.errors import FailedPrecondition, Invalid, NotFound
 from services.registry.store.models import ModelStore
 from services.registry.store.outbox import Outbox
 from services.registry.store.session import sessions
-from tests.fixtures.publications import JOB, published, staged
+from tests.fixtures.publications import END_JOBS, JOB, published, staged
 from tests.fixtures.registry import RunningRegistry, failure
 
 LEASE = timedelta(seconds=60)
-END = (
-    "UPDATE trainer.jobs SET status = 'cancelled', cancel_requested_at = now(),"
-    " finished_at = now(), lease_owner = NULL, lease_expires_at = NULL"
-)
 
 
 def update(
@@ -111,7 +107,7 @@ async def test_a_deleted_model_is_unknown_to_every_call(hub: RunningRegistry) ->
     made, dataset = await hub.model(), await hub.dataset()
     late = await staged(hub, made.id, dataset)
     await published(hub, made.id, dataset)
-    hub.sql(END)
+    hub.sql(END_JOBS)
     await delete(hub, made.id, force=True)
     of: Any = {"model_id": made.id}
     calls: list[Awaitable[object]] = [
@@ -152,7 +148,7 @@ async def test_a_deletion_frees_the_name_and_not_the_request_id(hub: RunningRegi
 async def test_versions_in_service_stand_in_the_way_unless_forced(hub: RunningRegistry) -> None:
     made, dataset = await hub.model(), await hub.dataset()
     await published(hub, made.id, dataset)
-    hub.sql(END)
+    hub.sql(END_JOBS)
     error = await failure(delete(hub, made.id))
     assert isinstance(error, FailedPrecondition)
     assert (error.reason, error.metadata) == (
@@ -172,7 +168,7 @@ async def test_an_unfinished_job_stands_in_the_way_of_force_too(hub: RunningRegi
         error = await failure(delete(hub, made.id, force=force))
         assert isinstance(error, FailedPrecondition)
         assert (error.reason, error.metadata) == ("MODEL_HAS_JOBS", {"model_id": str(made.id)})
-    hub.sql(END)
+    hub.sql(END_JOBS)
     await delete(hub, made.id)
     assert hub.sql("SELECT model_id FROM trainer.jobs") == [(made.id,)], "history keeps its job"
 
@@ -196,7 +192,7 @@ async def test_the_next_start_removes_the_files_of_deleted_models(hub: RunningRe
     gone, kept, dataset = await hub.model("gone"), await hub.model("kept"), await hub.dataset()
     versions = [await published(hub, model.id, dataset) for model in (gone, kept)]
     folders = [hub.archive / version.artifact_path for version in versions]
-    hub.sql(END)
+    hub.sql(END_JOBS)
     await delete(hub, gone.id, force=True)
     assert folders[0].is_dir(), "until then they stay"
     for folder in folders:

@@ -12,7 +12,7 @@ from mlx_hub.registry.v1 import version_sample_pb2 as sample_pb
 from services.chassis.errors import FailedPrecondition, NotFound
 from services.registry.store import findings as store
 from services.registry.store import versions as versions_store
-from tests.fixtures.publications import Staged, staged
+from tests.fixtures.publications import END_JOBS, Staged, staged
 from tests.fixtures.registry import RunningRegistry, failure
 
 TEST = evaluation_pb2.EVALUATION_SPLIT_TEST
@@ -180,10 +180,7 @@ async def test_samples_go_with_their_model_and_lineage_never_shows_them(trained:
     delete = models_pb.DeleteModelRequest(model_id=trained.model_id)
     assert (await failure(trained.hub.stub.DeleteModel(delete))).reason == "MODEL_HAS_VERSIONS"
     assert len((await trained.samples("1")).samples) == 2
-    trained.hub.sql(
-        "UPDATE trainer.jobs SET status = 'cancelled', cancel_requested_at = now(),"
-        " finished_at = now()"
-    )
+    trained.hub.sql(END_JOBS)
     delete.force = True
     await trained.hub.stub.DeleteModel(delete)
     assert trained.hub.sql("SELECT count(*) FROM registry.version_samples") == [(0,)]

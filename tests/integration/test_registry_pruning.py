@@ -9,7 +9,7 @@ from mlx_hub.registry.v1 import storage_service_pb2 as pb
 
 from services.registry import pruner
 from services.registry.reports import CODE
-from tests.fixtures.publications import published
+from tests.fixtures.publications import END_JOBS, published
 from tests.fixtures.registry import RunningRegistry
 
 CHECKS = "SELECT path FROM registry.stored_checks"
@@ -75,10 +75,7 @@ async def test_a_deleted_models_versions_are_forgotten(hub: RunningRegistry) -> 
     model = await hub.model()
     version = await published(hub, model.id, await hub.dataset())
     assert version.artifact_path in await check_all(hub)
-    hub.sql(
-        "UPDATE trainer.jobs SET status = 'cancelled', cancel_requested_at = now(),"
-        " finished_at = now()"
-    )
+    hub.sql(END_JOBS)
     await hub.stub.DeleteModel(models_pb.DeleteModelRequest(model_id=model.id, force=True))
     await reconcile(hub)
     assert (version.artifact_path,) not in hub.sql(CHECKS)

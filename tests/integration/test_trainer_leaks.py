@@ -124,7 +124,7 @@ async def test_jobs_leave_nothing_in_the_process(
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    monkeypatch.setattr("services.trainer.workspace.KEPT_FAILURES", 1)
+    monkeypatch.setattr("services.trainer.workspace.KEPT_UNFINISHED", 1)
     await _few_threads()
     ways: tuple[Callable[[RunningTrainer], Awaitable[None]], ...] = (complete, cancel, kill)
     async with open_trainer() as trainer:
@@ -137,5 +137,7 @@ async def test_jobs_leave_nothing_in_the_process(
 
         # The first round opens what stays open.
         assert rounds[1] == rounds[0]
-    log = (trainer.hub.settings.home / "logs" / "trainer-worker.log").read_text()
-    assert [line for line in log.splitlines() if "arning" in line or "Traceback" in line] == []
+    logs = (trainer.hub.settings.home / "logs" / "jobs").glob("*/attempt-*")
+    lines = [line for log in logs for line in log.read_text().splitlines()]
+    assert lines
+    assert [line for line in lines if "arning" in line or "Traceback" in line] == []

@@ -122,7 +122,7 @@ async def test_the_last_attempt_fails_the_job_with_a_reason(jobs: Jobs) -> None:
     assert (failed.attempt, failed.failed_attempts) == (2, 2)
     assert failed.error_message == (
         "2 of 2 attempts were lost; the last one: killed by SIGKILL; "
-        "mend what ended it, then queue the job again"
+        "mend what ended it, then retry the job"
     )
     assert failed.error_reason == "ATTEMPTS_EXHAUSTED"
     assert await jobs.queue.claim("c", "n") is None

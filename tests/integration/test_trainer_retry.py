@@ -71,7 +71,7 @@ async def test_a_killed_worker_without_an_attempt_left(trainer: RunningTrainer) 
     [child] = [c for c in psutil.Process().children() if "services.trainer.worker" in c.cmdline()]
     child.kill()
     failed, _ = await trainer.end(job.id)
-    assert failed.error.message.startswith("1 of 1 attempts failed")
+    assert failed.error.message.startswith("1 of 1 attempts were lost")
     events = await retried(trainer, job.id)
     first, second = (
         [e.step.step for e in events if e.HasField("step") and e.attempt == n] for n in (1, 2)

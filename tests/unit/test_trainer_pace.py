@@ -18,7 +18,8 @@ def test_what_is_due_is_what_the_loop_will_do(
     plan = Plan(total, epoch_steps, validate_every, checkpoint_every)
     rest = range(step, total + 1)
     validations = [n for n in rest if n % epoch_steps == 0 or n % (validate_every or total) == 0]
-    checkpoints = [n for n in rest if n % checkpoint_every == 0 or n == total]
+    checkpoints = [n for n in rest if n % checkpoint_every == 0 or n % epoch_steps == 0]
+    assert checkpoints == [n for n in rest if plan.saves(n)]
     expected = len(validations) if validate_every else 0
     assert plan.due(step) == Due(total - step, expected, len(checkpoints))
 

@@ -159,7 +159,7 @@ class Trainer:
             self._step(batches, supervisor)
             self._validate(supervisor, hooks)
             step = self.state.step
-            if step % self.recipe.checkpoint_every_steps == 0 or self.over:
+            if self.plan.saves(step) or self.over:
                 check_weights(step, self.model.trainable_parameters())
                 with self.pace.timed(CHECKPOINT):
                     save()

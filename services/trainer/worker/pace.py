@@ -69,22 +69,23 @@ class Plan:
     validate_every: int
     """Besides the ends of epochs; 0 where no row is held out."""
     checkpoint_every: int
+    """Besides the ends of epochs."""
 
     def epoch(self, step: int) -> int:
         """Give the epoch of a step, from 1."""
         return math.ceil(step / self.epoch_steps)
 
+    def saves(self, step: int) -> bool:
+        """Tell whether a checkpoint follows a step."""
+        return step % self.checkpoint_every == 0 or step % self.epoch_steps == 0
+
     def due(self, step: int) -> Due:
         """Give what is left when a step was just done: its validation and checkpoint are."""
-        validations = 0
-        if self.validate_every:
-            both = math.lcm(self.epoch_steps, self.validate_every)
-            for every, sign in ((self.epoch_steps, 1), (self.validate_every, 1), (both, -1)):
-                validations += sign * self._multiples(every, step)
-        checkpoints = self._multiples(self.checkpoint_every, step)
-        checkpoints += self.total_steps % self.checkpoint_every > 0
-        return Due(self.total_steps - step, validations, checkpoints)
+        validations = self._left(self.validate_every, step) if self.validate_every else 0
+        return Due(self.total_steps - step, validations, self._left(self.checkpoint_every, step))
 
-    def _multiples(self, every: int, first: int) -> int:
-        """Count the multiples from `first` to the last step."""
-        return self.total_steps // every - (first - 1) // every
+    def _left(self, every: int, first: int) -> int:
+        """Count the ends of epochs and the multiples of `every` from `first` to the last step."""
+        both = math.lcm(self.epoch_steps, every)
+        counts = [self.total_steps // n - (first - 1) // n for n in (self.epoch_steps, every, both)]
+        return counts[0] + counts[1] - counts[2]

@@ -201,7 +201,7 @@ class TrainingJob(_message.Message):
     validation_fraction: _builtins.float
     """Part of the rows that is held out and scored while training, by a pure function of seed and row."""
     checkpoint_every_steps: _builtins.int
-    """Optimizer steps between checkpoints."""
+    """Optimizer steps between checkpoints; one also follows each epoch."""
     attempt: _builtins.int
     """Rises with each claim of the job, also over retries; the fencing token of its writes."""
     max_attempts: _builtins.int

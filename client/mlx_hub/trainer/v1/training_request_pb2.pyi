@@ -85,7 +85,7 @@ class CreateTrainingJobRequest(_message.Message):
     validation_fraction: _builtins.float
     """Default 0.1."""
     checkpoint_every_steps: _builtins.int
-    """Default 20."""
+    """Optimizer steps between checkpoints; one also follows each epoch. Default 20."""
     max_attempts: _builtins.int
     """Attempts that may be lost before the job fails for good, with ATTEMPTS_EXHAUSTED. Between two it
     pauses, longer each time, and jobs behind it go first. Default 3.
