@@ -19,9 +19,11 @@ import mlx.core as mx
 from mlx.nn.layers.linear import Linear
 from mlx.optimizers import AdamW
 
+from services.trainer.recipe import DEFAULTS
 from services.trainer.worker.adapters import export
 from services.trainer.worker.checkpoint import Checkpoints
 from services.trainer.worker.loop import RunState
+from services.trainer.worker.pace import Pace
 from tests.faults.injection import EIO, ENOSPC, KILL, KINDS, Faults, injected
 
 STEPS, KEPT = 3, 1
@@ -32,7 +34,8 @@ def fresh() -> Any:
     """Make what a checkpoint is taken of."""
     model, optimizer = Linear(4, 4), AdamW(learning_rate=0.1)
     optimizer.init(model.trainable_parameters())  # type: ignore[no-untyped-call]
-    return SimpleNamespace(model=model, optimizer=optimizer, state=RunState(), config={"a": 1})
+    own = {"state": RunState(), "pace": Pace(), "recipe": DEFAULTS, "config": {"a": 1}}
+    return SimpleNamespace(model=model, optimizer=optimizer, **own)
 
 
 def at(trainer: Any, step: int) -> None:

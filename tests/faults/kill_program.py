@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as pb_grpc
 from mlx_hub.trainer.v1.training_request_pb2 import CreateTrainingJobRequest
 from psycopg.rows import dict_row
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay
 
 from tests.fixtures.registry_process import free_port
 
@@ -136,7 +137,12 @@ class Machine:
                 request = CreateTrainingJobRequest(
                     model_id=model_id, dataset_id=dataset_id, seed=number % 2, **RECIPE
                 )
-                await stub.CreateTrainingJob(request, wait_for_ready=True)
+                # As a client would: the registry may still be starting.
+                async for attempt in AsyncRetrying(
+                    retry=retry_if_exception_type(grpc.aio.AioRpcError), stop=stop_after_delay(120)
+                ):
+                    with attempt:
+                        await stub.CreateTrainingJob(request, wait_for_ready=True)
 
     async def settled(self) -> None:
         """Wait until every job has ended; one that is stuck runs into the test's time limit."""

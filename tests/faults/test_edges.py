@@ -33,7 +33,7 @@ from tests.fixtures.publications import staged
 from tests.fixtures.registry import RunningRegistry
 
 SAVING = {
-    "checkpoint.py:_write < checkpoint.py:save": {"open", "write"},
+    "checkpoint.py:_seal < checkpoint.py:_write": {"open", "write"},
     "checkpoint.py:save_arrays < checkpoint.py:_write": {"save_safetensors"},
     "files.py:whole_folder < checkpoint.py:_write": {"mkdir", "fsync", "rename"},
     "checkpoint.py:_prune < checkpoint.py:save": {"unlink", "rmdir"},

@@ -11,12 +11,14 @@ from services.chassis.errors import Aborted
 from services.trainer.domain import Token, TrainingJob
 from services.trainer.queue import JobQueue
 from services.trainer.recorder import Recorder
+from services.trainer.replay import Outcome, Verdict
 from services.trainer.reports import Progress, Step
 from tests.fixtures.jobs import Jobs
 from tests.fixtures.publications import staged
 from tests.fixtures.registry import RunningRegistry, failure
 
 STEP = Step(1, 10, 1, 2.5, 0.001, 100.0, 1e9)
+VERDICT = Verdict(Outcome.SAME, 0, None, None, "a", "a", (), 1, 1, ())
 type Write = Callable[[JobQueue, Token], Awaitable[object]]
 
 # Every write of a worker, with arguments that a live one might give.
@@ -25,13 +27,14 @@ WRITES: dict[str, Write] = {
     "record": lambda queue, token: queue.record(token, Progress(1, 10), [STEP]),
     "publish": lambda queue, token: queue.publish(token),
     "complete": lambda queue, token: queue.complete(token, 1, 1),
+    "answer": lambda queue, token: queue.answer(token, VERDICT),
     "fail": lambda queue, token: queue.fail(token, "UNTRAINABLE", "late"),
     "cancelled": lambda queue, token: queue.cancelled(token),
     "hand_back": lambda queue, token: queue.hand_back(token),
     "lose": lambda queue, token: queue.lose(token, "late"),
 }
-# Nobody's attempt: a claim makes a token, and a cancel is a user's word.
-OTHERS = {"claim", "cancel"}
+# Nobody's attempt: a claim makes a token, a cancel and a retry are a user's word.
+OTHERS = {"claim", "cancel", "retry"}
 
 
 async def claimed(jobs: Jobs, owner: str) -> TrainingJob:

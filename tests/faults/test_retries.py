@@ -41,7 +41,7 @@ async def test_a_poison_job_pauses_and_is_parked(jobs: Jobs) -> None:
     assert (parked.status, parked.error_reason) == (JobStatus.FAILED, "ATTEMPTS_EXHAUSTED")
     assert "3 of 3 attempts" in (parked.error_message or "")
     assert "SIGSEGV" in (parked.error_message or "")
-    assert "queue the job again" in (parked.error_message or "")
+    assert "then retry the job" in (parked.error_message or "")
     assert (await claimed(queue)).id == third
 
 
