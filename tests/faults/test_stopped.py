@@ -57,7 +57,9 @@ async def test_a_trainer_that_wakes_after_the_takeover_is_refused(
         while list(jobs.iterdir()):  # noqa: ASYNC110  # the look at the queue behind a job sweeps
             await asyncio.sleep(0.05)
         first.terminate()
-        assert "attempt 1 no longer holds job" in first.communicate(timeout=60)[1]
+        # By the fence, or because the database had dropped its connections meanwhile.
+        told = first.communicate(timeout=60)[1]
+        assert "is given up" in told, told
     versions = hub.sql("SELECT job_id, attempt FROM registry.versions ORDER BY id")
     assert versions[0] == (job.id, 2)
     assert [row[0] for row in versions] == [job.id, again.id]
