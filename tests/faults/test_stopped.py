@@ -3,9 +3,13 @@
 import asyncio
 import hashlib
 import signal
+import subprocess
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import grpc
+import psycopg
+import pytest
 from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as pb_grpc
 from mlx_hub.trainer.v1 import training_job_pb2 as job_pb
 from mlx_hub.trainer.v1.training_request_pb2 import CreateTrainingJobRequest
@@ -20,9 +24,53 @@ from tests.fixtures.trainer import FAST, until_step, watch
 from tests.fixtures.trainer_process import Start, trainer_environment, worker_of
 from tests.fixtures.worker import Spawn
 
+type Words = tuple[str, ...]
+type Stop = Callable[[RunningRegistry, subprocess.Popen[str]], Awaitable[Words]]
 
+FENCED = "attempt 1 no longer holds job"
+
+# What a trainer of this database is in the middle of.
+OPEN = """
+SELECT pid FROM pg_stat_activity WHERE datname = current_database()
+  AND application_name = 'mlx_hub_trainer' AND state <> 'idle'
+"""
+
+
+async def stop_between_transactions(hub: RunningRegistry, first: subprocess.Popen[str]) -> Words:
+    """Stop a trainer that has nothing under way; only the fence can refuse it when it wakes."""
+    first.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(0.1)  # what was sent arrives
+    while hub.sql(OPEN):  # Postgres tells nobody when a session falls idle
+        first.send_signal(signal.SIGCONT)
+        await asyncio.sleep(0.01)
+        first.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(0.1)
+    return (FENCED,)
+
+
+async def stop_in_a_transaction(hub: RunningRegistry, first: subprocess.Popen[str]) -> Words:
+    """Stop a trainer that has the job's row locked, until Postgres ends such sessions.
+
+    Postgres does so after idle_in_transaction_session_timeout; here it is done at once. Its
+    heartbeat then finds no session and its lease run out, or its recorder meets the fence first.
+    """
+    with psycopg.connect(hub.settings.database_url.replace("+psycopg", "")) as connection:
+        connection.execute("SELECT FROM trainer.jobs FOR UPDATE")
+        while not hub.sql(f"{OPEN} AND wait_event_type = 'Lock'"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        first.send_signal(signal.SIGSTOP)
+    ended = 0
+    while (held := hub.sql(OPEN)) or not ended:
+        for (pid,) in held:
+            hub.sql("SELECT pg_terminate_backend(%s)", pid)
+        ended += len(held)
+        await asyncio.sleep(0.1)
+    return FENCED, "the database does not answer"
+
+
+@pytest.mark.parametrize("stop", [stop_between_transactions, stop_in_a_transaction])
 async def test_a_trainer_that_wakes_after_the_takeover_is_refused(
-    hub: RunningRegistry, start: Start
+    hub: RunningRegistry, start: Start, stop: Stop
 ) -> None:
     """Its child trains on meanwhile, and its last reports wait in the socket."""
     ports = free_port(), free_port()
@@ -36,13 +84,13 @@ async def test_a_trainer_that_wakes_after_the_takeover_is_refused(
         grpc.aio.insecure_channel(f"127.0.0.1:{ports[0]}") as one,
         grpc.aio.insecure_channel(f"127.0.0.1:{ports[1]}") as other,
     ):
+        stub = pb_grpc.TrainerServiceStub(other)
         job = await pb_grpc.TrainerServiceStub(one).CreateTrainingJob(request, wait_for_ready=True)
         await until_step(pb_grpc.TrainerServiceStub(one), job.id, 3)
         child = worker_of(first)
-        first.send_signal(signal.SIGSTOP)
+        refusals = await stop(hub, first)
         start(**new)
-        stub = pb_grpc.TrainerServiceStub(other)
-        ended = [frame.job async for frame in watch(stub, job.id, after=None)][-1]
+        ended = await outcome(stub, job.id)
         assert (ended.status, ended.attempt) == (job_pb.JOB_STATUS_COMPLETED, 2)
         before = everything(hub)
 
@@ -50,19 +98,30 @@ async def test_a_trainer_that_wakes_after_the_takeover_is_refused(
         child.wait(60)
         # It is alive and well, and takes the next job only in its turn.
         again = await pb_grpc.TrainerServiceStub(one).CreateTrainingJob(request)
-        async for _ in watch(stub, again.id, after=None):
-            pass
+        await outcome(stub, again.id)
         assert everything(hub, job.id) == before
-        jobs = hub.settings.storage_active_path / "jobs"
-        while list(jobs.iterdir()):  # noqa: ASYNC110  # the look at the queue behind a job sweeps
-            await asyncio.sleep(0.05)
-        first.terminate()
-        # By the fence, or because the database had dropped its connections meanwhile.
-        told = first.communicate(timeout=60)[1]
-        assert "is given up" in told, told
+        await folders_swept(hub)
+    first.terminate()
+    lines = first.communicate(timeout=60)[1].splitlines()
+    [told] = [line for line in lines if "is given up" in line]
+    assert any(words in told for words in refusals), told
     versions = hub.sql("SELECT job_id, attempt FROM registry.versions ORDER BY id")
     assert versions[0] == (job.id, 2)
     assert [row[0] for row in versions] == [job.id, again.id]
+
+
+async def outcome(stub: pb_grpc.TrainerServiceStub, job_id: int) -> job_pb.TrainingJob:
+    ended = job_pb.TrainingJob()
+    async for frame in watch(stub, job_id, after=None):
+        ended = frame.job
+    return ended
+
+
+async def folders_swept(hub: RunningRegistry) -> None:
+    """Wait for the look at the queue that follows a job, which sweeps its folders."""
+    jobs = hub.settings.storage_active_path / "jobs"
+    while list(jobs.iterdir()):  # noqa: ASYNC110  # nothing tells of a sweep
+        await asyncio.sleep(0.05)
 
 
 def everything(hub: RunningRegistry, job_id: int = 1) -> list[object]:
