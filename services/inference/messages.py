@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.internal.v1 import engine_pb2
 from mlx_hub.registry.v1 import publication_pb2
@@ -88,25 +89,27 @@ def delta_of(event: engine_pb2.EngineDelta) -> Delta:
     return Delta(event.text, event.tokens, tuple(map(logprob_of, event.logprobs)))
 
 
-def logprob_of(message: pb.TokenLogprob) -> TokenLogprob:
+def logprob_of(message: completion_pb.TokenLogprob) -> TokenLogprob:
     """Read how likely a token was."""
     return TokenLogprob(_likely(message.token), tuple(map(_likely, message.top)))
 
 
-def logprob_to_proto(logprob: TokenLogprob) -> pb.TokenLogprob:
+def logprob_to_proto(logprob: TokenLogprob) -> completion_pb.TokenLogprob:
     """Write how likely a token was."""
-    top = [pb.LikelyToken(**vars(token)) for token in logprob.top]
-    return pb.TokenLogprob(token=pb.LikelyToken(**vars(logprob.token)), top=top)
+    top = [completion_pb.LikelyToken(**vars(token)) for token in logprob.top]
+    return completion_pb.TokenLogprob(
+        token=completion_pb.LikelyToken(**vars(logprob.token)), top=top
+    )
 
 
-def _likely(message: pb.LikelyToken) -> LikelyToken:
+def _likely(message: completion_pb.LikelyToken) -> LikelyToken:
     return LikelyToken(message.id, message.text, message.bytes, message.logprob)
 
 
 def finished_of(event: engine_pb2.EngineFinished) -> Finished:
     """Read the end of an answer."""
     return Finished(
-        reason="length" if event.finish_reason == pb.FINISH_REASON_LENGTH else "stop",
+        reason="length" if event.finish_reason == completion_pb.FINISH_REASON_LENGTH else "stop",
         tokens=event.tokens,
         prompt_tokens=event.prompt_tokens,
         cached_tokens=event.cached_tokens,
@@ -122,29 +125,31 @@ def error_of(event: engine_pb2.EngineFailed) -> HubError:
     return kind(event.reason, event.message, metadata=event.metadata, violations=violations)
 
 
-def completion_of(answer: Answer) -> pb.Completion:
+def completion_of(answer: Answer) -> completion_pb.Completion:
     """Write a finished answer."""
     done = answer.finished
     length = done.reason == "length"
-    return pb.Completion(
+    return completion_pb.Completion(
         text=answer.text,
         tokens=done.tokens,
         latency_ms=answer.latency_ms,
-        finish_reason=pb.FINISH_REASON_LENGTH if length else pb.FINISH_REASON_STOP,
+        finish_reason=completion_pb.FINISH_REASON_LENGTH
+        if length
+        else completion_pb.FINISH_REASON_STOP,
         prompt_tokens=done.prompt_tokens,
         cached_tokens=done.cached_tokens,
         ttft_ms=answer.ttft_ms,
         engine_ttft_ms=done.ttft_ms,
-        provenance=pb.Provenance(**vars(answer.provenance)),
+        provenance=completion_pb.Provenance(**vars(answer.provenance)),
         generation_id=answer.generation.id,
         sampling=_sampling(answer.generation),
         logprobs=map(logprob_to_proto, answer.logprobs),
     )
 
 
-def _sampling(generation: Generation) -> pb.Sampling:
+def _sampling(generation: Generation) -> completion_pb.Sampling:
     used = {name: getattr(generation, name) for name in _SAMPLING}
-    return pb.Sampling(**used | ({"seed": None} if generation.temperature == 0 else {}))
+    return completion_pb.Sampling(**used | ({"seed": None} if generation.temperature == 0 else {}))
 
 
 def event_of(frame: Delta | Answer) -> pb.GenerateEvent:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.inference.v1 import inference_service_pb2_grpc as pb_grpc
 
@@ -19,11 +20,13 @@ class InferenceServicer(pb_grpc.InferenceServiceServicer):
         """Take who answers."""
         self._answering = answering
 
-    async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.Completion:
+    async def Generate(
+        self, request: pb.GenerateRequest, context: Context
+    ) -> completion_pb.Completion:
         """Answer at once."""
         async with aclosing(self._answering.answer(request, context.time_remaining())) as frames:
             answer = [frame async for frame in frames][-1]
-        return completion_of(answer) if isinstance(answer, Answer) else pb.Completion()
+        return completion_of(answer) if isinstance(answer, Answer) else completion_pb.Completion()
 
     async def StreamGenerate(
         self, request: pb.GenerateRequest, context: Context

@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator
 
 from google.api import httpbody_pb2
+from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.inference.v1 import generation_pb2, inference_service_pb2_grpc
 from mlx_hub.openai.v1 import openai_service_pb2, openai_service_pb2_grpc
 
@@ -20,8 +21,8 @@ class Inference(inference_service_pb2_grpc.InferenceServiceServicer):
 
     async def Generate(
         self, request: generation_pb2.GenerateRequest, context: Context
-    ) -> generation_pb2.Completion:
-        return generation_pb2.Completion(text=request.prompt, tokens=len(request.messages))
+    ) -> completion_pb.Completion:
+        return completion_pb.Completion(text=request.prompt, tokens=len(request.messages))
 
     async def StreamGenerate(
         self, request: generation_pb2.GenerateRequest, context: Context
@@ -31,7 +32,7 @@ class Inference(inference_service_pb2_grpc.InferenceServiceServicer):
                 yield generation_pb2.GenerateEvent(delta=generation_pb2.TextDelta(text=word))
                 while not self.go_on.acquire(blocking=False):  # noqa: ASYNC110 (another thread's)
                     await asyncio.sleep(0.01)
-            completion = generation_pb2.Completion(text=request.prompt)
+            completion = completion_pb.Completion(text=request.prompt)
             yield generation_pb2.GenerateEvent(completion=completion)
         finally:
             self.ended.set()

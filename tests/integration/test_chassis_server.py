@@ -10,6 +10,7 @@ import grpc
 import pytest
 from google.api.httpbody_pb2 import HttpBody
 from google.rpc import error_details_pb2, status_pb2
+from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.inference.v1 import inference_service_pb2_grpc as pb_grpc
 from mlx_hub.registry.v1 import dataset_pb2
@@ -34,14 +35,16 @@ class Scripted(pb_grpc.InferenceServiceServicer):
         self.cleaned = asyncio.Event()
         self.counted: Any = make(Counted)
 
-    async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.Completion:
+    async def Generate(
+        self, request: pb.GenerateRequest, context: Context
+    ) -> completion_pb.Completion:
         if request.prompt == "missing":
             raise NotFound("MODEL_NOT_FOUND", "model 7 does not exist", metadata={"model_id": "7"})
         if request.prompt == "full disk":
             raise OSError(errno.ENOSPC, "No space left", "/secret/path")
         if request.prompt == "bug":
             raise RuntimeError("secret text")
-        return pb.Completion(text="fine")
+        return completion_pb.Completion(text="fine")
 
     async def StreamGenerate(
         self, request: pb.GenerateRequest, context: Context

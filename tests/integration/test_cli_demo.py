@@ -14,10 +14,8 @@ import pytest
 from mlx_hub.cli.demo import DemoFailed, run_demo
 from mlx_hub.cli.main import app
 from mlx_hub.client import Hub
-from mlx_hub.inference.v1.generation_pb2 import (
-    Completion,
-    GenerateEvent,
-)
+from mlx_hub.inference.v1.completion_pb2 import Completion
+from mlx_hub.inference.v1.generation_pb2 import GenerateEvent
 from mlx_hub.registry.v1 import dataset_service_pb2 as datasets_pb
 from mlx_hub.registry.v1 import registry_service_pb2 as registry
 from mlx_hub.registry.v1.dataset_pb2 import Dataset

@@ -19,7 +19,8 @@ from mlx_hub.client import (
     Unimplemented,
     Unreachable,
 )
-from mlx_hub.inference.v1.generation_pb2 import Completion, GenerateEvent, TextDelta
+from mlx_hub.inference.v1.completion_pb2 import Completion
+from mlx_hub.inference.v1.generation_pb2 import GenerateEvent, TextDelta
 from mlx_hub.registry.v1.model_pb2 import Model
 from mlx_hub.registry.v1.registry_service_pb2 import ListModelsRequest, ListModelsResponse
 from mlx_hub.trainer.v1.trainer_service_pb2 import WatchTrainingJobRequest

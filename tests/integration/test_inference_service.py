@@ -13,6 +13,7 @@ import psutil
 import pytest
 from google.api import httpbody_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.inference.v1 import inference_service_pb2_grpc as pb_grpc
 from mlx_hub.openai.v1 import openai_service_pb2, openai_service_pb2_grpc
@@ -93,7 +94,7 @@ async def test_the_same_answer_at_once_and_as_it_is_made(
 ) -> None:
     scripted_registry.versions = {"1": adapters[0]}
     whole = await served.stub.Generate(ask())
-    assert (whole.tokens, whole.finish_reason) == (8, pb.FINISH_REASON_LENGTH)
+    assert (whole.tokens, whole.finish_reason) == (8, completion_pb.FINISH_REASON_LENGTH)
     assert (whole.provenance.model_name, whole.provenance.version) == ("bot", 0)
     assert whole.provenance.base_digest == scripted_registry.digest
     assert 0 < whole.engine_ttft_ms <= whole.ttft_ms <= whole.latency_ms

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.internal.v1 import engine_pb2
 from mlx_hub.registry.v1 import publication_pb2
@@ -141,7 +142,7 @@ def test_a_finished_answer_arrives_whole() -> None:
     assert completion.sampling.seed == generation.seed
     assert (completion.sampling.temperature, completion.sampling.presence_penalty) == (0.5, 1)
     assert tuple(map(logprob_of, completion.logprobs)) == logprobs
-    assert completion.finish_reason == pb.FINISH_REASON_LENGTH
+    assert completion.finish_reason == completion_pb.FINISH_REASON_LENGTH
     assert (completion.tokens, completion.prompt_tokens) == (3, 9)
     assert (completion.ttft_ms, completion.engine_ttft_ms) == (10, 1.5)
     assert completion.provenance.dataset_digest == "d" * 64

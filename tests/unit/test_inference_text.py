@@ -6,7 +6,7 @@ import pytest
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
-from mlx_hub.inference.v1 import generation_pb2 as pb
+from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.internal.v1 import engine_pb2
 from tokenizers import Tokenizer
 
@@ -96,7 +96,7 @@ def test_likelihoods_come_with_the_text_of_their_tokens(desk: Desk) -> None:
     for token in (*euro, x):
         likely = Likelihood(-0.5, ((token, -0.5), (2, -1.5)))
         desk.writer.handle(Token(1, token, 5, likelihood=likely))
-    desk.writer.handle(Ended(1, pb.FINISH_REASON_LENGTH))
+    desk.writer.handle(Ended(1, completion_pb.FINISH_REASON_LENGTH))
     deltas = [e.delta for e in desk.sent if e.HasField("delta")]
     assert [(d.text, len(d.logprobs)) for d in deltas] == [("€", 3), ("x", 1)]
     told = [entry for delta in deltas for entry in delta.logprobs]
@@ -112,7 +112,7 @@ def test_likelihoods_without_text_still_come(desk: Desk) -> None:
     desk.writer.handle(Opened(1, 1, ()))
     first = desk.tokenizer.encode("€").ids[0]
     desk.writer.handle(Token(1, first, 5, likelihood=Likelihood(-0.5)))
-    desk.writer.handle(Ended(1, pb.FINISH_REASON_LENGTH))
+    desk.writer.handle(Ended(1, completion_pb.FINISH_REASON_LENGTH))
     assert [len(e.delta.logprobs) for e in desk.sent] == [1, 0]
     assert desk.sent[-1].HasField("finished")
 
@@ -122,10 +122,10 @@ def test_letters_of_several_tokens_come_whole(desk: Desk) -> None:
     desk.say("héllo 日本 🙂!")
     assert all("\ufffd" not in e.delta.text for e in desk.sent)
     assert desk.text == "héllo 日本 🙂!"
-    desk.writer.handle(Ended(1, pb.FINISH_REASON_LENGTH))
+    desk.writer.handle(Ended(1, completion_pb.FINISH_REASON_LENGTH))
     assert desk.finished.tokens == len("héllo 日本 🙂!".encode())
     assert (desk.finished.prompt_tokens, desk.finished.ttft_ms) == (9, 5)
-    assert desk.finished.finish_reason == pb.FINISH_REASON_LENGTH
+    assert desk.finished.finish_reason == completion_pb.FINISH_REASON_LENGTH
 
 
 def test_a_first_space_is_kept(desk: Desk) -> None:
@@ -141,14 +141,14 @@ def test_a_stop_string_over_several_tokens_ends_the_row(desk: Desk) -> None:
     desk.say("D and more")
     assert desk.text == "one EN two "
     assert desk.cancelled == [1]
-    assert desk.finished.finish_reason == pb.FINISH_REASON_STOP
+    assert desk.finished.finish_reason == completion_pb.FINISH_REASON_STOP
     assert desk.finished.tokens == len("one EN two END")
 
 
 def test_text_held_back_for_a_stop_string_that_never_came_is_shown(desk: Desk) -> None:
     desk.writer.handle(Opened(1, 1, ("END",)))
     desk.say("one EN")
-    desk.writer.handle(Ended(1, pb.FINISH_REASON_LENGTH))
+    desk.writer.handle(Ended(1, completion_pb.FINISH_REASON_LENGTH))
     assert desk.text == "one EN"
 
 
@@ -156,7 +156,7 @@ def test_the_token_that_ends_the_text_is_counted_and_not_shown(desk: Desk) -> No
     desk.writer.handle(Opened(1, 1, ()))
     desk.say("a")
     desk.writer.handle(Token(1, 2, ttft_ms=5, visible=False))
-    desk.writer.handle(Ended(1, pb.FINISH_REASON_STOP))
+    desk.writer.handle(Ended(1, completion_pb.FINISH_REASON_STOP))
     assert (desk.text, desk.finished.tokens) == ("a", 2)
 
 
@@ -164,7 +164,7 @@ def test_what_comes_after_the_end_is_dropped(desk: Desk) -> None:
     desk.writer.handle(Opened(1, 1, ()))
     desk.writer.handle(Closed(1))
     desk.say("late")
-    desk.writer.handle(Ended(1, pb.FINISH_REASON_STOP))
+    desk.writer.handle(Ended(1, completion_pb.FINISH_REASON_STOP))
     assert desk.sent == []
 
 

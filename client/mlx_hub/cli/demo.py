@@ -12,7 +12,7 @@ from mlx_hub.cli.samples import print_samples
 from mlx_hub.cli.system import health_lines, parse_metrics
 from mlx_hub.cli.tree import show_lineage
 from mlx_hub.client import Hub, HubError, NotFound
-from mlx_hub.inference.v1.generation_pb2 import Completion
+from mlx_hub.inference.v1.completion_pb2 import Completion
 from mlx_hub.registry.v1.dataset_pb2 import Dataset
 from mlx_hub.registry.v1.model_pb2 import Model
 from mlx_hub.registry.v1.version_pb2 import ModelVersion

@@ -26,7 +26,7 @@ from mlx_hub.client.retry import Budget, policy
 from mlx_hub.client.stream import AsyncTokenStream
 from mlx_hub.client.upload import Sending, Upload
 from mlx_hub.client.watch import Cursor, LogCursor, WatchCursor
-from mlx_hub.inference.v1.generation_pb2 import Completion
+from mlx_hub.inference.v1.completion_pb2 import Completion
 from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
 from mlx_hub.trainer.v1.training_job_pb2 import TrainingJob
 from mlx_hub.trainer.v1.training_log_pb2 import TrainingLogEvent

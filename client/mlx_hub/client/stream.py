@@ -9,7 +9,8 @@ import grpc
 from google.protobuf.message import Message
 from grpc import aio
 from mlx_hub.client.errors import Cancelled, Unavailable, from_rpc, from_status
-from mlx_hub.inference.v1.generation_pb2 import Completion, GenerateEvent
+from mlx_hub.inference.v1.completion_pb2 import Completion
+from mlx_hub.inference.v1.generation_pb2 import GenerateEvent
 
 
 class Incoming[R](Protocol):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mlx_hub.inference.v1 import generation_pb2 as pb
+from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_lm.generate import BatchGenerator, GenerationBatch
 
 from services.chassis.errors import HubError
@@ -159,7 +159,9 @@ class Batch:
         self._tell(told)
         if response.finish_reason is not None:
             self._forget(response.uid)
-            reason = pb.FINISH_REASON_STOP if stopped else pb.FINISH_REASON_LENGTH
+            reason = (
+                completion_pb.FINISH_REASON_STOP if stopped else completion_pb.FINISH_REASON_LENGTH
+            )
             self._tell(Ended(request, reason))
 
     def _drop(self, uid: int) -> None:

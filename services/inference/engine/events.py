@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.internal.v1 import engine_pb2
 
@@ -62,7 +63,7 @@ class Ended:
     """The model ended, or max_tokens was reached."""
 
     request: int
-    reason: pb.FinishReason.ValueType
+    reason: completion_pb.FinishReason.ValueType
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from google.protobuf.message import Message
-from mlx_hub.inference.v1 import generation_pb2 as pb
+from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.internal.v1 import engine_pb2
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
@@ -74,7 +74,7 @@ class Stream:
         self.prompt_tokens = opened.prompt_tokens
         self.tokens = 0
         self.ttft_ms = 0.0
-        self.logprobs: list[pb.TokenLogprob] = []
+        self.logprobs: list[completion_pb.TokenLogprob] = []
         """Of the tokens since the last delta."""
 
 
@@ -148,7 +148,7 @@ class Writer:
         self._delta(event.request, stream, stream.stop.push(text or ""))
         if stream.stop.stopped:
             self._cancel(Cancel(event.request))
-            self._finish(event.request, pb.FINISH_REASON_STOP)
+            self._finish(event.request, completion_pb.FINISH_REASON_STOP)
 
     def _ended(self, event: Ended) -> None:
         stream = self._streams.get(event.request)
@@ -167,7 +167,7 @@ class Writer:
         stream.logprobs = []
         self._send(engine_pb2.EngineEvent(delta=delta))
 
-    def _finish(self, request: int, reason: pb.FinishReason.ValueType) -> None:
+    def _finish(self, request: int, reason: completion_pb.FinishReason.ValueType) -> None:
         stream = self._streams.pop(request)
         if stream.logprobs:
             # Their text was held back or is none, and never came.

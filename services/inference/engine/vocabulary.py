@@ -1,6 +1,6 @@
 """Single tokens as people and programs read them."""
 
-from mlx_hub.inference.v1 import generation_pb2 as pb
+from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from tokenizers import Tokenizer, pre_tokenizers
 
 from services.inference.engine.events import Likelihood
@@ -32,17 +32,17 @@ class Vocabulary:
         added = tokenizer.get_added_tokens_decoder()
         self._special = {number for number, token in added.items() if token.special}
 
-    def logprob(self, token: int, likelihood: Likelihood) -> pb.TokenLogprob:
+    def logprob(self, token: int, likelihood: Likelihood) -> completion_pb.TokenLogprob:
         """Describe a token, and the likeliest in its place."""
         top = [self._describe(number, value) for number, value in likelihood.top]
-        return pb.TokenLogprob(token=self._describe(token, likelihood.logprob), top=top)
+        return completion_pb.TokenLogprob(token=self._describe(token, likelihood.logprob), top=top)
 
-    def _describe(self, token: int, logprob: float) -> pb.LikelyToken:
+    def _describe(self, token: int, logprob: float) -> completion_pb.LikelyToken:
         # A padded vocabulary has more logits than tokens.
         name = self._tokenizer.id_to_token(token) or ""
         added = b"" if token in self._special else self._bytes_of(token, name)
         text = added.decode(errors="replace") if added else name
-        return pb.LikelyToken(id=token, text=text, bytes=added, logprob=logprob)
+        return completion_pb.LikelyToken(id=token, text=text, bytes=added, logprob=logprob)
 
     def _bytes_of(self, token: int, name: str) -> bytes:
         """Give a token's bytes, also where they are part of a character."""

@@ -6,12 +6,8 @@ from typing import TypedDict, Unpack
 from google.protobuf.message import Message
 from mlx_hub.client.contract import Generation, method
 from mlx_hub.inference.v1 import inference_service_pb2 as pb
-from mlx_hub.inference.v1.generation_pb2 import (
-    ChatMessage,
-    Completion,
-    GenerateEvent,
-    GenerateRequest,
-)
+from mlx_hub.inference.v1.completion_pb2 import Completion
+from mlx_hub.inference.v1.generation_pb2 import ChatMessage, GenerateEvent, GenerateRequest
 
 
 class SamplingFields(TypedDict, total=False):

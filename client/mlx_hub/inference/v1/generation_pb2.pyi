@@ -7,8 +7,8 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
+from mlx_hub.inference.v1 import completion_pb2 as _completion_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,27 +19,6 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
-
-class _FinishReason:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishReason.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    FINISH_REASON_UNSPECIFIED: _FinishReason.ValueType  # 0
-    FINISH_REASON_STOP: _FinishReason.ValueType  # 1
-    """The model ended, or a stop string was met."""
-    FINISH_REASON_LENGTH: _FinishReason.ValueType  # 2
-    """max_tokens was reached."""
-
-class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper): ...
-
-FINISH_REASON_UNSPECIFIED: FinishReason.ValueType  # 0
-FINISH_REASON_STOP: FinishReason.ValueType  # 1
-"""The model ended, or a stop string was met."""
-FINISH_REASON_LENGTH: FinishReason.ValueType  # 2
-"""max_tokens was reached."""
-Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
 @_typing.final
 class ChatMessage(_message.Message):
@@ -222,231 +201,6 @@ class GenerateRequest(_message.Message):
 Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
 
 @_typing.final
-class Completion(_message.Message):
-    """A finished answer."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TEXT_FIELD_NUMBER: _builtins.int
-    TOKENS_FIELD_NUMBER: _builtins.int
-    LATENCY_MS_FIELD_NUMBER: _builtins.int
-    FINISH_REASON_FIELD_NUMBER: _builtins.int
-    PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
-    CACHED_TOKENS_FIELD_NUMBER: _builtins.int
-    TTFT_MS_FIELD_NUMBER: _builtins.int
-    ENGINE_TTFT_MS_FIELD_NUMBER: _builtins.int
-    PROVENANCE_FIELD_NUMBER: _builtins.int
-    GENERATION_ID_FIELD_NUMBER: _builtins.int
-    SAMPLING_FIELD_NUMBER: _builtins.int
-    LOGPROBS_FIELD_NUMBER: _builtins.int
-    text: _builtins.str
-    """The whole text."""
-    tokens: _builtins.int
-    """Generated tokens."""
-    latency_ms: _builtins.float
-    """From the request's arrival at the service to the last token."""
-    finish_reason: Global___FinishReason.ValueType
-    prompt_tokens: _builtins.int
-    cached_tokens: _builtins.int
-    """Prompt tokens whose keys and values were reused."""
-    ttft_ms: _builtins.float
-    """From the request's arrival at the service to the first text."""
-    engine_ttft_ms: _builtins.float
-    """From the engine's receipt of the tokens to the first token."""
-    generation_id: _builtins.str
-    """Names this answer in logs; unique."""
-    @_builtins.property
-    def provenance(self) -> Global___Provenance: ...
-    @_builtins.property
-    def sampling(self) -> Global___Sampling: ...
-    @_builtins.property
-    def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
-        """With `logprobs`: one for each of `tokens` but the one that ended the text, where one did."""
-
-    def __init__(
-        self,
-        *,
-        text: _builtins.str = ...,
-        tokens: _builtins.int = ...,
-        latency_ms: _builtins.float = ...,
-        finish_reason: Global___FinishReason.ValueType = ...,
-        prompt_tokens: _builtins.int = ...,
-        cached_tokens: _builtins.int = ...,
-        ttft_ms: _builtins.float = ...,
-        engine_ttft_ms: _builtins.float = ...,
-        provenance: Global___Provenance | None = ...,
-        generation_id: _builtins.str = ...,
-        sampling: Global___Sampling | None = ...,
-        logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance", "sampling", b"sampling"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_tokens", b"cached_tokens", "engine_ttft_ms", b"engine_ttft_ms", "finish_reason", b"finish_reason", "generation_id", b"generation_id", "latency_ms", b"latency_ms", "logprobs", b"logprobs", "prompt_tokens", b"prompt_tokens", "provenance", b"provenance", "sampling", b"sampling", "text", b"text", "tokens", b"tokens", "ttft_ms", b"ttft_ms"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Completion: _TypeAlias = Completion  # noqa: Y015
-
-@_typing.final
-class Sampling(_message.Message):
-    """How tokens were picked. The same request with this seed gives the same tokens again, by the same
-    weights on the same machine.
-    """
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TEMPERATURE_FIELD_NUMBER: _builtins.int
-    TOP_P_FIELD_NUMBER: _builtins.int
-    TOP_K_FIELD_NUMBER: _builtins.int
-    MIN_P_FIELD_NUMBER: _builtins.int
-    REPETITION_PENALTY_FIELD_NUMBER: _builtins.int
-    PRESENCE_PENALTY_FIELD_NUMBER: _builtins.int
-    FREQUENCY_PENALTY_FIELD_NUMBER: _builtins.int
-    SEED_FIELD_NUMBER: _builtins.int
-    temperature: _builtins.float
-    top_p: _builtins.float
-    top_k: _builtins.int
-    min_p: _builtins.float
-    repetition_penalty: _builtins.float
-    presence_penalty: _builtins.float
-    frequency_penalty: _builtins.float
-    seed: _builtins.int
-    """Unset at temperature 0, which draws nothing."""
-    def __init__(
-        self,
-        *,
-        temperature: _builtins.float = ...,
-        top_p: _builtins.float = ...,
-        top_k: _builtins.int = ...,
-        min_p: _builtins.float = ...,
-        repetition_penalty: _builtins.float = ...,
-        presence_penalty: _builtins.float = ...,
-        frequency_penalty: _builtins.float = ...,
-        seed: _builtins.int | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "seed", b"seed"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "frequency_penalty", b"frequency_penalty", "min_p", b"min_p", "presence_penalty", b"presence_penalty", "repetition_penalty", b"repetition_penalty", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
-    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
-
-Global___Sampling: _TypeAlias = Sampling  # noqa: Y015
-
-@_typing.final
-class TokenLogprob(_message.Message):
-    """A generated token and how likely it was, after penalties and biases, and before temperature,
-    top_p, top_k and min_p.
-    """
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TOKEN_FIELD_NUMBER: _builtins.int
-    TOP_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def token(self) -> Global___LikelyToken: ...
-    @_builtins.property
-    def top(self) -> _containers.RepeatedCompositeFieldContainer[Global___LikelyToken]:
-        """The likeliest first; as many as `top_logprobs`."""
-
-    def __init__(
-        self,
-        *,
-        token: Global___LikelyToken | None = ...,
-        top: _abc.Iterable[Global___LikelyToken] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token", "top", b"top"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___TokenLogprob: _TypeAlias = TokenLogprob  # noqa: Y015
-
-@_typing.final
-class LikelyToken(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ID_FIELD_NUMBER: _builtins.int
-    TEXT_FIELD_NUMBER: _builtins.int
-    BYTES_FIELD_NUMBER: _builtins.int
-    LOGPROB_FIELD_NUMBER: _builtins.int
-    id: _builtins.int
-    text: _builtins.str
-    """As text; an incomplete character shows as U+FFFD."""
-    bytes: _builtins.bytes
-    """What the token adds to the text; empty for special tokens."""
-    logprob: _builtins.float
-    """Natural logarithm of the probability."""
-    def __init__(
-        self,
-        *,
-        id: _builtins.int = ...,
-        text: _builtins.str = ...,
-        bytes: _builtins.bytes = ...,
-        logprob: _builtins.float = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "id", b"id", "logprob", b"logprob", "text", b"text"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___LikelyToken: _TypeAlias = LikelyToken  # noqa: Y015
-
-@_typing.final
-class Provenance(_message.Message):
-    """Where an answer comes from."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    MODEL_ID_FIELD_NUMBER: _builtins.int
-    MODEL_NAME_FIELD_NUMBER: _builtins.int
-    VERSION_FIELD_NUMBER: _builtins.int
-    ADAPTER_DIGEST_FIELD_NUMBER: _builtins.int
-    BASE_MODEL_FIELD_NUMBER: _builtins.int
-    BASE_DIGEST_FIELD_NUMBER: _builtins.int
-    JOB_ID_FIELD_NUMBER: _builtins.int
-    DATASET_DIGEST_FIELD_NUMBER: _builtins.int
-    CODE_COMMIT_FIELD_NUMBER: _builtins.int
-    model_id: _builtins.int
-    model_name: _builtins.str
-    version: _builtins.int
-    """0 is the base model alone."""
-    adapter_digest: _builtins.str
-    """sha256 (hex) of the version's files; empty for the base model."""
-    base_model: _builtins.str
-    base_digest: _builtins.str
-    """sha256 (hex) of the base model's files."""
-    job_id: _builtins.int
-    """The training job; 0 for the base model and an imported version."""
-    dataset_digest: _builtins.str
-    """sha256 (hex) of the dataset; empty for the base model and an imported version."""
-    code_commit: _builtins.str
-    """Commit of the code that trained it; empty for the base model."""
-    def __init__(
-        self,
-        *,
-        model_id: _builtins.int = ...,
-        model_name: _builtins.str = ...,
-        version: _builtins.int = ...,
-        adapter_digest: _builtins.str = ...,
-        base_model: _builtins.str = ...,
-        base_digest: _builtins.str = ...,
-        job_id: _builtins.int = ...,
-        dataset_digest: _builtins.str = ...,
-        code_commit: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_digest", b"adapter_digest", "base_digest", b"base_digest", "base_model", b"base_model", "code_commit", b"code_commit", "dataset_digest", b"dataset_digest", "job_id", b"job_id", "model_id", b"model_id", "model_name", b"model_name", "version", b"version"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Provenance: _TypeAlias = Provenance  # noqa: Y015
-
-@_typing.final
 class GenerateEvent(_message.Message):
     """One frame of a streamed answer. The last frame is always `completion` or `error`."""
 
@@ -458,7 +212,7 @@ class GenerateEvent(_message.Message):
     @_builtins.property
     def delta(self) -> Global___TextDelta: ...
     @_builtins.property
-    def completion(self) -> Global___Completion: ...
+    def completion(self) -> _completion_pb2.Completion: ...
     @_builtins.property
     def error(self) -> _status_pb2.Status:
         """The answer broke off; the rpc ends with the same status."""
@@ -467,7 +221,7 @@ class GenerateEvent(_message.Message):
         self,
         *,
         delta: Global___TextDelta | None = ...,
-        completion: Global___Completion | None = ...,
+        completion: _completion_pb2.Completion | None = ...,
         error: _status_pb2.Status | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "delta", b"delta", "error", b"error", "event", b"event"]  # noqa: Y015
@@ -494,7 +248,7 @@ class TextDelta(_message.Message):
     tokens: _builtins.int
     """Tokens generated so far."""
     @_builtins.property
-    def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
+    def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[_completion_pb2.TokenLogprob]:
         """With `logprobs`: of the tokens since the last frame."""
 
     def __init__(
@@ -502,7 +256,7 @@ class TextDelta(_message.Message):
         *,
         text: _builtins.str = ...,
         tokens: _builtins.int = ...,
-        logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
+        logprobs: _abc.Iterable[_completion_pb2.TokenLogprob] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from mlx_hub.inference.v1 import completion_pb2 as mlx__hub_dot_inference_dot_v1_dot_completion__pb2
 from mlx_hub.inference.v1 import generation_pb2 as mlx__hub_dot_inference_dot_v1_dot_generation__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -38,7 +39,7 @@ class InferenceServiceStub:
         self.Generate = channel.unary_unary(
                 '/mlx_hub.inference.v1.InferenceService/Generate',
                 request_serializer=mlx__hub_dot_inference_dot_v1_dot_generation__pb2.GenerateRequest.SerializeToString,
-                response_deserializer=mlx__hub_dot_inference_dot_v1_dot_generation__pb2.Completion.FromString,
+                response_deserializer=mlx__hub_dot_inference_dot_v1_dot_completion__pb2.Completion.FromString,
                 _registered_method=True)
         self.StreamGenerate = channel.unary_stream(
                 '/mlx_hub.inference.v1.InferenceService/StreamGenerate',
@@ -75,7 +76,7 @@ def add_InferenceServiceServicer_to_server(servicer, server):
             'Generate': grpc.unary_unary_rpc_method_handler(
                     servicer.Generate,
                     request_deserializer=mlx__hub_dot_inference_dot_v1_dot_generation__pb2.GenerateRequest.FromString,
-                    response_serializer=mlx__hub_dot_inference_dot_v1_dot_generation__pb2.Completion.SerializeToString,
+                    response_serializer=mlx__hub_dot_inference_dot_v1_dot_completion__pb2.Completion.SerializeToString,
             ),
             'StreamGenerate': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamGenerate,
@@ -110,7 +111,7 @@ class InferenceService:
             target,
             '/mlx_hub.inference.v1.InferenceService/Generate',
             mlx__hub_dot_inference_dot_v1_dot_generation__pb2.GenerateRequest.SerializeToString,
-            mlx__hub_dot_inference_dot_v1_dot_generation__pb2.Completion.FromString,
+            mlx__hub_dot_inference_dot_v1_dot_completion__pb2.Completion.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from mlx_hub.inference.v1 import completion_pb2 as _completion_pb2
 from mlx_hub.inference.v1 import generation_pb2 as _generation_pb2
 import abc as _abc_1
 
@@ -16,7 +17,7 @@ class InferenceServiceStub:
     """Answers prompts with a base model or one of its trained versions."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    Generate: _aio.UnaryUnaryMultiCallable[_generation_pb2.GenerateRequest, _generation_pb2.Completion]
+    Generate: _aio.UnaryUnaryMultiCallable[_generation_pb2.GenerateRequest, _completion_pb2.Completion]
     """Generates a whole answer.
     Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, ARTIFACT_CORRUPT,
     PROMPT_TOO_LONG, PROMPT_REFUSED, QUEUE_FULL, OUT_OF_MEMORY, ENGINE_DIED,
@@ -34,8 +35,8 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     def Generate(
         self,
         request: _generation_pb2.GenerateRequest,
-        context: _aio.ServicerContext[_generation_pb2.GenerateRequest, _abc.Awaitable[_generation_pb2.Completion]],
-    ) -> _abc.Awaitable[_generation_pb2.Completion]:
+        context: _aio.ServicerContext[_generation_pb2.GenerateRequest, _abc.Awaitable[_completion_pb2.Completion]],
+    ) -> _abc.Awaitable[_completion_pb2.Completion]:
         """Generates a whole answer.
         Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, ARTIFACT_CORRUPT,
         PROMPT_TOO_LONG, PROMPT_REFUSED, QUEUE_FULL, OUT_OF_MEMORY, ENGINE_DIED,

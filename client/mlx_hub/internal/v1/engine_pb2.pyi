@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from mlx_hub.inference.v1 import completion_pb2 as _completion_pb2
 from mlx_hub.inference.v1 import generation_pb2 as _generation_pb2
 import builtins as _builtins
 import sys
@@ -215,7 +216,7 @@ class EngineDelta(_message.Message):
     tokens: _builtins.int
     """Generated so far."""
     @_builtins.property
-    def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[_generation_pb2.TokenLogprob]:
+    def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[_completion_pb2.TokenLogprob]:
         """Of the tokens since the last delta, if they were asked for."""
 
     def __init__(
@@ -224,7 +225,7 @@ class EngineDelta(_message.Message):
         request: _builtins.int = ...,
         text: _builtins.str = ...,
         tokens: _builtins.int = ...,
-        logprobs: _abc.Iterable[_generation_pb2.TokenLogprob] | None = ...,
+        logprobs: _abc.Iterable[_completion_pb2.TokenLogprob] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -245,7 +246,7 @@ class EngineFinished(_message.Message):
     CACHED_TOKENS_FIELD_NUMBER: _builtins.int
     TTFT_MS_FIELD_NUMBER: _builtins.int
     request: _builtins.int
-    finish_reason: _generation_pb2.FinishReason.ValueType
+    finish_reason: _completion_pb2.FinishReason.ValueType
     tokens: _builtins.int
     prompt_tokens: _builtins.int
     cached_tokens: _builtins.int
@@ -254,7 +255,7 @@ class EngineFinished(_message.Message):
         self,
         *,
         request: _builtins.int = ...,
-        finish_reason: _generation_pb2.FinishReason.ValueType = ...,
+        finish_reason: _completion_pb2.FinishReason.ValueType = ...,
         tokens: _builtins.int = ...,
         prompt_tokens: _builtins.int = ...,
         cached_tokens: _builtins.int = ...,
