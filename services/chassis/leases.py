@@ -13,7 +13,6 @@ import fcntl
 import logging
 import os
 import re
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ from typing import IO, Self
 
 from services.chassis import memory
 from services.chassis.errors import Exhausted, Unavailable
+from services.chassis.locks import lock
 from services.chassis.settings import HubSettings
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,6 @@ _GUARD = ".lock"
 _NAME = re.compile(r"(?P<holder>[a-z0-9-]+)\.(?P<bytes>[0-9]+)\.[0-9a-f]{32}\.(?P<kind>lease|wish)")
 # Looking through the files takes a millisecond.
 _GUARD_SECONDS = 10.0
-_PAUSE_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,7 @@ class Ledger:
     def _write(self, holder: str, size: int, kind: str) -> Lease:
         path = self._folder / f"{holder}.{size}.{uuid.uuid4().hex}.{kind}"
         file = path.open("xb")
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(file)  # nobody else knows of it
         return Lease(size, file)
 
     @contextmanager
@@ -182,17 +181,14 @@ class Ledger:
         """Look and write alone, among all processes."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self._folder / _GUARD).open("ab") as guard:
-            until = time.monotonic() + _GUARD_SECONDS
-            while not _locked(guard):
-                if time.monotonic() > until:
-                    raise Unavailable(
-                        "DEPENDENCY_UNAVAILABLE",
-                        "another process of the hub holds the list of memory leases and does not "
-                        "go on; try again",
-                        metadata={"dependency": "memory"},
-                        retry_after_s=5,
-                    )
-                time.sleep(_PAUSE_SECONDS)
+            if not lock(guard, seconds=_GUARD_SECONDS):
+                raise Unavailable(
+                    "DEPENDENCY_UNAVAILABLE",
+                    "another process of the hub holds the list of memory leases and does not "
+                    "go on; try again",
+                    metadata={"dependency": "memory"},
+                    retry_after_s=5,
+                )
             yield
 
 
@@ -204,21 +200,12 @@ def _alive(path: Path) -> bool:
     """Tell whether somebody holds a lease; one that can't be opened is taken to be held."""
     try:
         with path.open("rb") as file:
-            return not _locked(file, fcntl.LOCK_SH)
+            return not lock(file, fcntl.LOCK_SH)
     except FileNotFoundError:
         return False
     except OSError as error:
         log.warning("%s can't be opened and counts as held: %s", path, error.strerror)
         return True
-
-
-def _locked(file: IO[bytes], how: int = fcntl.LOCK_EX) -> bool:
-    """Lock an open file without waiting; tell whether that went."""
-    try:
-        fcntl.flock(file, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def gigabytes(size: int) -> str:

@@ -9,12 +9,15 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import psutil
 
+from services.chassis.locks import lock
 from services.stack.errors import StackError
 from services.stack.settings import StackSettings
+
+LOOK_SECONDS = 0.25
 
 
 class Home:
@@ -34,29 +37,27 @@ class Home:
         # Root hands Postgres to another user, who has to pass through here.
         self.path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
         self.run.mkdir(mode=0o700, exist_ok=True)
-        with self._lock.open("a+") as lock:
-            if not _lock(lock):
+        with self._lock.open("a+") as file:
+            # Whoever only looks at it holds it for a moment.
+            if not lock(file, seconds=LOOK_SECONDS):
                 raise StackError(
                     f"A stack already runs on {self.path} (process {self._holder()}). "
                     "`mlx-hub down` stops it; another MLX_HUB_HOME runs beside it."
                 )
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
             self.end_leftovers()
             yield
-            lock.truncate(0)
+            file.truncate(0)
 
     def holder(self) -> int | None:
         """Give the process id of the stack that runs here."""
         try:
-            with self._lock.open() as lock:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            with self._lock.open() as file:
+                return None if lock(file, fcntl.LOCK_SH) else self._holder()
         except FileNotFoundError:
             return None
-        except BlockingIOError:
-            return self._holder()
-        return None
 
     def _holder(self) -> int | None:
         text = self._lock.read_text()
@@ -101,17 +102,6 @@ class Home:
         fresh = path.with_suffix(".new")
         fresh.write_text(json.dumps(value, indent=2) + "\n")
         fresh.replace(path)
-
-
-def _lock(file: IO[str]) -> bool:
-    """Take the lock; whoever only looks at it holds it for a moment."""
-    for _ in range(5):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            time.sleep(0.05)
-    return False
 
 
 def stop_holder(home: Home, grace: float) -> bool:

@@ -59,7 +59,6 @@ def decode(kind: str, payload: dict[str, Any]) -> Event:
     """Give the event that `encode` wrote."""
     if kind != "job":
         return _KINDS[kind](**payload)
-    # What was written by an earlier release lacks what came since.
     # A job that was logged before a field was thought of has its default.
     values = {f.name: payload[f.name] for f in fields(TrainingJob) if f.name in payload}
     for name, value in values.items():

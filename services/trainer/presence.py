@@ -5,11 +5,12 @@ machine was restarted, holds its lock no more, and its job need not wait. A trai
 stopped keeps its lock. Of a trainer that has no file here nothing is known: its lease decides.
 """
 
-import fcntl
 import logging
 import os
 import uuid
 from pathlib import Path
+
+from services.chassis.locks import lock
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class Presence:
         fresh = self._folder / f".{self._key}"
         self._held = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         os.write(self._held, self.owner.encode())
-        fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(self._held)
         fresh.rename(self._path(self._key))
 
     def release(self) -> None:
@@ -70,8 +71,7 @@ def _owner_if_dead(path: Path) -> str | None:
     except OSError:  # gone in this moment, or not ours to look at
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.read(descriptor, 1000).decode()
+        return os.read(descriptor, 1000).decode() if lock(descriptor) else None
     except OSError:
         return None
     finally:

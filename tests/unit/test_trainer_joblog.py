@@ -136,7 +136,7 @@ def test_an_older_attempt_that_wakes_up_writes_nothing(tmp_path: Path) -> None:
 def test_a_writer_that_was_stopped_holds_no_other_up_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(joblog_file, "_LOCK_PAUSE_S", 0)
+    monkeypatch.setattr(joblog_file, "_LOCK_SECONDS", 0)
     log = LogFile(tmp_path / "lines.jsonl")
     with (tmp_path / "lines.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)

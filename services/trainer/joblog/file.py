@@ -4,22 +4,21 @@ Sequences rise from line to line, so a line is found by halving, whatever the fi
 trainer at a time writes, also where an older one wakes up: each write looks at the last line first.
 """
 
-import fcntl
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from services.chassis.locks import lock
 from services.trainer.joblog import lines
 from services.trainer.joblog.lines import Draft, Level, Line
 
 LIMIT_BYTES = 16 * 2**20
 PAGE_BYTES = 2**20
 _BLOCK = 16 * 2**10
-_LOCK_TRIES, _LOCK_PAUSE_S = 40, 0.05
+_LOCK_SECONDS = 2.0
 
 type Make = Callable[[int], Sequence[Draft]]
 
@@ -126,15 +125,9 @@ class LogFile:
     def _locked(self) -> Iterator[None]:
         """Hold the lock; OSError after a while, for its holder may be stopped."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._path.with_suffix(".lock").open("ab") as lock:
-            for tried in range(_LOCK_TRIES):
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if tried == _LOCK_TRIES - 1:
-                        raise
-                    time.sleep(_LOCK_PAUSE_S)
+        with self._path.with_suffix(".lock").open("ab") as file:
+            if not lock(file, seconds=_LOCK_SECONDS):
+                raise BlockingIOError("another trainer holds the job's log and does not go on")
             yield
 
 
