@@ -10,6 +10,8 @@ from mlx_hub.trainer.v1 import replay_pb2
 from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
 from mlx_hub.trainer.v1 import training_job_pb2 as job_pb
 
+from services.trainer.domain import Order
+from services.trainer.recipe import Optimizer, Recipe
 from tests.fixtures.registry import failure
 from tests.fixtures.trainer import OpenTrainer, RunningTrainer, until_step
 
@@ -127,6 +129,37 @@ async def test_each_thing_that_was_tampered_with_is_named(trainer: RunningTraine
     assert verdict.outcome == replay_pb2.REPLAY_OUTCOME_DIFFERS_AFTER_LAST_LOSS
     assert (verdict.step, verdict.compared_steps) == (0, STEPS)
     assert len(verdict.differing_files) == 1
+
+
+async def test_a_job_that_went_back_is_replayed_by_the_losses_that_count(
+    trainer: RunningTrainer,
+) -> None:
+    """A real overflow takes a scale that no request may name (see test_trainer_guards)."""
+    trainer.hub.sql("ALTER TABLE trainer.jobs DROP CONSTRAINT ck_jobs_lora_scale")
+    recipe = Recipe(
+        optimizer=Optimizer.LION,
+        learning_rate=1,
+        lora_scale=3e18,
+        warmup_steps=8,
+        lora_dropout=0.1,
+        validation_fraction=0,
+        nonfinite_lr_factor=0.01,
+        epochs=2,
+        checkpoint_every_steps=2,
+        evaluate=False,
+        samples=0,
+    )
+    store = trainer.trainer.store
+    queued = await store.create(Order(trainer.model_id, trainer.dataset_id, recipe))
+    original, events = await trainer.end(queued.id)
+    [lowered] = [e.learning_rate_lowered for e in events if e.HasField("learning_rate_lowered")]
+    steps = [event.step.step for event in events if event.HasField("step")]
+    again = range(lowered.resumed_from_step + 1, lowered.step)
+    assert [step for step in steps if steps.count(step) == 2] == [*again, *again]
+
+    verdict = (await replay(trainer, original)).verdict
+    assert verdict.outcome == replay_pb2.REPLAY_OUTCOME_SAME, named(verdict)
+    assert verdict.compared_steps == verdict.steps == original.progress.total_steps
 
 
 async def test_what_can_not_be_repeated_is_refused(trainer: RunningTrainer) -> None:
