@@ -29,11 +29,12 @@ _PROT_READ, _PROT_WRITE = 1, 2
 
 @dataclass(frozen=True)
 class BlasReport:
-    """What `redirect` did: whether MLX calls OpenBLAS now, why or why not, its threads."""
+    """What `redirect` did: whether MLX calls OpenBLAS now, why or why not, by what."""
 
     redirected: bool
     detail: str
     threads: int = 0
+    core: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,20 @@ def redirect() -> BlasReport:
     return report
 
 
+def threads() -> int:
+    """Give the threads that a product is computed by; 0 where OpenBLAS does not compute it."""
+    return int(_load_openblas().scipy_openblas_get_num_threads()) if redirect().redirected else 0
+
+
+def use_threads(count: int) -> None:
+    """Compute by so many threads from now on, as the last bits of a product depend on their number.
+
+    0 leaves it as it is.
+    """
+    if count and redirect().redirected:
+        _load_openblas().scipy_openblas_set_num_threads(count)
+
+
 def _redirect() -> BlasReport:
     if os.environ.get("MLX_HUB_BLAS", "openblas") == "stock":
         return BlasReport(False, "stock BLAS kept, as MLX_HUB_BLAS asks")
@@ -82,9 +97,12 @@ def _redirect() -> BlasReport:
         # Its threads spin while they wait: with no core left over, two processes stop each other.
         openblas.scipy_openblas_set_num_threads(max(1, len(os.sched_getaffinity(0)) - 1))
     threads = int(openblas.scipy_openblas_get_num_threads())
-    openblas.scipy_openblas_get_config.restype = ctypes.c_char_p
+    for tells in (openblas.scipy_openblas_get_config, openblas.scipy_openblas_get_corename):
+        tells.restype = ctypes.c_char_p
     version = openblas.scipy_openblas_get_config().decode()
-    return BlasReport(True, f"MLX now uses {version.strip()} with {threads} threads", threads)
+    core = openblas.scipy_openblas_get_corename().decode()
+    detail = f"MLX now uses {version.strip()} with {threads} threads"
+    return BlasReport(True, detail, threads, core)
 
 
 def _load_openblas() -> ctypes.CDLL:

@@ -29,7 +29,7 @@ class FolderError(ValueError):
 
 @dataclass(frozen=True)
 class FileDigest:
-    """One file of the folder: its name, its size in bytes and its SHA-256 in hex."""
+    """One file: its name, its size in bytes and its SHA-256 in hex."""
 
     name: str
     size: int
@@ -74,7 +74,7 @@ def inspect_model_folder(path: Path, *, hash_files: bool = True) -> ModelFolder:
     configs = read_configs(path)
     config, tokenizer = configs["config.json"], configs.get("tokenizer_config.json", {})
     tensors, written_by_mlx = _read_weights(path, names)
-    files = tuple(_hash(file) for file in paths) if hash_files else ()
+    files = tuple(digest(file) for file in paths) if hash_files else ()
     return ModelFolder(
         model_type=_model_type(config),
         is_mlx=written_by_mlx or "quantization" in config,
@@ -130,7 +130,7 @@ def read_configs(path: Path) -> dict[str, dict[str, Any]]:
 
 def hash_folder(path: Path) -> tuple[FileDigest, ...]:
     """Hash what `list_files` lists, whatever it holds."""
-    return tuple(map(_hash, list_files(path)))
+    return tuple(map(digest, list_files(path)))
 
 
 def digest_of(files: tuple[FileDigest, ...]) -> str:
@@ -139,7 +139,8 @@ def digest_of(files: tuple[FileDigest, ...]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _hash(path: Path) -> FileDigest:
+def digest(path: Path) -> FileDigest:
+    """Hash one file."""
     with path.open("rb") as file:
         return FileDigest(
             path.name, path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,6 +12,7 @@ type Losses = Mapping[int, float]
 
 BASE, DATASET = "base_digest", "dataset_digest"
 RECIPE = "recipe."
+THREADS = "blas_threads"
 _DIRTY = "code_dirty"
 
 
@@ -76,6 +77,12 @@ class Run:
     digest: str
     files: Mapping[str, str]
     facts: Mapping[str, str]
+
+    @property
+    def threads(self) -> int:
+        """Give the threads that it computed by; 0 where that is not recorded."""
+        told = self.facts.get(THREADS, "")
+        return int(told) if told.isdecimal() else 0
 
 
 def parting(original: Losses, steps: int, replayed: Losses, total: int) -> Parting | None:

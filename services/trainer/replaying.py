@@ -32,11 +32,15 @@ class ReplayAttempt(Attempt):
         return inputs
 
     def _command(self, inputs: Inputs) -> pb.TrainCommand:
-        """Let no step go by unheard, a checkpoint may be ahead of the log; ask for nothing else."""
+        """Compute as the original did, let no step go by unheard, and ask for nothing else.
+
+        A checkpoint may be ahead of the log.
+        """
         command = super()._command(inputs)
         command.job.evaluate, command.job.samples = False, 0
         command.job.ClearField("sample_prompts")
         command.resume_at_most_step = replay.covered(self._losses)
+        command.blas_threads = self._original.threads
         return command
 
     def _hear(self, event: pb.WorkerEvent) -> None:

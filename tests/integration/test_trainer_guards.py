@@ -13,7 +13,7 @@ import pytest
 from mlx_hub.internal.v1 import worker_pb2 as pb
 from safetensors.numpy import load_file
 
-from services.trainer.worker.files import digest
+from services.runtime.folder import digest
 from tests.fixtures.worker import Child, Spawn
 
 DIVERGES: dict[str, Any] = {

@@ -85,3 +85,21 @@ def test_killed_and_resumed_is_never_interrupted(
 
     adapter = tmp_path / "one" / "attempt-1"
     subprocess.run([sys.executable, "-c", LOAD, str(tiny_model), str(adapter)], check=True)
+
+
+def test_a_resumed_run_computes_by_as_many_threads_as_it_began_with(spawn_worker: Spawn) -> None:
+    """With some kernels the last bits of a product depend on them; the child's own number is 1."""
+    recipe = {"epochs": 4, "lora_dropout": 0.3}
+    straight = spawn_worker(folder="straight", blas_threads=2, **recipe)
+    first, *_, last = straight.events()
+    assert first.started.environment["blas_threads"] == "2"
+
+    killed = spawn_worker(folder="killed", blas_threads=2, **recipe)
+    killed.until_step(5)
+    killed.process.send_signal(signal.SIGKILL)
+    killed.process.wait()
+    resumed = spawn_worker(folder="killed", **recipe)
+    first = next(resumed.events())
+    assert first.started.resumed_from_step >= 4
+    assert first.started.environment["blas_threads"] == "2"
+    assert outcome(end(resumed)) == outcome(last)

@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
+from services.runtime.folder import FileDigest, digest
 from services.trainer.worker.checkpoint import save_arrays
-from services.trainer.worker.files import FileDigest, digest, whole_folder
+from services.trainer.worker.files import whole_folder
 from services.trainer.worker.loop import Trainer
 
 

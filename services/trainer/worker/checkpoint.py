@@ -11,7 +11,9 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
-from services.trainer.worker.files import digest, remove_unfinished, whole_folder
+from services.runtime import blas
+from services.runtime.folder import digest
+from services.trainer.worker.files import remove_unfinished, whole_folder
 from services.trainer.worker.loop import RunState, Trainer
 from services.trainer.worker.pace import Pace
 
@@ -110,6 +112,7 @@ class Checkpoints:
         hashes = {path.name: digest(path).sha256 for path in sorted(folder.iterdir())}
         body: dict[str, Any] = {"fingerprint": self._fingerprint, "sha256": hashes}
         body |= {"state": asdict(trainer.state), "pace": trainer.pace.means}
+        body["blas_threads"] = blas.threads()
         (folder / _STATE).write_text(json.dumps(body))
 
     def _open(self, folder: Path) -> dict[str, Any]:
@@ -128,6 +131,7 @@ class Checkpoints:
         if state.kept_val_loss is not None:
             self._open(self._kept(state.kept_step))
         optimizer: Any = mx.load(str(folder / _OPTIMIZER))
+        blas.use_threads(body.get("blas_threads", 0))
         _load_weights(folder, trainer)
         trainer.optimizer.state = tree_unflatten(list(optimizer.items()))
         mx.eval(trainer.optimizer.state)

@@ -1,24 +1,13 @@
 """Folders that appear whole or not at all, also after a power cut."""
 
-import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from services.chassis.durable import sync_path
 
 _PART = ".part"
-
-
-@dataclass(frozen=True)
-class FileDigest:
-    """One file as it was written."""
-
-    name: str
-    size: int
-    sha256: str
 
 
 @contextmanager
@@ -46,10 +35,3 @@ def remove_unfinished(folder: Path) -> None:
     """Remove what a run that was killed left half done."""
     for path in folder.glob(f".*{_PART}"):
         shutil.rmtree(path, ignore_errors=True)
-
-
-def digest(path: Path) -> FileDigest:
-    """Hash a file."""
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileDigest(path.name, path.stat().st_size, sha256)

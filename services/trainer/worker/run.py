@@ -12,6 +12,7 @@ import mlx.core as mx
 from mlx_hub.internal.v1 import worker_pb2 as pb
 from mlx_hub.registry.v1 import lineage_pb2
 
+from services.runtime import blas
 from services.runtime.blas import BlasReport
 from services.runtime.encoding import Encoder
 from services.runtime.folder import FolderError, digest_of, hash_folder
@@ -35,8 +36,9 @@ from services.trainer.worker.recovery import train
 FORMAT = 3
 
 
-def run(link: Link, command: pb.TrainCommand, blas: BlasReport) -> pb.WorkerFinished:
+def run(link: Link, command: pb.TrainCommand, report: BlasReport) -> pb.WorkerFinished:
     """Do the job; raises Stopped or TrainingFailed when it ends early."""
+    blas.use_threads(command.blas_threads)
     recipe = messages.recipe_from_proto(command.job)
     here = Path(command.checkpoint_path), _fingerprint(recipe, command)
     trainer, sides, evaluator = _prepare(link, command, recipe, Kept(*here))
@@ -52,7 +54,7 @@ def run(link: Link, command: pb.TrainCommand, blas: BlasReport) -> pb.WorkerFini
             train_rows=len(sides.train),
             valid_rows=len(sides.valid),
             test_rows=len(sides.test),
-            environment=_environment(blas),
+            environment=_environment(report),
             progress=messages.progress_to_proto(_progress(trainer)),
         )
     )
@@ -128,13 +130,20 @@ def _progress(trainer: Trainer) -> Progress:
     )
 
 
-def _environment(blas: BlasReport) -> dict[str, str]:
+def _environment(report: BlasReport) -> dict[str, str]:
     return {
         "mlx": version("mlx"),
         "mlx-lm": version("mlx-lm"),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": str(mx.default_device()),
-        "blas": "openblas" if blas.redirected else "stock",
+        **_products(report),
         "format": str(FORMAT),
     }
+
+
+def _products(report: BlasReport) -> dict[str, str]:
+    """Name what the last bits of a product depend on."""
+    if not report.redirected:
+        return {"blas": "stock"}
+    return {"blas": "openblas", "blas_core": report.core, "blas_threads": str(blas.threads())}
