@@ -119,6 +119,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INTERNAL. Of failed jobs only: the worker was lost as often as max_attempts allows, each time
     before it could say why. The message has how the last one ended.
     """
+    ERROR_REASON_GENERATION_NOT_FOUND: _ErrorReason.ValueType  # 62
+    """NOT_FOUND. No such generation is kept: there was none, or newer ones took its place
+    (MLX_HUB_GENERATIONS_KEPT). Metadata: generation_id.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the value of `ErrorInfo.reason` (domain `mlx-hub`) in
@@ -222,5 +226,9 @@ Metadata: base_model, expected_digest, base_digest.
 ERROR_REASON_ATTEMPTS_EXHAUSTED: ErrorReason.ValueType  # 40
 """INTERNAL. Of failed jobs only: the worker was lost as often as max_attempts allows, each time
 before it could say why. The message has how the last one ended.
+"""
+ERROR_REASON_GENERATION_NOT_FOUND: ErrorReason.ValueType  # 62
+"""NOT_FOUND. No such generation is kept: there was none, or newer ones took its place
+(MLX_HUB_GENERATIONS_KEPT). Metadata: generation_id.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
