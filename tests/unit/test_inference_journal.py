@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -22,7 +23,6 @@ from services.chassis.errors import (
     NotFound,
     Unavailable,
 )
-from services.inference import journal as journals
 from services.inference.domain import (
     Answer,
     Base,
@@ -270,7 +270,7 @@ async def test_a_disk_that_hangs_holds_up_no_answer(
     journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await journal.page(1, None, Wanted())
-    monkeypatch.setattr(journal, "_places", journals.threading.BoundedSemaphore(20))
+    monkeypatch.setattr(journal, "_places", threading.BoundedSemaphore(20))
     before = unrecorded()
     with locked(tmp_path / "home/generations.db"):
         for number in range(50):

@@ -37,9 +37,9 @@ class _GenerationOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Gen
     GENERATION_OUTCOME_FAILED: _GenerationOutcome.ValueType  # 3
     """It broke off with an error."""
     GENERATION_OUTCOME_CANCELLED: _GenerationOutcome.ValueType  # 4
-    """The caller left, or its deadline passed."""
+    """The caller left, its deadline passed, or a shutdown waited no longer for it."""
     GENERATION_OUTCOME_LOST: _GenerationOutcome.ValueType  # 5
-    """The service ended before the generation did."""
+    """The service ended before the generation did: only its first frame is known."""
 
 class GenerationOutcome(_GenerationOutcome, metaclass=_GenerationOutcomeEnumTypeWrapper):
     """How a generation ended."""
@@ -52,9 +52,9 @@ GENERATION_OUTCOME_FINISHED: GenerationOutcome.ValueType  # 2
 GENERATION_OUTCOME_FAILED: GenerationOutcome.ValueType  # 3
 """It broke off with an error."""
 GENERATION_OUTCOME_CANCELLED: GenerationOutcome.ValueType  # 4
-"""The caller left, or its deadline passed."""
+"""The caller left, its deadline passed, or a shutdown waited no longer for it."""
 GENERATION_OUTCOME_LOST: GenerationOutcome.ValueType  # 5
-"""The service ended before the generation did."""
+"""The service ended before the generation did: only its first frame is known."""
 Global___GenerationOutcome: _TypeAlias = GenerationOutcome  # noqa: Y015
 
 @_typing.final
@@ -124,7 +124,7 @@ class GenerationRecord(_message.Message):
     def started_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def ended_at(self) -> _timestamp_pb2.Timestamp:
-        """Unset while it runs."""
+        """Unset while it runs, and where it is lost."""
 
     @_builtins.property
     def lineage(self) -> _lineage_pb2.Lineage:
