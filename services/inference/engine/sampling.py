@@ -37,14 +37,14 @@ class Guarded:
         """Take the call and what answers in its place."""
         self._call = call
         self._fallback = fallback
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
     def __call__(self, *args: mx.array) -> mx.array:
         """Call, or fall back."""
         if self.error is None:
             try:
                 return self._call(*args)
-            except Exception as error:
+            except BaseException as error:  # Rust's panics are no Exceptions
                 self.error = error
         return self._fallback(*args)
 
@@ -84,7 +84,7 @@ def likelihood_of(logprobs: mx.array, token: int, top: int) -> Likelihood:
     return Likelihood(values[0], tuple(pairs))
 
 
-def error_of(calls: list[Any]) -> Exception | None:
+def error_of(calls: list[Any]) -> BaseException | None:
     """Give the first error of a request's guarded calls."""
     return next((c.error for c in calls if isinstance(c, Guarded) and c.error), None)
 
