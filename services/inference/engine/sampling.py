@@ -22,6 +22,8 @@ from services.inference.engine.events import Likelihood
 log = logging.getLogger(__name__)
 
 REPETITION_WINDOW = 64
+# Colder than its inverse is greedy; within a 32-bit float, which ends at 3.4e38.
+LARGEST_SCALE = 1e30
 
 type Processor = Callable[[mx.array, mx.array], mx.array]
 
@@ -105,7 +107,7 @@ def _keep(_tokens: mx.array, logits: mx.array) -> mx.array:
 def _seeded(request: pb.GenerateRequest) -> Callable[[mx.array], mx.array]:
     """Sample with a key of the request's own: the thread's random state is shared by all."""
     key = mx.random.key(request.seed)
-    scale = 1.0 / request.temperature
+    scale = min(1.0 / request.temperature, LARGEST_SCALE)
 
     def sample(logprobs: mx.array) -> mx.array:
         nonlocal key
@@ -117,6 +119,8 @@ def _seeded(request: pb.GenerateRequest) -> Callable[[mx.array], mx.array]:
             logprobs = apply_top_k(logprobs, request.top_k)
         keys = mx.random.split(key)
         key = keys[0]
-        return mx.random.categorical(logprobs * scale, key=keys[1])
+        # From the likeliest down: whatever overflows is then the least likely and not all of it.
+        below = (logprobs - logprobs.max(axis=-1, keepdims=True)).astype(mx.float32)
+        return mx.random.categorical(below * scale, key=keys[1])
 
     return sample
