@@ -12,6 +12,7 @@ from services.chassis.settings import load
 from services.inference import metrics
 from services.inference.answering import Answering
 from services.inference.catalogue import Catalogue
+from services.inference.journal import Journal
 from services.inference.launching import Launcher
 from services.inference.openai import OpenAIServicer
 from services.inference.residency import Residency
@@ -34,9 +35,10 @@ class Inference:
         )
         self.scheduler = Scheduler(self.residency.use, settings.max_rows, settings.queue_limit)
         self._yielding: asyncio.Task[None] | None = None
-        answering = Answering(catalogue, self.scheduler)
+        self.journal = Journal(settings.home / "generations.db", settings.generations_kept)
+        answering = Answering(catalogue, self.scheduler, self.journal)
         inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(
-            InferenceServicer(answering), self.server.grpc
+            InferenceServicer(answering, self.journal), self.server.grpc
         )
         openai_service_pb2_grpc.add_OpenAIServiceServicer_to_server(
             OpenAIServicer(answering, catalogue), self.server.grpc
@@ -56,6 +58,7 @@ class Inference:
         if self._yielding:
             self._yielding.cancel()
         await self.residency.close()
+        await self.journal.close()
         await self.channel.close()
 
 

@@ -11,7 +11,9 @@ from services.chassis.errors import HubError, Internal
 from services.chassis.status import to_status
 from services.inference import metrics
 from services.inference.domain import Answer, Delta, Target
+from services.inference.journal import Journal
 from services.inference.messages import event_of, generation_of
+from services.inference.recording import Recording
 from services.inference.scheduler import Arrival, Scheduler
 
 
@@ -26,9 +28,10 @@ class Resolves(Protocol):
 class Answering:
     """Answers requests of the contract's form."""
 
-    def __init__(self, catalogue: Resolves, scheduler: Scheduler) -> None:
-        """Take who resolves and who schedules."""
+    def __init__(self, catalogue: Resolves, scheduler: Scheduler, journal: Journal) -> None:
+        """Take who resolves, who schedules, and who writes down what was answered."""
         self._catalogue = catalogue
+        self._journal = journal
         self._scheduler = scheduler
         metrics.WAITING.set_function(lambda: scheduler.waiting)
         metrics.RUNNING.set_function(lambda: scheduler.running)
@@ -46,11 +49,13 @@ class Answering:
             target = await self._catalogue.resolve(request.model_id, request.version)
             generation = generation_of(request).begun(generation_id)
             run = self._scheduler.generate(target, generation, arrival)
-            async with aclosing(run) as frames:
-                async for frame in frames:
-                    if isinstance(frame, Answer):
-                        metrics.answered(frame)
-                    yield frame
+            with Recording(self._journal, target, generation, arrival.at) as recording:
+                async with aclosing(run) as frames:
+                    async for frame in frames:
+                        recording.saw(frame)
+                        if isinstance(frame, Answer):
+                            metrics.answered(frame)
+                        yield frame
         except HubError as error:
             metrics.FAILURES.labels(error.reason).inc()
             raise

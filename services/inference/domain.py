@@ -5,6 +5,7 @@ import uuid
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
@@ -49,9 +50,14 @@ class Generation:
             seed = secrets.randbits(31)
         return replace(self, id=generation_id or uuid.uuid4().hex, seed=seed)
 
+    @property
+    def text_bytes(self) -> int:
+        """Bytes of the prompt's or the messages' text."""
+        return len(self.prompt.encode()) + sum(len(t.content.encode()) for t in self.turns)
+
     def check_size(self) -> None:
         """Refuse what is too large to be worth tokenising."""
-        size = len(self.prompt.encode()) + sum(len(t.content.encode()) for t in self.turns)
+        size = self.text_bytes
         if size > MAX_PROMPT_BYTES:
             field = "messages" if self.turns else "prompt"
             raise Invalid(
@@ -102,6 +108,8 @@ class Target:
     base: Base
     adapter: Adapter | None
     provenance: Provenance
+    lineage: bytes = b""
+    """All that it was made from: the registry's message, serialised. It never changes."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +161,35 @@ class Answer:
     provenance: Provenance
     generation: Generation
     logprobs: tuple[TokenLogprob, ...] = ()
+
+
+class Outcome(StrEnum):
+    """How a generation ended; one that the service did not outlive is `lost`."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+@dataclass(frozen=True)
+class Course:
+    """A generation up to some moment, or to its end: what is written down of it."""
+
+    target: Target
+    generation: Generation
+    outcome: Outcome
+    error_reason: str
+    finished: Finished | None
+    text_digest: str
+    text_bytes: int
+    tokens: int
+    ttft_ms: float
+    latency_ms: float
+    started_at: float
+    ended_at: float | None
+    """Seconds since the epoch, both; None while it runs."""
 
 
 @dataclass(frozen=True)

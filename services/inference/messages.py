@@ -6,7 +6,7 @@ from pathlib import Path
 from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.internal.v1 import engine_pb2
-from mlx_hub.registry.v1 import publication_pb2
+from mlx_hub.registry.v1 import lineage_pb2, publication_pb2
 
 from services.chassis.errors import (
     DataLoss,
@@ -117,6 +117,13 @@ def finished_of(event: engine_pb2.EngineFinished) -> Finished:
     )
 
 
+def finish_reason_of(done: Finished) -> completion_pb.FinishReason.ValueType:
+    """Write why an answer ended."""
+    if done.reason == "length":
+        return completion_pb.FINISH_REASON_LENGTH
+    return completion_pb.FINISH_REASON_STOP
+
+
 def error_of(event: engine_pb2.EngineFailed) -> HubError:
     """Read why a request failed."""
     kind = _KINDS.get(event.reason, Internal)
@@ -128,14 +135,11 @@ def error_of(event: engine_pb2.EngineFailed) -> HubError:
 def completion_of(answer: Answer) -> completion_pb.Completion:
     """Write a finished answer."""
     done = answer.finished
-    length = done.reason == "length"
     return completion_pb.Completion(
         text=answer.text,
         tokens=done.tokens,
         latency_ms=answer.latency_ms,
-        finish_reason=completion_pb.FINISH_REASON_LENGTH
-        if length
-        else completion_pb.FINISH_REASON_STOP,
+        finish_reason=finish_reason_of(done),
         prompt_tokens=done.prompt_tokens,
         cached_tokens=done.cached_tokens,
         ttft_ms=answer.ttft_ms,
@@ -192,4 +196,18 @@ def target_of(resolved: publication_pb2.ResolvedModel, locate: Callable[[str], P
         ),
         adapter=adapter,
         provenance=provenance,
+        lineage=_lineage_of(resolved).SerializeToString(deterministic=True),
+    )
+
+
+def _lineage_of(resolved: publication_pb2.ResolvedModel) -> lineage_pb2.Lineage:
+    """Give a version's lineage, or what there is of it for the base model."""
+    if resolved.HasField("version"):
+        return resolved.lineage
+    model, base = resolved.model, resolved.base_model
+    origin = {"source": base.source, "source_revision": base.source_revision}
+    return lineage_pb2.Lineage(
+        model_id=model.id,
+        model_name=model.name,
+        base_model=lineage_pb2.BaseModelRef(name=base.name, digest=base.digest, **origin),
     )

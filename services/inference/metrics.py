@@ -26,6 +26,10 @@ ANSWERS = Counter("mlx_hub_inference_answers", "Finished answers.", [*_MODEL, "f
 FAILURES = Counter(
     "mlx_hub_inference_failures", "Requests that failed, by ErrorReason.", ["reason"]
 )
+UNRECORDED = Counter(
+    "mlx_hub_inference_generations_unrecorded",
+    "Beginnings and ends of generations that the journal could not take.",
+)
 WAITING = Gauge("mlx_hub_inference_waiting", "Requests in line for an engine.")
 RUNNING = Gauge("mlx_hub_inference_running", "Requests being served.")
 ENDS = Counter("mlx_hub_engine_ends", "Engines that ended unasked.", ["base_model"])

@@ -5,20 +5,25 @@ from contextlib import aclosing
 
 from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.inference.v1 import generation_pb2 as pb
+from mlx_hub.inference.v1 import generation_record_pb2 as record_pb
 from mlx_hub.inference.v1 import inference_service_pb2_grpc as pb_grpc
 
+from services.chassis.paging import page_size
 from services.chassis.requests import Context
 from services.inference.answering import Answering, with_error_frame
 from services.inference.domain import Answer
+from services.inference.journal import Journal
 from services.inference.messages import completion_of
+from services.inference.record_messages import page_key, page_of, record_of, wanted_of
 
 
 class InferenceServicer(pb_grpc.InferenceServiceServicer):
-    """Both rpcs take the same way; one waits for its end."""
+    """Both ways to generate are one; the shorter waits for its end."""
 
-    def __init__(self, answering: Answering) -> None:
-        """Take who answers."""
+    def __init__(self, answering: Answering, journal: Journal) -> None:
+        """Take who answers, and who knows what was answered."""
         self._answering = answering
+        self._journal = journal
 
     async def Generate(
         self, request: pb.GenerateRequest, context: Context
@@ -36,3 +41,17 @@ class InferenceServicer(pb_grpc.InferenceServiceServicer):
         async with aclosing(with_error_frame(frames)) as events:
             async for event in events:
                 yield event
+
+    async def GetGeneration(
+        self, request: record_pb.GetGenerationRequest, context: Context
+    ) -> record_pb.GenerationRecord:
+        """Trace a past answer."""
+        return record_of(await self._journal.get(request.generation_id))
+
+    async def ListGenerations(
+        self, request: record_pb.ListGenerationsRequest, context: Context
+    ) -> record_pb.ListGenerationsResponse:
+        """Page through past answers, newest first."""
+        size, before = page_size(request.page_size), page_key(request)
+        entries = await self._journal.page(size + 1, before, wanted_of(request))
+        return page_of(request, entries, size)

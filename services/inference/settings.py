@@ -20,3 +20,5 @@ class InferenceSettings(HubSettings):
     """MLX_HUB_ADAPTER_SLOTS: versions resident in one engine at the same time."""
     engine_start_seconds: float = Field(default=300, gt=0, le=3600)
     """MLX_HUB_ENGINE_START_SECONDS: how long loading a base model may take."""
+    generations_kept: int = Field(default=100_000, ge=0, le=10_000_000)
+    """MLX_HUB_GENERATIONS_KEPT: past answers that can be traced, the newest; 0 keeps none."""

@@ -151,12 +151,22 @@ def test_a_version_is_verified_archived_and_restored(
     statement = call(f"{url}/versions/1/statement")
     assert statement.headers["content-type"] == "application/vnd.in-toto+json"
     assert statement.json["_type"] == "https://in-toto.io/Statement/v1"
+    asked = {**QUESTION, "model_id": model["id"], "version": "1", "max_tokens": 4}
+    answer = call(f"{stack.url}/inference", asked).json
     for alias in call(f"{url}/versions/1").json["aliases"]:
         if alias != "latest":
             assert call(f"{url}/aliases/{alias}", method="DELETE").status == 200
     assert call(f"{url}/versions/1:archive", {}).json["status"] == "VERSION_STATUS_ARCHIVED"
     refused = call(f"{stack.url}/inference", {**QUESTION, "model_id": model["id"], "version": "1"})
     assert refused.json["details"][0]["reason"] == "VERSION_NOT_READY"
+    traced = call(f"{stack.url}/inference/generations/{answer['generation_id']}").json
+    assert traced["provenance"] == answer["provenance"]
+    assert traced["lineage"] == call(f"{url}/versions/1/lineage").json
+    assert traced["lineage"]["training"]["job_id"] == version["id"]
+    why = stack.mlx_hub("why", answer["generation_id"])
+    assert why.returncode == 0, why.stderr
+    for part in (version["id"], traced["lineage"]["dataset"]["digest"], answer["tokens"]):
+        assert str(part) in why.stdout
     assert stack.mlx_hub("verify", f"{model['name']}:1").returncode == 0, "also in the cold tier"
     assert call(f"{url}/versions/1:restore", {}).json["status"] == "VERSION_STATUS_READY"
     health = stack.mlx_hub("doctor", "--reconcile")
@@ -166,10 +176,14 @@ def test_a_version_is_verified_archived_and_restored(
 def test_a_deleted_model_is_gone_and_its_name_free(stack: RunningStack) -> None:
     body = {"name": "short-lived", "base_model": stack.base_model}
     first = call(f"{stack.url}/models", body).json["id"]
+    asked = {**QUESTION, "model_id": first, "max_tokens": 1}
+    answer = call(f"{stack.url}/inference", asked).json
     deleted = call(f"{stack.url}/models/{first}", method="DELETE")
     assert (deleted.status, deleted.json) == (200, {})
     assert call(f"{stack.url}/models/{first}").status == 404
     assert call(f"{stack.url}/models", body).status == 201
+    traced = call(f"{stack.url}/inference/generations/{answer['generation_id']}").json
+    assert traced["lineage"]["base_model"]["digest"] == answer["provenance"]["base_digest"]
 
 
 def test_jobs_and_datasets_are_listed(stack: RunningStack, version: Any) -> None:
@@ -252,6 +266,7 @@ ERRORS = [
     ("/training/jobs/999:replay", {}, 404, "JOB_NOT_FOUND"),
     ("/training/jobs", {"model_id": 1, "dataset_id": 1, "epochs": 0}, 400, "INVALID_FIELD"),
     ("/inference", {"model_id": 999, "prompt": "x"}, 404, "MODEL_NOT_FOUND"),
+    ("/inference/generations/none", None, 404, "GENERATION_NOT_FOUND"),
     ("/inference", {"model_id": 1, "prompt": "x", "version": "99"}, 404, "VERSION_NOT_FOUND"),
     ("/inference", {"model_id": 1, "prompt": "x", "max_tokens": 30000}, 400, "PROMPT_TOO_LONG"),
     ("/nowhere", None, 404, None),

@@ -40,7 +40,13 @@ def test_a_killed_engine_ends_the_stream_with_an_error_and_comes_back(
             engine = child(stack, "services.inference.engine")
             assert engine
             engine.kill()
-    assert last["error"]["details"][0]["reason"] == "ENGINE_DIED"
+    info = last["error"]["details"][0]
+    assert info["reason"] == "ENGINE_DIED"
+    broken = call(f"{stack.url}/inference/generations/{info['metadata']['generation_id']}").json
+    assert (broken["outcome"], broken["error_reason"]) == (
+        "GENERATION_OUTCOME_FAILED",
+        "ENGINE_DIED",
+    )
     eventually(lambda: call(f"{stack.url}/health").status == 200)
     again = call(f"{stack.url}/inference", {**body, "max_tokens": 4})
     assert again.status == 200, again.text

@@ -61,6 +61,16 @@ def test_query_parameters_bind_to_fields(gateway: int, backend: Backend) -> None
     assert (request.mask_prompt, request.HasField("mask_prompt")) == (False, True)
 
 
+def test_past_answers_are_found_by_openais_ids_and_filtered(gateway: int, backend: Backend) -> None:
+    rest.call(gateway, "GET", "/inference/generations/chatcmpl-0f")
+    asked = "model_id=3&version=0&outcome=GENERATION_OUTCOME_FAILED&page_size=2"
+    rest.call(gateway, "GET", f"/inference/generations?{asked}")
+    one, many = (request for _, request, _ in backend.recorders["inference"].calls)
+    assert one.generation_id == "chatcmpl-0f"
+    assert (many.model_id, many.version, many.HasField("version")) == (3, 0, True)
+    assert (many.outcome, many.page_size) == (3, 2)
+
+
 def test_a_statement_comes_byte_by_byte_under_its_own_type(gateway: int) -> None:
     reply = rest.call(gateway, "GET", "/models/7/versions/1/statement")
     assert reply.headers["content-type"] == "application/vnd.in-toto+json"

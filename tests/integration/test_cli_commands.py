@@ -75,6 +75,8 @@ VERBS = {
     "jobs cancel 3": ["status"],
     "jobs retry 3": ["status"],
     "generate m hello": ["text", "tokens"],
+    "why chatcmpl-1": ["outcome", "request", "lineage"],
+    "generations m:base --outcome failed --limit 2": ["generation_id", "error_reason"],
     "status": ["services", "status"],
     "metrics": ["calls_total"],
     "doctor": ["verdict", "findings", "storage"],
@@ -209,6 +211,7 @@ def test_generating_streams_to_stdout_and_measures_on_stderr(hub: ScriptedHub) -
     result = run(hub, "generate", "m@champion", "-", "--system", "be brief", stdin="hello")
     assert result.stdout == "answer of champion\n"
     assert "2 tokens" in result.stderr and "first after" in result.stderr
+    assert result.stderr.endswith("; generation g7\n")
     request = hub.requests[-1]
     assert [turn.content for turn in request.messages] == ["be brief", "hello"]
     assert run(hub, "generate", "1", "hello", "--raw").exit_code == 0

@@ -77,6 +77,8 @@ CALLS = [
     trainer.tail_logs(1),
     inference.generate(1, "hi"),
     inference.streamed(inference.generate(1, "hi")),
+    inference.get_generation("g"),
+    inference.list_generations().call,
     system.get_health(),
     system.get_metrics(),
 ]
@@ -197,6 +199,7 @@ def test_values_that_cannot_be_sent_are_invalid() -> None:
         (sync.Datasets, aio.AsyncDatasets),
         (sync.Storage, aio.AsyncStorage),
         (sync.Jobs, aio.AsyncJobs),
+        (sync.Generations, aio.AsyncGenerations),
         (Hub, AsyncHub),
     ],
 )

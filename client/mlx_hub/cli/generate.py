@@ -53,7 +53,7 @@ def generate(
 
 
 def _print(stream: TokenStream) -> str:
-    """Print the tokens of a stream and return its speed, measured here."""
+    """Print the tokens of a stream; return its speed, measured here, and its name."""
     start = time.monotonic()
     first = None
     for text in stream:
@@ -64,4 +64,5 @@ def _print(stream: TokenStream) -> str:
     tokens, first = stream.completion.tokens, first or end
     # The first token's time is the prompt's: the speed is that of the others.
     speed = f"{(tokens - 1) / (end - first):.1f} tok/s, " if tokens > 1 and end > first else ""
-    return f"{tokens} tokens, {speed}first after {first - start:.2f} s"
+    told = f"{tokens} tokens, {speed}first after {first - start:.2f} s"
+    return f"{told}; generation {stream.completion.generation_id}"

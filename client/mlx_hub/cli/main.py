@@ -19,6 +19,7 @@ from mlx_hub.cli.quality import quality_app
 from mlx_hub.cli.system import metrics, status
 from mlx_hub.cli.verify import verify
 from mlx_hub.cli.versions import versions_app
+from mlx_hub.cli.why import generations, why
 
 __all__ = ["app", "main", "models_app"]
 
@@ -36,6 +37,8 @@ app.add_typer(datasets_app, name="datasets")
 app.add_typer(jobs_app, name="jobs")
 jobs_app.command()(forecast)
 app.command()(generate)
+app.command()(why)
+app.command()(generations)
 app.command()(lineage)
 app.command()(verify)
 app.command()(status)

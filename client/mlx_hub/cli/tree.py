@@ -6,6 +6,7 @@ from mlx_hub.cli.output import console, literal, moment, short, size
 from mlx_hub.registry.v1.lineage_pb2 import (
     AdapterFormat,
     AttemptOutcome,
+    BaseModelRef,
     BasePin,
     DatasetRef,
     ImportProvenance,
@@ -19,13 +20,12 @@ from rich.tree import Tree
 
 def lineage_tree(lineage: Lineage) -> Tree:
     """Draw what a version was made from."""
-    data, base = lineage.dataset, lineage.base_model
+    data = lineage.dataset
     tree = Tree(literal(f"{lineage.model_name}:{lineage.version}  {moment(lineage.created_at)}"))
     adapter = tree.add(literal(f"adapter  {lineage.adapter_digest}"))
     for file in lineage.files:
         adapter.add(literal(f"{file.name}  {size(file.size_bytes)}  {short(file.sha256)}"))
-    origin = f"  from {base.source} {base.source_revision}".rstrip() if base.source else ""
-    tree.add(literal(f"base model {base.name}  {base.digest}{origin}"))
+    tree.add(literal(base_line(lineage.base_model)))
     if lineage.HasField("imported"):
         _add_import(tree, lineage.imported)
         return tree
@@ -33,6 +33,12 @@ def lineage_tree(lineage: Lineage) -> Tree:
     dataset.add(literal(f"split  {_split(data)}"))
     _add_job(tree, lineage.training)
     return tree
+
+
+def base_line(base: BaseModelRef) -> str:
+    """Name a base model, its digest, and where it came from."""
+    origin = f"  from {base.source} {base.source_revision}".rstrip() if base.source else ""
+    return f"base model {base.name}  {base.digest}{origin}"
 
 
 def show_lineage(lineage: Lineage, ui: Console | None = None) -> None:

@@ -104,7 +104,10 @@ class Batch:
             self._fail_all()
             return
         for response in responses:
-            self._deliver(response)
+            try:
+                self._deliver(response)
+            except BaseException as error:  # Rust's panics are no Exceptions
+                self._fail(response, error)
 
     def _admit(self) -> None:
         while self._waiting and self._has_room(self._waiting[0]):
@@ -118,7 +121,12 @@ class Batch:
             if slot is None:
                 return
             self._waiting.popleft()
-            self._insert(job, slot)
+            try:
+                self._insert(job, slot)
+            except BaseException as error:
+                log.error("a request could not begin", exc_info=error)
+                self._adapters.release(job.adapter)
+                self._tell(Failed(job.request, generation_failed()))
 
     def _has_room(self, job: Job) -> bool:
         rows = len(self._rows) + 1
@@ -142,12 +150,7 @@ class Batch:
         row = self._rows[response.uid]
         request = row.job.request
         if error := sampling.error_of(row.guards):
-            log.error("sampling failed for one request", exc_info=error)
-            if response.finish_reason is None:
-                self._generator.remove([response.uid])  # type: ignore[no-untyped-call]
-            self._forget(response.uid)
-            self._tell(Failed(request, generation_failed()))
-            return
+            raise error
         self.tokens_generated += 1
         row.ttft_ms = row.ttft_ms or (time.monotonic() - row.job.received) * 1000
         stopped = response.finish_reason == "stop"
@@ -163,6 +166,15 @@ class Batch:
                 completion_pb.FINISH_REASON_STOP if stopped else completion_pb.FINISH_REASON_LENGTH
             )
             self._tell(Ended(request, reason))
+
+    def _fail(self, response: GenerationBatch.Response, error: BaseException) -> None:
+        """End one row whose token could not be picked or told; the others go on."""
+        log.error("one request failed", exc_info=error)
+        request = self._rows[response.uid].job.request
+        if response.finish_reason is None:
+            self._generator.remove([response.uid])  # type: ignore[no-untyped-call]
+        self._forget(response.uid)
+        self._tell(Failed(request, generation_failed()))
 
     def _drop(self, uid: int) -> None:
         self._generator.remove([uid])  # type: ignore[no-untyped-call]

@@ -125,7 +125,7 @@ class PromptDesk:
             self._prepare(command)
         except HubError as error:
             self._to_writer(Failed(command.request, error))
-        except Exception as error:
+        except BaseException as error:  # the tokenizer is Rust, whose panics are no Exceptions
             log.error("preparing a request failed", exc_info=error)
             self._to_writer(Failed(command.request, generation_failed()))
 

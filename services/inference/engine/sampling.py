@@ -22,6 +22,8 @@ from services.inference.engine.events import Likelihood
 log = logging.getLogger(__name__)
 
 REPETITION_WINDOW = 64
+# Colder than its inverse is greedy; within a 32-bit float, which ends at 3.4e38.
+LARGEST_SCALE = 1e30
 
 type Processor = Callable[[mx.array, mx.array], mx.array]
 
@@ -37,14 +39,14 @@ class Guarded:
         """Take the call and what answers in its place."""
         self._call = call
         self._fallback = fallback
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
     def __call__(self, *args: mx.array) -> mx.array:
         """Call, or fall back."""
         if self.error is None:
             try:
                 return self._call(*args)
-            except Exception as error:
+            except BaseException as error:  # Rust's panics are no Exceptions
                 self.error = error
         return self._fallback(*args)
 
@@ -84,7 +86,7 @@ def likelihood_of(logprobs: mx.array, token: int, top: int) -> Likelihood:
     return Likelihood(values[0], tuple(pairs))
 
 
-def error_of(calls: list[Any]) -> Exception | None:
+def error_of(calls: list[Any]) -> BaseException | None:
     """Give the first error of a request's guarded calls."""
     return next((c.error for c in calls if isinstance(c, Guarded) and c.error), None)
 
@@ -105,7 +107,7 @@ def _keep(_tokens: mx.array, logits: mx.array) -> mx.array:
 def _seeded(request: pb.GenerateRequest) -> Callable[[mx.array], mx.array]:
     """Sample with a key of the request's own: the thread's random state is shared by all."""
     key = mx.random.key(request.seed)
-    scale = 1.0 / request.temperature
+    scale = min(1.0 / request.temperature, LARGEST_SCALE)
 
     def sample(logprobs: mx.array) -> mx.array:
         nonlocal key
@@ -117,6 +119,8 @@ def _seeded(request: pb.GenerateRequest) -> Callable[[mx.array], mx.array]:
             logprobs = apply_top_k(logprobs, request.top_k)
         keys = mx.random.split(key)
         key = keys[0]
-        return mx.random.categorical(logprobs * scale, key=keys[1])
+        # From the likeliest down: whatever overflows is then the least likely and not all of it.
+        below = (logprobs - logprobs.max(axis=-1, keepdims=True)).astype(mx.float32)
+        return mx.random.categorical(below * scale, key=keys[1])
 
     return sample

@@ -113,7 +113,7 @@ class Writer:
             self.handle(outcome)
         except OSError:
             raise
-        except Exception as error:
+        except BaseException as error:  # the decoder is Rust, whose panics are no Exceptions
             log.error("writing text failed", exc_info=error)
             self._give_up(outcome)
 

@@ -3,11 +3,19 @@
 from collections.abc import Iterable, Mapping
 from typing import TypedDict, Unpack
 
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
-from mlx_hub.client.contract import Generation, method
+from mlx_hub.client.contract import Call, Generation, Pages, method
 from mlx_hub.inference.v1 import inference_service_pb2 as pb
 from mlx_hub.inference.v1.completion_pb2 import Completion
 from mlx_hub.inference.v1.generation_pb2 import ChatMessage, GenerateEvent, GenerateRequest
+from mlx_hub.inference.v1.generation_record_pb2 import (
+    GenerationOutcome,
+    GenerationRecord,
+    GetGenerationRequest,
+    ListGenerationsRequest,
+    ListGenerationsResponse,
+)
 
 
 class SamplingFields(TypedDict, total=False):
@@ -56,9 +64,38 @@ def streamed(whole: Generation[Completion]) -> Generation[GenerateEvent]:
     return _as("StreamGenerate", whole.request, GenerateEvent, whole.timeout)
 
 
+def get_generation(generation_id: str) -> Call[GenerationRecord]:
+    """Tell where a past answer came from and how it ended; OpenAI ids are generation ids, too."""
+    request = GetGenerationRequest(generation_id=generation_id)
+    return Call(_rpc("GetGeneration"), request, GenerationRecord)
+
+
+def list_generations(
+    *,
+    model_id: int = 0,
+    version: int | None = None,
+    outcome: str = "unspecified",
+    page_size: int = 0,
+) -> Pages[ListGenerationsResponse, GenerationRecord]:
+    """List past answers, newest first; version 0 is the base model, no version is all of them.
+
+    `outcome` is `running`, `finished`, `failed`, `cancelled` or `lost`.
+    """
+    request = ListGenerationsRequest(
+        model_id=model_id,
+        version=version,
+        outcome=GenerationOutcome.Value(f"GENERATION_OUTCOME_{outcome.upper()}"),
+        page_size=page_size,
+    )
+    call = Call(_rpc("ListGenerations"), request, ListGenerationsResponse)
+    return Pages(call, lambda page: page.generations, lambda page: page.next_page_token)
+
+
+def _rpc(name: str) -> MethodDescriptor:
+    return method(pb.DESCRIPTOR, "InferenceService", name)
+
+
 def _as[R: Message](
     name: str, request: Message, reply: type[R], timeout: float | None
 ) -> Generation[R]:
-    return Generation(
-        method(pb.DESCRIPTOR, "InferenceService", name), request, reply, timeout=timeout
-    )
+    return Generation(_rpc(name), request, reply, timeout=timeout)

@@ -65,7 +65,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DISK_FULL: _ErrorReason.ValueType  # 20
     """RESOURCE_EXHAUSTED. The data volume has no room. Metadata: free_bytes, where known."""
     ERROR_REASON_ENGINE_DIED: _ErrorReason.ValueType  # 21
-    """UNAVAILABLE. The engine process ended while it served this; retry. Metadata: base_model."""
+    """UNAVAILABLE. The engine process ended while it served this; retry. Metadata: base_model,
+    generation_id.
+    """
     ERROR_REASON_ENGINE_START_FAILED: _ErrorReason.ValueType  # 22
     """UNAVAILABLE. The engine could not start. Metadata: base_model."""
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 23
@@ -73,7 +75,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DEPENDENCY_UNAVAILABLE: _ErrorReason.ValueType  # 24
     """UNAVAILABLE. Another service or the database does not answer. Metadata: dependency."""
     ERROR_REASON_GENERATION_FAILED: _ErrorReason.ValueType  # 25
-    """INTERNAL. This one request failed inside the engine; others go on. Metadata: request_id."""
+    """INTERNAL. This one request failed inside the engine; others go on. Metadata: request_id,
+    generation_id.
+    """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 26
     """INTERNAL. A fault of ours; the log holds the request id. Metadata: request_id."""
     ERROR_REASON_UNSUPPORTED_PARAMETER: _ErrorReason.ValueType  # 27
@@ -118,6 +122,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ATTEMPTS_EXHAUSTED: _ErrorReason.ValueType  # 40
     """INTERNAL. Of failed jobs only: the worker was lost as often as max_attempts allows, each time
     before it could say why. The message has how the last one ended.
+    """
+    ERROR_REASON_GENERATION_NOT_FOUND: _ErrorReason.ValueType  # 62
+    """NOT_FOUND. No such generation is kept: there was none, or newer ones took its place
+    (MLX_HUB_GENERATIONS_KEPT). Metadata: generation_id.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -169,7 +177,9 @@ ERROR_REASON_OUT_OF_MEMORY: ErrorReason.ValueType  # 19
 ERROR_REASON_DISK_FULL: ErrorReason.ValueType  # 20
 """RESOURCE_EXHAUSTED. The data volume has no room. Metadata: free_bytes, where known."""
 ERROR_REASON_ENGINE_DIED: ErrorReason.ValueType  # 21
-"""UNAVAILABLE. The engine process ended while it served this; retry. Metadata: base_model."""
+"""UNAVAILABLE. The engine process ended while it served this; retry. Metadata: base_model,
+generation_id.
+"""
 ERROR_REASON_ENGINE_START_FAILED: ErrorReason.ValueType  # 22
 """UNAVAILABLE. The engine could not start. Metadata: base_model."""
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 23
@@ -177,7 +187,9 @@ ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 23
 ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 24
 """UNAVAILABLE. Another service or the database does not answer. Metadata: dependency."""
 ERROR_REASON_GENERATION_FAILED: ErrorReason.ValueType  # 25
-"""INTERNAL. This one request failed inside the engine; others go on. Metadata: request_id."""
+"""INTERNAL. This one request failed inside the engine; others go on. Metadata: request_id,
+generation_id.
+"""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 26
 """INTERNAL. A fault of ours; the log holds the request id. Metadata: request_id."""
 ERROR_REASON_UNSUPPORTED_PARAMETER: ErrorReason.ValueType  # 27
@@ -222,5 +234,9 @@ Metadata: base_model, expected_digest, base_digest.
 ERROR_REASON_ATTEMPTS_EXHAUSTED: ErrorReason.ValueType  # 40
 """INTERNAL. Of failed jobs only: the worker was lost as often as max_attempts allows, each time
 before it could say why. The message has how the last one ended.
+"""
+ERROR_REASON_GENERATION_NOT_FOUND: ErrorReason.ValueType  # 62
+"""NOT_FOUND. No such generation is kept: there was none, or newer ones took its place
+(MLX_HUB_GENERATIONS_KEPT). Metadata: generation_id.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

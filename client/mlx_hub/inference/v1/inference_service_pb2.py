@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from mlx_hub.inference.v1 import completion_pb2 as mlx__hub_dot_inference_dot_v1_dot_completion__pb2
 from mlx_hub.inference.v1 import generation_pb2 as mlx__hub_dot_inference_dot_v1_dot_generation__pb2
+from mlx_hub.inference.v1 import generation_record_pb2 as mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,mlx_hub/inference/v1/inference_service.proto\x12\x14mlx_hub.inference.v1\x1a\x1cgoogle/api/annotations.proto\x1a%mlx_hub/inference/v1/completion.proto\x1a%mlx_hub/inference/v1/generation.proto2\xfc\x01\n\x10InferenceService\x12j\n\x08Generate\x12%.mlx_hub.inference.v1.GenerateRequest\x1a .mlx_hub.inference.v1.Completion\"\x15\x82\xd3\xe4\x93\x02\x0f\"\n/inference:\x01*\x12|\n\x0eStreamGenerate\x12%.mlx_hub.inference.v1.GenerateRequest\x1a#.mlx_hub.inference.v1.GenerateEvent\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/inference/stream:\x01*0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,mlx_hub/inference/v1/inference_service.proto\x12\x14mlx_hub.inference.v1\x1a\x1cgoogle/api/annotations.proto\x1a%mlx_hub/inference/v1/completion.proto\x1a%mlx_hub/inference/v1/generation.proto\x1a,mlx_hub/inference/v1/generation_record.proto2\xa9\x04\n\x10InferenceService\x12j\n\x08Generate\x12%.mlx_hub.inference.v1.GenerateRequest\x1a .mlx_hub.inference.v1.Completion\"\x15\x82\xd3\xe4\x93\x02\x0f\"\n/inference:\x01*\x12|\n\x0eStreamGenerate\x12%.mlx_hub.inference.v1.GenerateRequest\x1a#.mlx_hub.inference.v1.GenerateEvent\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/inference/stream:\x01*0\x01\x12\x96\x01\n\rGetGeneration\x12*.mlx_hub.inference.v1.GetGenerationRequest\x1a&.mlx_hub.inference.v1.GenerationRecord\"1\x90\x02\x01\x82\xd3\xe4\x93\x02(\x12&/inference/generations/{generation_id}\x12\x91\x01\n\x0fListGenerations\x12,.mlx_hub.inference.v1.ListGenerationsRequest\x1a-.mlx_hub.inference.v1.ListGenerationsResponse\"!\x90\x02\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/inference/generationsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +39,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INFERENCESERVICE'].methods_by_name['Generate']._serialized_options = b'\202\323\344\223\002\017\"\n/inference:\001*'
   _globals['_INFERENCESERVICE'].methods_by_name['StreamGenerate']._loaded_options = None
   _globals['_INFERENCESERVICE'].methods_by_name['StreamGenerate']._serialized_options = b'\202\323\344\223\002\026\"\021/inference/stream:\001*'
-  _globals['_INFERENCESERVICE']._serialized_start=179
-  _globals['_INFERENCESERVICE']._serialized_end=431
+  _globals['_INFERENCESERVICE'].methods_by_name['GetGeneration']._loaded_options = None
+  _globals['_INFERENCESERVICE'].methods_by_name['GetGeneration']._serialized_options = b'\220\002\001\202\323\344\223\002(\022&/inference/generations/{generation_id}'
+  _globals['_INFERENCESERVICE'].methods_by_name['ListGenerations']._loaded_options = None
+  _globals['_INFERENCESERVICE'].methods_by_name['ListGenerations']._serialized_options = b'\220\002\001\202\323\344\223\002\030\022\026/inference/generations'
+  _globals['_INFERENCESERVICE']._serialized_start=225
+  _globals['_INFERENCESERVICE']._serialized_end=778
 # @@protoc_insertion_point(module_scope)

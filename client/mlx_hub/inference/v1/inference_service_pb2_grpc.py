@@ -5,6 +5,7 @@ import warnings
 
 from mlx_hub.inference.v1 import completion_pb2 as mlx__hub_dot_inference_dot_v1_dot_completion__pb2
 from mlx_hub.inference.v1 import generation_pb2 as mlx__hub_dot_inference_dot_v1_dot_generation__pb2
+from mlx_hub.inference.v1 import generation_record_pb2 as mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -46,6 +47,16 @@ class InferenceServiceStub:
                 request_serializer=mlx__hub_dot_inference_dot_v1_dot_generation__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=mlx__hub_dot_inference_dot_v1_dot_generation__pb2.GenerateEvent.FromString,
                 _registered_method=True)
+        self.GetGeneration = channel.unary_unary(
+                '/mlx_hub.inference.v1.InferenceService/GetGeneration',
+                request_serializer=mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2.GetGenerationRequest.SerializeToString,
+                response_deserializer=mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2.GenerationRecord.FromString,
+                _registered_method=True)
+        self.ListGenerations = channel.unary_unary(
+                '/mlx_hub.inference.v1.InferenceService/ListGenerations',
+                request_serializer=mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2.ListGenerationsRequest.SerializeToString,
+                response_deserializer=mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2.ListGenerationsResponse.FromString,
+                _registered_method=True)
 
 
 class InferenceServiceServicer:
@@ -70,6 +81,22 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetGeneration(self, request, context):
+        """Tells where a past answer came from: its model, version, job, data, code, sampling and end.
+        Fails with GENERATION_NOT_FOUND, DEPENDENCY_UNAVAILABLE, INVALID_FIELD.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGenerations(self, request, context):
+        """Lists past answers, newest first.
+        Fails with INVALID_PAGE_TOKEN, DEPENDENCY_UNAVAILABLE, INVALID_FIELD.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InferenceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -82,6 +109,16 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.StreamGenerate,
                     request_deserializer=mlx__hub_dot_inference_dot_v1_dot_generation__pb2.GenerateRequest.FromString,
                     response_serializer=mlx__hub_dot_inference_dot_v1_dot_generation__pb2.GenerateEvent.SerializeToString,
+            ),
+            'GetGeneration': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGeneration,
+                    request_deserializer=mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2.GetGenerationRequest.FromString,
+                    response_serializer=mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2.GenerationRecord.SerializeToString,
+            ),
+            'ListGenerations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGenerations,
+                    request_deserializer=mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2.ListGenerationsRequest.FromString,
+                    response_serializer=mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2.ListGenerationsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -139,6 +176,60 @@ class InferenceService:
             '/mlx_hub.inference.v1.InferenceService/StreamGenerate',
             mlx__hub_dot_inference_dot_v1_dot_generation__pb2.GenerateRequest.SerializeToString,
             mlx__hub_dot_inference_dot_v1_dot_generation__pb2.GenerateEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGeneration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlx_hub.inference.v1.InferenceService/GetGeneration',
+            mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2.GetGenerationRequest.SerializeToString,
+            mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2.GenerationRecord.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGenerations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlx_hub.inference.v1.InferenceService/ListGenerations',
+            mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2.ListGenerationsRequest.SerializeToString,
+            mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2.ListGenerationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from mlx_hub.inference.v1 import completion_pb2 as _completion_pb2
 from mlx_hub.inference.v1 import generation_pb2 as _generation_pb2
+from mlx_hub.inference.v1 import generation_record_pb2 as _generation_record_pb2
 import abc as _abc_1
 
 
@@ -26,6 +27,14 @@ class InferenceServiceStub:
     StreamGenerate: _aio.UnaryStreamMultiCallable[_generation_pb2.GenerateRequest, _generation_pb2.GenerateEvent]
     """Generates an answer and sends each piece as it is made. SSE over REST.
     Fails as Generate does; once frames flow, the last one carries the error.
+    """
+    GetGeneration: _aio.UnaryUnaryMultiCallable[_generation_record_pb2.GetGenerationRequest, _generation_record_pb2.GenerationRecord]
+    """Tells where a past answer came from: its model, version, job, data, code, sampling and end.
+    Fails with GENERATION_NOT_FOUND, DEPENDENCY_UNAVAILABLE, INVALID_FIELD.
+    """
+    ListGenerations: _aio.UnaryUnaryMultiCallable[_generation_record_pb2.ListGenerationsRequest, _generation_record_pb2.ListGenerationsResponse]
+    """Lists past answers, newest first.
+    Fails with INVALID_PAGE_TOKEN, DEPENDENCY_UNAVAILABLE, INVALID_FIELD.
     """
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -51,6 +60,26 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_generation_pb2.GenerateEvent]:
         """Generates an answer and sends each piece as it is made. SSE over REST.
         Fails as Generate does; once frames flow, the last one carries the error.
+        """
+
+    @_abc_1.abstractmethod
+    def GetGeneration(
+        self,
+        request: _generation_record_pb2.GetGenerationRequest,
+        context: _aio.ServicerContext[_generation_record_pb2.GetGenerationRequest, _abc.Awaitable[_generation_record_pb2.GenerationRecord]],
+    ) -> _abc.Awaitable[_generation_record_pb2.GenerationRecord]:
+        """Tells where a past answer came from: its model, version, job, data, code, sampling and end.
+        Fails with GENERATION_NOT_FOUND, DEPENDENCY_UNAVAILABLE, INVALID_FIELD.
+        """
+
+    @_abc_1.abstractmethod
+    def ListGenerations(
+        self,
+        request: _generation_record_pb2.ListGenerationsRequest,
+        context: _aio.ServicerContext[_generation_record_pb2.ListGenerationsRequest, _abc.Awaitable[_generation_record_pb2.ListGenerationsResponse]],
+    ) -> _abc.Awaitable[_generation_record_pb2.ListGenerationsResponse]:
+        """Lists past answers, newest first.
+        Fails with INVALID_PAGE_TOKEN, DEPENDENCY_UNAVAILABLE, INVALID_FIELD.
         """
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _aio.Server) -> None: ...
