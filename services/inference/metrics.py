@@ -26,6 +26,16 @@ ANSWERS = Counter("mlx_hub_inference_answers", "Finished answers.", [*_MODEL, "f
 FAILURES = Counter(
     "mlx_hub_inference_failures", "Requests that failed, by ErrorReason.", ["reason"]
 )
+CANCELLED = Counter(
+    "mlx_hub_inference_cancelled",
+    "Requests whose caller left, by how far they were: queued, loading, prefill, decode.",
+    ["phase"],
+)
+QUEUE_WAIT = Histogram(
+    "mlx_hub_inference_queue_wait_seconds",
+    "From a request's arrival at the service to its turn.",
+    buckets=_SECONDS,
+)
 WAITING = Gauge("mlx_hub_inference_waiting", "Requests in line for an engine.")
 RUNNING = Gauge("mlx_hub_inference_running", "Requests being served.")
 ENDS = Counter("mlx_hub_engine_ends", "Engines that ended unasked.", ["base_model"])
