@@ -8,8 +8,8 @@ from services.chassis.requests import Context, metadata_of
 
 HEADER = "x-mlx-hub-caller"
 _NAME = re.compile(r"[!-~]{1,100}")
-# So much before a caller's deadline the answer is given up. What comes at the deadline itself is
-# lost: gRPC then resets the stream, and REST shows a 503 where it should show a 504.
+# So much before a caller's deadline the answer is given up. At the deadline itself gRPC ends the
+# call: a stream over HTTP/1.1 would just stop, without the frame that says why.
 ANSWER_S = 0.05
 
 

@@ -1,8 +1,9 @@
 """The line before one engine: bounded, first come first served within a caller, fair between them.
 
 A free row goes to the caller who has the fewest, and among equals in turn: nobody without a row
-is overtaken twice by the same caller. A full line makes room for a caller by sending the newest of the longest queue away
-(longest queue drop), so one caller may fill it all but can't keep others out. ADR 0028.
+is overtaken twice by the same caller. A full line makes room for a caller by sending the newest of
+the longest queue away (longest queue drop), so one caller may fill it all but can't keep others
+out. ADR 0028.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """A stream whose reader stops reading must not hold what it streams for ever."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -55,5 +56,7 @@ async def _abort(context: Context) -> None:
     error = reader_too_slow()
     status = to_status(error)
     trailers = ((DETAILS_KEY, status.SerializeToString()),)
-    async with asyncio.timeout(_ABORT_S):
-        await context.abort(code_of(error), status.message, trailers)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_ABORT_S):
+            await context.abort(code_of(error), status.message, trailers)
+    raise asyncio.CancelledError  # to grpc that is a call which ended, and no fault
