@@ -68,9 +68,20 @@ class Unavailable(HubError):
     """Not able to answer now; a retry may succeed."""
 
 
+class DeadlineExceeded(HubError):
+    """The caller's time was up before the work was done."""
+
+
 class DataLoss(HubError):
     """Stored bytes are not what was recorded."""
 
 
 class Internal(HubError):
     """A fault of ours."""
+
+
+def reader_too_slow() -> HubError:
+    """Give the error of a stream whose reader is too far behind."""
+    return Exhausted(
+        "READER_TOO_SLOW", "the stream was not read for too long; ask again and read as it comes"
+    )

@@ -21,6 +21,7 @@ from services.chassis.errors import HubError
 from services.chassis.interceptors.access_log import AccessLog
 from services.chassis.interceptors.errors import Errors, Translator
 from services.chassis.interceptors.metrics import Metrics
+from services.chassis.interceptors.slow_readers import SlowReaders
 from services.chassis.interceptors.tracing import Tracing
 from services.chassis.interceptors.validation import Validation
 from services.chassis.settings import HubSettings
@@ -56,8 +57,9 @@ class HubServer:
         self.settings = settings
         self.health = health.aio.HealthServicer()
         self.errors = Errors(translators)
+        around = (AccessLog(), Tracing(), Metrics(), self.errors, Validation())
         self.grpc = grpc.aio.server(
-            interceptors=(AccessLog(), Tracing(), Metrics(), self.errors, Validation()),
+            interceptors=(SlowReaders(settings.reader_seconds), *around),
             options=(
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.so_reuseport", 0),

@@ -50,6 +50,8 @@ class HubSettings(BaseSettings):
     memory_budget_bytes: int = Field(default=0, ge=0)
     """MLX_HUB_MEMORY_BUDGET_BYTES: for the engines and the training job together; 0 leaves
     max(12 GiB, a quarter) of the machine to everything else, or a half where that is more."""
+    reader_seconds: float = Field(default=30.0, gt=0, le=3600)
+    """MLX_HUB_READER_SECONDS: a stream that takes no message for so long is ended."""
     drain_seconds: float = Field(default=10.0, ge=0, le=600)
     """MLX_HUB_DRAIN_SECONDS: how long running calls may go on at shutdown."""
 

@@ -11,6 +11,7 @@ from services.chassis.errors import (
     Aborted,
     AlreadyExists,
     DataLoss,
+    DeadlineExceeded,
     Exhausted,
     FailedPrecondition,
     HubError,
@@ -32,6 +33,7 @@ _CODES: dict[type[HubError], grpc.StatusCode] = {
     Aborted: grpc.StatusCode.ABORTED,
     Exhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Unavailable: grpc.StatusCode.UNAVAILABLE,
+    DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     DataLoss: grpc.StatusCode.DATA_LOSS,
     Internal: grpc.StatusCode.INTERNAL,
 }

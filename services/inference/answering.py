@@ -10,6 +10,7 @@ from mlx_hub.inference.v1 import generation_pb2 as pb
 from services.chassis.errors import HubError, Internal
 from services.chassis.status import to_status
 from services.inference import metrics
+from services.inference.caller import Caller
 from services.inference.domain import Answer, Delta, Target
 from services.inference.journal import Journal
 from services.inference.messages import event_of, generation_of
@@ -37,14 +38,12 @@ class Answering:
         metrics.RUNNING.set_function(lambda: scheduler.running)
 
     async def answer(
-        self, request: pb.GenerateRequest, seconds: float | None, generation_id: str = ""
+        self, request: pb.GenerateRequest, caller: Caller, generation_id: str = ""
     ) -> AsyncGenerator[Delta | Answer, None]:
-        """Yield text as it comes and the whole answer last.
-
-        `seconds` is the caller's patience; an answer without an id gets one.
-        """
+        """Yield text as it comes and the whole answer last; an answer without an id gets one."""
         now = time.monotonic()
-        arrival = Arrival(now, None if seconds is None else now + seconds)
+        seconds = caller.patience
+        arrival = Arrival(now, None if seconds is None else now + seconds, caller.name)
         try:
             target = await self._catalogue.resolve(request.model_id, request.version)
             generation = generation_of(request).begun(generation_id)

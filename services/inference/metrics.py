@@ -30,6 +30,16 @@ UNRECORDED = Counter(
     "mlx_hub_inference_generations_unrecorded",
     "Beginnings and ends of generations that the journal could not take.",
 )
+CANCELLED = Counter(
+    "mlx_hub_inference_cancelled",
+    "Requests whose caller left, by how far they were: queued, loading, prefill, decode.",
+    ["phase"],
+)
+QUEUE_WAIT = Histogram(
+    "mlx_hub_inference_queue_wait_seconds",
+    "From a request's arrival at the service to its turn.",
+    buckets=_SECONDS,
+)
 WAITING = Gauge("mlx_hub_inference_waiting", "Requests in line for an engine.")
 RUNNING = Gauge("mlx_hub_inference_running", "Requests being served.")
 ENDS = Counter("mlx_hub_engine_ends", "Engines that ended unasked.", ["base_model"])

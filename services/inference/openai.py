@@ -17,6 +17,7 @@ from mlx_hub.openai.v1 import openai_service_pb2_grpc as pb_grpc
 from services.chassis.errors import HubError, NotFound
 from services.chassis.requests import Context
 from services.inference.answering import Answering
+from services.inference.caller import Caller, caller_of
 from services.inference.catalogue import Catalogue
 from services.inference.domain import Answer
 from services.inference.openai_messages import Chat, Reply, error_body, models_body, read_chat
@@ -70,19 +71,19 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
             include_usage=chat.include_usage,
         )
         pieces = self._stream if chat.stream else self._whole
-        async with aclosing(pieces(chat, reply, context.time_remaining())) as bodies:
+        async with aclosing(pieces(chat, reply, caller_of(context, chat.user))) as bodies:
             async for piece in bodies:
                 yield piece
 
-    async def _whole(self, chat: Chat, reply: Reply, seconds: float | None) -> Bodies:
-        async with aclosing(self._answering.answer(chat.request, seconds, reply.id)) as frames:
+    async def _whole(self, chat: Chat, reply: Reply, caller: Caller) -> Bodies:
+        async with aclosing(self._answering.answer(chat.request, caller, reply.id)) as frames:
             async for frame in frames:
                 if isinstance(frame, Answer):
                     yield _body(JSON, reply.whole(frame))
 
-    async def _stream(self, chat: Chat, reply: Reply, seconds: float | None) -> Bodies:
+    async def _stream(self, chat: Chat, reply: Reply, caller: Caller) -> Bodies:
         begun = False
-        async with aclosing(self._answering.answer(chat.request, seconds, reply.id)) as frames:
+        async with aclosing(self._answering.answer(chat.request, caller, reply.id)) as frames:
             async for frame in frames:
                 if not begun:
                     begun = True

@@ -47,6 +47,7 @@ _HTTP = {
     grpc.StatusCode.NOT_FOUND: (404, "invalid_request_error"),
     grpc.StatusCode.RESOURCE_EXHAUSTED: (429, "rate_limit_error"),
     grpc.StatusCode.UNAVAILABLE: (503, "server_error"),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (504, "server_error"),
 }
 _CODES = {"PROMPT_TOO_LONG": "context_length_exceeded"}
 
@@ -60,6 +61,7 @@ class Chat:
     request: pb.GenerateRequest
     stream: bool
     include_usage: bool
+    user: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,8 @@ def read_chat(body: bytes) -> Chat:
     if not isinstance(given.get("user", ""), str):
         raise _wrong("user", "a string")
     validate(request)
-    return Chat(given["model"], name, request, stream, _include_usage(given, stream))
+    usage, user = _include_usage(given, stream), given.get("user", "")
+    return Chat(given["model"], name, request, stream, usage, user)
 
 
 def error_body(error: HubError) -> tuple[int, bytes]:

@@ -14,6 +14,7 @@ from services.chassis.errors import HubError, Unavailable
 from services.chassis.frames import FrameError, open_pair, read_frame, send_frame, write_frame
 from services.chassis.leases import Lease
 from services.inference.domain import Adapter, Base, Delta, EngineLimits, Finished, Generation
+from services.inference.inbox import Inbox
 from services.inference.messages import cancel_of, delta_of, error_of, finished_of, submit_of
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class EngineProcess:
         self._reader, self._writer = streams
         self._on_stats = on_stats
         self._numbers = itertools.count(1)
-        self._inboxes: dict[int, asyncio.Queue[engine_pb2.EngineEvent | None]] = {}
+        self._inboxes: dict[int, Inbox] = {}
         self._reading: asyncio.Task[None] | None = None
         self._dead = False
 
@@ -91,25 +92,20 @@ class EngineProcess:
     ) -> AsyncGenerator[Delta | Finished, None]:
         """Yield text as it is made, then how it ended; closing the generator drops the request.
 
-        Raises Unavailable ENGINE_DIED when the engine ends first.
+        Raises ENGINE_DIED when the engine ends first, and READER_TOO_SLOW.
         """
         number = next(self._numbers)
-        inbox: asyncio.Queue[engine_pb2.EngineEvent | None] = asyncio.Queue()
-        self._inboxes[number] = inbox
-        over = False
+        self._inboxes[number] = inbox = Inbox()
         try:
             await self._send(submit_of(number, generation, adapter))
-            while (event := await inbox.get()) and event.HasField("delta"):
+            while (event := await inbox.get()).HasField("delta"):
                 yield delta_of(event.delta)
-            over = True
-            if event is None:
-                raise self._died()
             if event.HasField("failed"):
                 raise error_of(event.failed)
             yield finished_of(event.finished)
         finally:
             del self._inboxes[number]
-            if not over and not self._dead:
+            if not inbox.over and not self._dead:
                 send_frame(self._writer, cancel_of(number))
 
     async def stop(self) -> None:
@@ -158,7 +154,7 @@ class EngineProcess:
         # hear of it last: whoever sends one again finds the engine ended, and starts another.
         self.ended.set()
         for inbox in self._inboxes.values():
-            inbox.put_nowait(None)
+            inbox.fail(self._died())
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         log.log(
             logging.INFO if code == 0 else logging.ERROR,
@@ -172,9 +168,12 @@ class EngineProcess:
         if kind == "stats":
             self._on_stats(self.base.name, event.stats)
         elif kind in ("delta", "finished", "failed"):
-            inbox = self._inboxes.get(getattr(event, kind).request)
-            if inbox is not None:
-                inbox.put_nowait(event)
+            number = getattr(event, kind).request
+            inbox = self._inboxes.get(number)
+            if inbox is not None and not inbox.over:
+                inbox.put(event)
+                if kind == "delta" and inbox.over:  # its reader is cut, and the row is free
+                    send_frame(self._writer, cancel_of(number))
 
     async def _send(self, command: engine_pb2.EngineCommand) -> None:
         try:

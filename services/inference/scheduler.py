@@ -1,13 +1,14 @@
-"""Who is served when: a bounded line before each engine, and the clock of every answer."""
+"""Who is served when: a fair line before each engine, and the clock of every answer."""
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import StrEnum
 
-from services.chassis.errors import Exhausted, HubError, Unavailable
+from services.chassis.errors import DeadlineExceeded
+from services.inference import metrics
 from services.inference.domain import (
     Answer,
     Base,
@@ -17,84 +18,41 @@ from services.inference.domain import (
     Target,
     TokenLogprob,
 )
+from services.inference.lane import Lane, shutting_down
 from services.inference.residency import Engine
 
 type Clock = Callable[[], float]
 type Use = Callable[[Base], AbstractAsyncContextManager[Engine]]
 
 
+class Phase(StrEnum):
+    """How far a request has come."""
+
+    QUEUED = "queued"
+    LOADING = "loading"
+    PREFILL = "prefill"
+    DECODE = "decode"
+    DONE = "done"
+
+
 @dataclass(frozen=True)
 class Arrival:
-    """When a request came, and when its caller stops waiting; on the scheduler's clock."""
+    """When a request came, by whom, and when that one stops waiting; on the scheduler's clock."""
 
     at: float
     deadline: float | None = None
+    caller: str = ""
 
-    def expired(self, now: float) -> bool:
-        """Tell whether nobody waits any more."""
-        return self.deadline is not None and self.deadline <= now
+    def left(self, now: float) -> float | None:
+        """Give the seconds until nobody waits any more."""
+        return None if self.deadline is None else max(0.0, self.deadline - now)
 
 
 @dataclass
-class Lane:
-    """The line before one engine: `rows` are served, up to `limit` wait, in order."""
+class Course:
+    """A request on its way."""
 
-    rows: int
-    limit: int
-    clock: Clock
-    running: int = 0
-    closed: bool = False
-    seconds: float = 1.0
-    """How long an answer took lately."""
-    waiting: deque[tuple[Arrival, asyncio.Future[None]]] = field(default_factory=deque)
-
-    async def enter(self, arrival: Arrival) -> None:
-        """Wait for a row; raises when the line is full or closed, or the caller's time is up."""
-        if self.closed:
-            raise shutting_down()
-        if self.running < self.rows:
-            self.running += 1
-            return
-        if len(self.waiting) >= self.limit:
-            raise self._full()
-        place = asyncio.get_running_loop().create_future()
-        self.waiting.append((arrival, place))
-        try:
-            await place
-        except asyncio.CancelledError:
-            if place.done() and not place.cancelled() and not place.exception():
-                self.leave()  # the row was given in the same moment
-            raise
-        finally:
-            self.waiting = deque(entry for entry in self.waiting if entry[1] is not place)
-
-    def leave(self) -> None:
-        """Pass the row on to the first who still waits for it."""
-        while self.waiting:
-            arrival, place = self.waiting.popleft()
-            if place.done():
-                continue
-            if arrival.expired(self.clock()):
-                place.set_exception(too_late(self.limit))
-                continue
-            place.set_result(None)
-            return
-        self.running -= 1
-
-    def close(self) -> None:
-        """Send everybody in the line away; those being served go on."""
-        self.closed = True
-        for _, place in self.waiting:
-            if not place.done():
-                place.set_exception(shutting_down())
-
-    def _full(self) -> HubError:
-        return Exhausted(
-            "QUEUE_FULL",
-            f"{self.limit} requests wait for this model; try again later",
-            metadata={"queue_limit": str(self.limit)},
-            retry_after_s=max(1.0, self.seconds * (len(self.waiting) + 1) / self.rows),
-        )
+    phase: Phase = Phase.QUEUED
 
 
 class Scheduler:
@@ -114,7 +72,7 @@ class Scheduler:
     @property
     def waiting(self) -> int:
         """Requests in all lines."""
-        return sum(len(lane.waiting) for lane in self._lanes.values())
+        return sum(lane.waiting for lane in self._lanes.values())
 
     @property
     def running(self) -> int:
@@ -124,14 +82,46 @@ class Scheduler:
     async def generate(
         self, target: Target, generation: Generation, arrival: Arrival
     ) -> AsyncGenerator[Delta | Answer, None]:
-        """Yield text as it comes and the whole answer last; closing it drops the request."""
+        """Yield text as it comes and the whole answer last; closing it drops the request.
+
+        Raises DEADLINE_PASSED at the caller's deadline, wherever the request is then.
+        """
         generation.check_size()
+        course = Course()
+        try:
+            async with aclosing(self._serve(target, generation, arrival, course)) as frames:
+                while frame := await self._in_time(frames, arrival, course):
+                    yield frame
+        except (asyncio.CancelledError, GeneratorExit):
+            if course.phase is not Phase.DONE:
+                metrics.CANCELLED.labels(course.phase).inc()
+            raise
+
+    async def stop(self) -> None:
+        """Refuse new requests and those in line."""
+        self._closed = True
+        for lane in self._lanes.values():
+            lane.close()
+
+    async def _in_time(
+        self, frames: AsyncGenerator[Delta | Answer, None], arrival: Arrival, course: Course
+    ) -> Delta | Answer | None:
+        """Wait for the next frame, but no longer than the caller does; None is the end."""
+        try:
+            async with asyncio.timeout(arrival.left(self._clock())) as patience:
+                return await anext(frames, None)
+        except TimeoutError as error:
+            raise (too_late(course.phase) if patience.expired() else error) from None
+
+    async def _serve(
+        self, target: Target, generation: Generation, arrival: Arrival, course: Course
+    ) -> AsyncGenerator[Delta | Answer, None]:
         text, first = "", 0.0
         logprobs: list[TokenLogprob] = []
         async with (
-            self._row(target.base, arrival),
+            self._row(target.base, arrival, course),
             self._use(target.base) as engine,
-            aclosing(self._frames(engine, target, generation, arrival)) as frames,
+            aclosing(self._frames(engine, target, generation, arrival, course)) as frames,
         ):
             async for frame in frames:
                 first = first or self._since(arrival)
@@ -140,6 +130,7 @@ class Scheduler:
                     logprobs += frame.logprobs
                     yield frame
                     continue
+                course.phase = Phase.DONE
                 yield Answer(
                     text=text,
                     finished=frame,
@@ -150,53 +141,52 @@ class Scheduler:
                     logprobs=tuple(logprobs),
                 )
 
-    async def stop(self) -> None:
-        """Refuse new requests and those in line."""
-        self._closed = True
-        for lane in self._lanes.values():
-            lane.close()
-
     async def _frames(
-        self, engine: Engine, target: Target, generation: Generation, arrival: Arrival
+        self,
+        engine: Engine,
+        target: Target,
+        generation: Generation,
+        arrival: Arrival,
+        course: Course,
     ) -> AsyncGenerator[Delta | Finished, None]:
-        if self._closed:
-            raise shutting_down()
-        if arrival.expired(self._clock()):
-            raise too_late(self._limit)
+        self._admit(arrival, course)
+        course.phase = Phase.PREFILL
         async with aclosing(engine.generate(generation, target.adapter)) as frames:
             async for frame in frames:
+                course.phase = Phase.DECODE
                 yield frame
 
-    @asynccontextmanager
-    async def _row(self, base: Base, arrival: Arrival) -> AsyncIterator[None]:
+    def _admit(self, arrival: Arrival, course: Course) -> None:
+        """Refuse what nobody waits for any more; a timer may be late, and this is not."""
         if self._closed:
             raise shutting_down()
-        new = Lane(self._rows, self._limit, self._clock)
-        lane = self._lanes.setdefault(base.digest, new)
-        await lane.enter(arrival)
+        if arrival.left(self._clock()) == 0:
+            raise too_late(course.phase)
+
+    @asynccontextmanager
+    async def _row(self, base: Base, arrival: Arrival, course: Course) -> AsyncIterator[None]:
+        if self._closed:
+            raise shutting_down()
+        lane = self._lanes.setdefault(base.digest, Lane(self._rows, self._limit))
+        await lane.enter(arrival.caller)
         started = self._clock()
         try:
+            metrics.QUEUE_WAIT.observe(started - arrival.at)
+            self._admit(arrival, course)
+            course.phase = Phase.LOADING
             yield
         finally:
             lane.seconds += 0.2 * (self._clock() - started - lane.seconds)
-            lane.leave()
+            lane.leave(arrival.caller)
 
     def _since(self, arrival: Arrival) -> float:
         return (self._clock() - arrival.at) * 1000
 
 
-def shutting_down() -> HubError:
-    """Give the error of a service that takes nothing new."""
-    return Unavailable(
-        "SHUTTING_DOWN", "the inference service is shutting down; send it again", retry_after_s=2
-    )
-
-
-def too_late(limit: int) -> HubError:
-    """Give the error of a request that waited longer than its caller does."""
-    return Exhausted(
-        "QUEUE_FULL",
-        "the caller's deadline passed before this request's turn",
-        metadata={"queue_limit": str(limit)},
-        retry_after_s=1,
+def too_late(phase: Phase) -> DeadlineExceeded:
+    """Give the error of a request that took longer than its caller waits."""
+    return DeadlineExceeded(
+        "DEADLINE_PASSED",
+        f"the caller's deadline passed; the request was in this phase: {phase}",
+        metadata={"phase": phase},
     )

@@ -11,6 +11,7 @@ from mlx_hub.inference.v1 import inference_service_pb2_grpc as pb_grpc
 from services.chassis.paging import page_size
 from services.chassis.requests import Context
 from services.inference.answering import Answering, with_error_frame
+from services.inference.caller import caller_of
 from services.inference.domain import Answer
 from services.inference.journal import Journal
 from services.inference.messages import completion_of
@@ -29,7 +30,7 @@ class InferenceServicer(pb_grpc.InferenceServiceServicer):
         self, request: pb.GenerateRequest, context: Context
     ) -> completion_pb.Completion:
         """Answer at once."""
-        async with aclosing(self._answering.answer(request, context.time_remaining())) as frames:
+        async with aclosing(self._answering.answer(request, caller_of(context))) as frames:
             answer = [frame async for frame in frames][-1]
         return completion_of(answer) if isinstance(answer, Answer) else completion_pb.Completion()
 
@@ -37,7 +38,7 @@ class InferenceServicer(pb_grpc.InferenceServiceServicer):
         self, request: pb.GenerateRequest, context: Context
     ) -> AsyncGenerator[pb.GenerateEvent, None]:
         """Answer as it is made."""
-        frames = self._answering.answer(request, context.time_remaining())
+        frames = self._answering.answer(request, caller_of(context))
         async with aclosing(with_error_frame(frames)) as events:
             async for event in events:
                 yield event

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from prometheus_client import REGISTRY
 
-from services.chassis.errors import Exhausted, HubError, Invalid, Unavailable
+from services.chassis.errors import DeadlineExceeded, Exhausted, HubError, Invalid, Unavailable
 from services.inference.domain import (
     Adapter,
     Answer,
@@ -22,7 +20,7 @@ from services.inference.domain import (
     Provenance,
     Target,
 )
-from services.inference.scheduler import Arrival, Lane, Scheduler
+from services.inference.scheduler import Arrival, Phase, Scheduler
 
 BASE = Base("tiny", "b" * 64, Path("base"), 1, 1)
 TARGET = Target(BASE, None, Provenance(1, "bot", "tiny", "b" * 64))
@@ -169,18 +167,80 @@ async def test_work_whose_caller_has_given_up_is_never_generated(
     clock.now = 11
     engine.finish_all()
     await asyncio.gather(first, last)
-    with pytest.raises(Exhausted):
+    with pytest.raises(DeadlineExceeded) as caught:
         await late
+    assert (caught.value.reason, caught.value.metadata) == ("DEADLINE_PASSED", {"phase": "queued"})
     assert engine.started == ["first", "last"]
 
 
 async def test_a_deadline_that_passes_while_the_engine_starts_counts(
     scheduler: Scheduler, engine: ScriptedEngine, clock: Clock
 ) -> None:
-    clock.now = 11
-    with pytest.raises(Exhausted):
+    @asynccontextmanager
+    async def load(base: Base) -> AsyncIterator[ScriptedEngine]:
+        clock.now = 11
+        yield engine
+
+    scheduler = Scheduler(load, rows=1, queue_limit=2, clock=clock)
+    with pytest.raises(DeadlineExceeded) as caught:
         await ask(scheduler, "late", deadline=10)
+    assert caught.value.metadata == {"phase": "loading"}
     assert engine.started == []
+
+
+async def test_a_deadline_ends_a_request_at_once_wherever_it_is(
+    scheduler: Scheduler, engine: ScriptedEngine
+) -> None:
+    """On the fake clock no time passes: what ends them is the timer, not somebody's turn."""
+    prefill = start(scheduler, "prefill", deadline=0.01)
+    queued = start(scheduler, "queued", deadline=0.005)
+    for task, phase in ((queued, "queued"), (prefill, "prefill")):
+        with pytest.raises(DeadlineExceeded) as caught:
+            await task
+        assert caught.value.metadata == {"phase": phase}
+    engine.go.release()
+    run = scheduler.generate(TARGET, Generation(prompt="decode"), Arrival(0, 0.01))
+    assert await anext(run) == Delta("hello", 1)
+    with pytest.raises(DeadlineExceeded) as caught:
+        await anext(run)
+    assert caught.value.metadata == {"phase": "decode"}
+    assert engine.dropped == ["prefill", "decode"]
+    assert (scheduler.running, scheduler.waiting) == (0, 0)
+
+
+async def test_those_who_leave_are_counted_by_how_far_they_were(
+    engine: ScriptedEngine, clock: Clock
+) -> None:
+    def counted() -> dict[str, float]:
+        name = "mlx_hub_inference_cancelled_total"
+        return {p: REGISTRY.get_sample_value(name, {"phase": p}) or 0 for p in Phase}
+
+    loaded = asyncio.Event()
+
+    @asynccontextmanager
+    async def load(base: Base) -> AsyncIterator[ScriptedEngine]:
+        await loaded.wait()
+        yield engine
+
+    scheduler = Scheduler(load, rows=1, queue_limit=2, clock=clock)
+    before = counted()
+    loading, queued = start(scheduler, "a"), start(scheduler, "b")
+    await settle()
+    for task in (queued, loading):
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    loaded.set()
+    prefill = start(scheduler, "c")
+    await settle()
+    prefill.cancel()
+    await asyncio.gather(prefill, return_exceptions=True)
+    engine.finish_all()
+    run = scheduler.generate(TARGET, Generation(prompt="d"), Arrival(0))
+    await anext(run)
+    await run.aclose()
+    assert isinstance((await ask(scheduler, "e"))[-1], Answer)
+    gone = {phase: count - before[phase] for phase, count in counted().items()}
+    assert gone == {"queued": 1, "loading": 1, "prefill": 1, "decode": 1, "done": 0}
 
 
 async def test_a_caller_who_leaves_drops_the_row(
@@ -231,64 +291,3 @@ async def test_too_large_a_prompt_never_stands_in_line(
     with pytest.raises(Invalid):
         await ask(scheduler, "x" * 1_000_001)
     assert engine.started == []
-
-
-class LaneMachine(RuleBasedStateMachine):
-    """Rows are never lost and never given twice, whoever comes, leaves or is too late."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loop = asyncio.new_event_loop()
-        self.now = 0.0
-        self.lane = Lane(rows=2, limit=3, clock=lambda: self.now)
-        self.entering: list[asyncio.Task[None]] = []
-        self.inside = 0
-
-    def turn(self) -> None:
-        self.loop.run_until_complete(settle())
-        for task in list(self.entering):
-            if task.done():
-                self.entering.remove(task)
-                if not task.cancelled() and task.exception() is None:
-                    self.inside += 1
-
-    @rule(patience=st.none() | st.floats(0.5, 3))
-    def come(self, patience: float | None) -> None:
-        deadline = None if patience is None else self.now + patience
-        self.entering.append(self.loop.create_task(self.lane.enter(Arrival(self.now, deadline))))
-        self.turn()
-
-    @precondition(lambda self: self.inside)
-    @rule(cancel=st.booleans())
-    def leave(self, cancel: bool) -> None:
-        self.inside -= 1
-        self.lane.leave()
-        if self.entering and cancel:
-            self.entering[0].cancel()  # in the moment in which it is given the row
-        self.turn()
-
-    @precondition(lambda self: self.entering)
-    @rule()
-    def give_up(self) -> None:
-        self.entering[-1].cancel()
-        self.turn()
-
-    @rule()
-    def wait(self) -> None:
-        self.now += 1
-
-    @invariant()
-    def rows_add_up(self) -> None:
-        assert self.lane.running == self.inside <= 2
-        assert len(self.lane.waiting) == len(self.entering) <= 3
-        assert not self.entering or self.inside == 2
-
-    def teardown(self) -> None:
-        for task in self.entering:
-            task.cancel()
-        self.turn()
-        self.loop.close()
-
-
-LaneMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-TestLane = LaneMachine.TestCase

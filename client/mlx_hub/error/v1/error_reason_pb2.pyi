@@ -127,6 +127,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. No such generation is kept: there was none, or newer ones took its place
     (MLX_HUB_GENERATIONS_KEPT). Metadata: generation_id.
     """
+    ERROR_REASON_READER_TOO_SLOW: _ErrorReason.ValueType  # 58
+    """RESOURCE_EXHAUSTED. A stream was not read for MLX_HUB_READER_SECONDS, or more than 2 MiB of it
+    were unread; what was not read is lost.
+    """
+    ERROR_REASON_DEADLINE_PASSED: _ErrorReason.ValueType  # 59
+    """DEADLINE_EXCEEDED. The caller's deadline passed, and the work was dropped. Metadata: phase
+    (queued, loading, prefill or decode).
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the value of `ErrorInfo.reason` (domain `mlx-hub`) in
@@ -238,5 +246,13 @@ before it could say why. The message has how the last one ended.
 ERROR_REASON_GENERATION_NOT_FOUND: ErrorReason.ValueType  # 62
 """NOT_FOUND. No such generation is kept: there was none, or newer ones took its place
 (MLX_HUB_GENERATIONS_KEPT). Metadata: generation_id.
+"""
+ERROR_REASON_READER_TOO_SLOW: ErrorReason.ValueType  # 58
+"""RESOURCE_EXHAUSTED. A stream was not read for MLX_HUB_READER_SECONDS, or more than 2 MiB of it
+were unread; what was not read is lost.
+"""
+ERROR_REASON_DEADLINE_PASSED: ErrorReason.ValueType  # 59
+"""DEADLINE_EXCEEDED. The caller's deadline passed, and the work was dropped. Metadata: phase
+(queued, loading, prefill or decode).
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,0 +1,114 @@
+"""The line before one engine: bounded, first come first served within a caller, fair between them.
+
+A free row goes to the caller who has the fewest, and among equals in turn: nobody without a row
+is overtaken twice by the same caller. A full line makes room for a caller by sending the newest of
+the longest queue away (longest queue drop), so one caller may fill it all but can't keep others
+out. ADR 0028.
+"""
+
+import asyncio
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+from services.chassis.errors import Exhausted, HubError, Unavailable
+
+type Place = asyncio.Future[None]
+
+
+@dataclass
+class Lane:
+    """`rows` requests are served at a time; up to `limit` wait, in a queue for each caller."""
+
+    rows: int
+    limit: int
+    seconds: float = 1.0
+    """How long an answer took lately."""
+    served: Counter[str] = field(default_factory=Counter)
+    """Rows by caller; those without any aren't listed."""
+    queues: dict[str, deque[Place]] = field(default_factory=dict)
+    """Who waits, the caller first whose turn it is; no queue is empty."""
+    closed: bool = False
+
+    @property
+    def running(self) -> int:
+        """Requests being served."""
+        return self.served.total()
+
+    @property
+    def waiting(self) -> int:
+        """Requests in line."""
+        return sum(map(len, self.queues.values()))
+
+    async def enter(self, caller: str) -> None:
+        """Wait for a row; raises QUEUE_FULL at once, or when others need the place more."""
+        if self.closed:
+            raise shutting_down()
+        if self.running < self.rows:
+            self.served[caller] += 1
+            return
+        if self.waiting >= self.limit:
+            self._make_place(caller)
+        place: Place = asyncio.get_running_loop().create_future()
+        self.queues.setdefault(caller, deque()).append(place)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled() and not place.exception():
+                self.leave(caller)  # the row was given in the same moment
+            raise
+        finally:
+            self._forget(caller, place)
+
+    def leave(self, caller: str) -> None:
+        """Give the row back, and to whoever is next."""
+        self.served[caller] -= 1
+        self.served += Counter()  # drops those who have none
+        while self.queues:
+            next_up = min(self.queues, key=lambda name: self.served[name])
+            place = self.queues[next_up].popleft()
+            if queue := self.queues.pop(next_up):
+                self.queues[next_up] = queue  # behind all others
+            if not place.done():
+                self.served[next_up] += 1
+                place.set_result(None)
+                return
+
+    def close(self) -> None:
+        """Send everybody in the line away; those being served go on."""
+        self.closed = True
+        for queue in self.queues.values():
+            for place in queue:
+                if not place.done():
+                    place.set_exception(shutting_down())
+
+    def _make_place(self, caller: str) -> None:
+        """Send the newest of the longest queue away; raises where the caller would be next."""
+        longest = max(self.queues, key=lambda name: len(self.queues[name]), default=caller)
+        if len(self.queues.get(longest, ())) <= len(self.queues.get(caller, ())) + 1:
+            raise self._full("try again later")
+        newest = self.queues[longest][-1]
+        self._forget(longest, newest)
+        if not newest.done():
+            newest.set_exception(self._full("others wait, and this caller had the most in line"))
+
+    def _forget(self, caller: str, place: Place) -> None:
+        queue = self.queues.get(caller, deque())
+        if place in queue:
+            queue.remove(place)
+            if not queue:
+                del self.queues[caller]
+
+    def _full(self, advice: str) -> HubError:
+        return Exhausted(
+            "QUEUE_FULL",
+            f"{self.limit} requests wait for this model; {advice}",
+            metadata={"queue_limit": str(self.limit)},
+            retry_after_s=max(1.0, self.seconds * (self.waiting + 1) / self.rows),
+        )
+
+
+def shutting_down() -> HubError:
+    """Give the error of a service that takes nothing new."""
+    return Unavailable(
+        "SHUTTING_DOWN", "the inference service is shutting down; send it again", retry_after_s=2
+    )
