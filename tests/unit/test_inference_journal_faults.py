@@ -1,6 +1,9 @@
 """A journal that can't write, or must not: no generation notices."""
 
+import asyncio
+import signal
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,6 +22,36 @@ def unrecorded() -> float:
     value = REGISTRY.get_sample_value("mlx_hub_inference_generations_unrecorded_total")
     assert value is not None
     return value
+
+
+KILLED = """
+import asyncio, os, signal, sys, time
+from pathlib import Path
+from services.inference.domain import Delta, Generation
+from services.inference.journal import Journal, Wanted
+from services.inference.recording import Recording
+from tests.fixtures.generations import follow, target
+
+async def main():
+    journal = Journal(Path(sys.argv[1]), 10)
+    follow(journal, "whole")
+    generation = Generation(prompt="x").begun("cut")
+    Recording(journal, target(), generation, time.monotonic()).saw(Delta("half", 1))
+    await journal.page(1, None, Wanted())
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_killed_service_loses_nothing_that_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "generations.db"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, str(path))
+    assert await process.wait() == -signal.SIGKILL
+    async with opened(path) as journal:
+        outcomes = {entry.id: entry.outcome for entry in await journal.page(9, None, Wanted())}
+        assert outcomes == {"whole": "finished", "cut": "lost"}
+        assert record_of(await journal.get("whole")).tokens == 2
 
 
 async def test_none_are_kept_where_none_are_wanted(tmp_path: Path) -> None:
