@@ -33,7 +33,12 @@ def test_only_declared_reads_are_retried() -> None:
     retried = {path for path, route in ROUTES.items() if route.retries}
     assert "/mlx_hub.registry.v1.RegistryService/GetModel" in retried
     assert "/mlx_hub.system.v1.SystemService/GetHealth" in retried
-    for written in ("registry.v1.RegistryService/CreateModel", "inference.v1.InferenceService/"):
+    for written in (
+        "registry.v1.RegistryService/CreateModel",
+        "inference.v1.InferenceService/Generate",
+        "inference.v1.InferenceService/StreamGenerate",
+    ):
+        assert f"/mlx_hub.{written}" in ROUTES
         assert not [path for path in retried if path and written in path]
     assert "/mlx_hub.trainer.v1.TrainerService/WatchTrainingJob" not in retried
     report = "/mlx_hub.registry.v1.DatasetService/GetDatasetReport"
