@@ -8,6 +8,7 @@ pytest_plugins = [
     "tests.fixtures.mlflow_seen",
     "tests.fixtures.mlflow_server",
     "tests.fixtures.kills",
+    "tests.fixtures.generations",
     "tests.fixtures.postgres",
     "tests.fixtures.registry",
     "tests.fixtures.gated",

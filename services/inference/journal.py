@@ -179,6 +179,8 @@ class Journal:
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Its owner's alone, as are the files that SQLite puts beside it.
+            self._path.touch(mode=0o600)
             # One thread uses it; another one closes it when that has ended.
             connection = sqlite3.connect(self._path, check_same_thread=False)
             try:

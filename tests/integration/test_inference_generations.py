@@ -3,8 +3,6 @@
 import asyncio
 import hashlib
 import json
-import os
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -147,14 +145,15 @@ async def test_one_who_left_is_told_with_the_tokens_made_so_far(served: Served) 
 async def test_what_a_killed_engine_left_unfinished_says_so_and_outlives_the_service(
     served: Served, registry: ScriptedRegistry
 ) -> None:
-    request = pb.GenerateRequest(model_id=7, prompt="x", max_tokens=1900)
-    frames = aiter(served.stub.StreamGenerate(request))
+    engines = psutil.Process().children(recursive=True)
+    [engine] = [child for child in engines if "services.inference.engine" in child.cmdline()]
+    events = aiter(
+        served.stub.StreamGenerate(pb.GenerateRequest(model_id=7, prompt="x", max_tokens=1900))
+    )
+    await anext(events)
+    engine.kill()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await anext(frames)
-        for child in psutil.Process().children(recursive=True):
-            if "services.inference.engine" in child.cmdline():
-                os.kill(child.pid, signal.SIGKILL)
-        async for _ in frames:
+        async for _ in events:
             pass
     error = from_rpc_error(caught.value, "inference")
     assert error.reason == "ENGINE_DIED"

@@ -3,17 +3,13 @@
 import asyncio
 import hashlib
 import sqlite3
-import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.inference.v1 import generation_record_pb2 as pb
-from mlx_hub.registry.v1 import lineage_pb2
-from prometheus_client import REGISTRY
 
 from services.chassis.errors import (
     Exhausted,
@@ -25,64 +21,14 @@ from services.chassis.errors import (
 )
 from services.inference.domain import (
     Answer,
-    Base,
     Delta,
-    Finished,
     Generation,
-    Provenance,
-    Target,
     Turn,
 )
 from services.inference.journal import Journal, Wanted
 from services.inference.record_messages import page_key, page_of, record_of, wanted_of
 from services.inference.recording import Recording
-
-BASE = Base("tiny", "b" * 64, Path("base"), 1, 1)
-DONE = Finished("stop", tokens=2, prompt_tokens=3, cached_tokens=1, ttft_ms=1)
-
-
-def target(version: int = 4) -> Target:
-    provenance = Provenance(7, "bot", "tiny", "b" * 64, version, "a" * 64, 5, "d" * 64, "c" * 40)
-    lineage = lineage_pb2.Lineage(model_id=7, version=version, adapter_digest="a" * 64)
-    return Target(BASE, None, provenance, lineage.SerializeToString())
-
-
-def follow(
-    journal: Journal,
-    generation_id: str = "g",
-    end: BaseException | None = None,
-    words: tuple[str, ...] = ("hello", " wörld"),
-    version: int = 4,
-) -> Generation:
-    """Let a generation take its course; without an end it finishes."""
-    generation = Generation(
-        prompt="a secret", max_tokens=9, temperature=0.5, stop=("END",), logit_bias={3: -1.5}
-    ).begun(generation_id)
-    where = target(version)
-    with (
-        suppress(*([type(end)] if end else [])),
-        Recording(journal, where, generation, time.monotonic()) as recording,
-    ):
-        for number, word in enumerate(words, 1):
-            recording.saw(Delta(word, number))
-        if end:
-            raise end
-        answer = Answer("".join(words), DONE, 20, 10, where.provenance, generation)
-        recording.saw(answer)
-    return generation
-
-
-@pytest.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
-    journal = Journal(tmp_path / "home/generations.db", kept=100)
-    yield journal
-    await journal.close()
-
-
-def unrecorded() -> float:
-    value = REGISTRY.get_sample_value("mlx_hub_inference_generations_unrecorded_total")
-    assert value is not None
-    return value
+from tests.fixtures.generations import DONE, follow, opened, target
 
 
 async def test_a_record_tells_everything_but_the_text(journal: Journal, tmp_path: Path) -> None:
@@ -106,6 +52,7 @@ async def test_a_record_tells_everything_but_the_text(journal: Journal, tmp_path
     for file in (tmp_path / "home").iterdir():
         assert b"secret" not in file.read_bytes()
         assert b"hello" not in file.read_bytes()
+        assert file.stat().st_mode & 0o77 == 0
 
 
 async def test_messages_are_hashed_as_the_contract_says(journal: Journal) -> None:
@@ -178,7 +125,7 @@ async def test_what_the_service_did_not_outlive_is_lost(journal: Journal, tmp_pa
     follow(journal, "whole")
     await journal.page(1, None, Wanted())
     # The first one is not closed: its process was killed.
-    async with closed(Journal(tmp_path / "home/generations.db", 100)) as after:
+    async with opened(tmp_path / "home/generations.db", 100) as after:
         lost = record_of(await after.get("cut"))
         assert not lost.HasField("ended_at")
         assert (lost.outcome, lost.tokens) == (pb.GENERATION_OUTCOME_LOST, 3)
@@ -189,13 +136,13 @@ async def test_the_newest_are_kept_and_lineages_go_with_the_last_that_needs_them
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "generations.db"
-    async with closed(Journal(path, 3)) as journal:
+    async with opened(path, 3) as journal:
         for number in range(6):
             follow(journal, f"g{number}", version=number + 1)
         entries = await journal.page(10, None, Wanted())
         assert [entry.id for entry in entries] == ["g5", "g4", "g3"]
         assert record_of(await journal.get("g4")).lineage.version == 5
-    async with closed(Journal(path, 1)) as journal:
+    async with opened(path, 1) as journal:
         assert [e.id for e in await journal.page(10, None, Wanted())] == ["g5"]
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(*) FROM lineage").fetchone() == (1,)
@@ -222,79 +169,3 @@ async def test_pages_go_on_where_the_last_one_ended_by_the_same_filters(journal:
     with pytest.raises(Invalid) as caught:
         await ids(version=2, page_token=token)
     assert caught.value.reason == "INVALID_PAGE_TOKEN"
-
-
-async def test_none_are_kept_where_none_are_wanted(tmp_path: Path) -> None:
-    path = tmp_path / "generations.db"
-    async with closed(Journal(path, 0)) as journal:
-        follow(journal)
-        assert await journal.page(10, None, Wanted()) == []
-        with pytest.raises(NotFound):
-            await journal.get("g")
-    assert not path.exists()
-
-
-async def test_a_broken_file_fails_no_generation_and_is_replaced_when_it_is_gone(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "generations.db"
-    path.write_bytes(b"not a database" * 100)
-    async with closed(Journal(path, 10)) as journal:
-        before = unrecorded()
-        follow(journal)
-        with pytest.raises(Unavailable) as caught:
-            await journal.get("g")
-        assert caught.value.metadata == {"dependency": "generation journal"}
-        assert str(path) not in caught.value.message
-        assert unrecorded() == before + 2
-        path.unlink()
-        follow(journal)
-        assert record_of(await journal.get("g")).tokens == 2
-
-
-async def test_a_full_disk_fails_no_generation(journal: Journal) -> None:
-    follow(journal, "first")
-    await journal.get("first")
-    assert journal._connection
-    journal._connection.execute("PRAGMA max_page_count = 1")
-    before = unrecorded()
-    for number in range(50):
-        follow(journal, f"g{number}")
-    await journal.page(1, None, Wanted())
-    assert unrecorded() > before
-    assert record_of(await journal.get("first")).tokens == 2
-    assert record_of(await journal.get("g49")).tokens == 2, "recorded again once there is room"
-
-
-async def test_a_disk_that_hangs_holds_up_no_answer(
-    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await journal.page(1, None, Wanted())
-    monkeypatch.setattr(journal, "_places", threading.BoundedSemaphore(20))
-    before = unrecorded()
-    with locked(tmp_path / "home/generations.db"):
-        for number in range(50):
-            follow(journal, f"g{number}")
-        assert unrecorded() >= before + 100 - 21, "what can't wait is counted, not kept"
-    assert record_of(await journal.get("g0")).tokens == 2
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-        connection.execute("ROLLBACK")
-
-
-class closed:
-    """Close a journal at the end of a block."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-
-    async def __aenter__(self) -> Journal:
-        return self._journal
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._journal.close()
