@@ -12,6 +12,8 @@ from typing import Literal
 from services.chassis.errors import Invalid
 
 MAX_PROMPT_BYTES = 1_000_000
+# As many entries fit into one message of an answer, over gRPC and as JSON.
+MAX_LIKELY_TOKENS = 65_536
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Generation:
         return len(self.prompt.encode()) + sum(len(t.content.encode()) for t in self.turns)
 
     def check_size(self) -> None:
-        """Refuse what is too large to be worth tokenising."""
+        """Refuse what is too large to be worth tokenising, or to be told."""
         size = self.text_bytes
         if size > MAX_PROMPT_BYTES:
             field = "messages" if self.turns else "prompt"
@@ -64,6 +66,14 @@ class Generation:
                 "INVALID_FIELD",
                 f"{field} has {size} bytes of text; at most {MAX_PROMPT_BYTES} are read",
                 field=field,
+            )
+        likely = self.max_tokens * (1 + self.top_logprobs) if self.logprobs else 0
+        if likely > MAX_LIKELY_TOKENS:
+            raise Invalid(
+                "INVALID_FIELD",
+                f"max_tokens × (1 + top_logprobs) is {likely}; at most {MAX_LIKELY_TOKENS} "
+                "likely tokens are told of one answer, so ask for fewer",
+                field="top_logprobs",
             )
 
 

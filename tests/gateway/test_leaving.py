@@ -20,9 +20,11 @@ from mlx_hub.inference.v1 import inference_service_pb2_grpc as pb_grpc
 from prometheus_client import REGISTRY
 
 from services.chassis.status import from_rpc_error
+from services.inference.__main__ import Inference
 from services.inference.domain import Base
 from services.inference.process import EngineProcess
-from tests.fixtures.served import Served, long_context, serve_inference, until
+from services.stack.ports import free_port
+from tests.fixtures.served import long_context, serve_inference, until
 from tests.fixtures.tiny_model import EOS, HEADS, HIDDEN, KV_HEADS, LAYERS
 from tests.gateway.conftest import Start
 
@@ -45,19 +47,23 @@ PHASES = ("loading", "queued", "prefill", "decode")
 class Hub:
     """The service and its gateway, and a caller for each transport."""
 
-    def __init__(self, served: Served, gateway: int) -> None:
-        self.served, self.gateway = served, gateway
+    def __init__(self, inference: Inference, port: int, gateway: int) -> None:
+        self.inference, self.gateway = inference, gateway
         self.loading = asyncio.Event()
         options = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 16384))
         self.channels = [
-            grpc.aio.insecure_channel(f"127.0.0.1:{port}", options)
-            for port in (served.port, gateway)
+            grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) for port in (port, gateway)
         ]
         self.direct, self.through = map(pb_grpc.InferenceServiceStub, self.channels)
 
     @property
+    def quiet(self) -> bool:
+        """Tell whether nobody is served and nobody waits."""
+        return not (self.inference.scheduler.running or self.inference.scheduler.waiting)
+
+    @property
     def engine(self) -> EngineProcess:
-        (seat,) = self.served.inference.residency._seats.values()
+        (seat,) = self.inference.residency._seats.values()
         assert seat.engine
         return cast(EngineProcess, seat.engine.result())
 
@@ -111,16 +117,18 @@ async def hub(
     home = tmp_path_factory.mktemp("leaving")
     model = long_context(tiny_model, home / "model", 4096)
     bounds = {"max_rows": ROWS, "kv_tokens": ROWS * 4096, "reader_seconds": 1}
-    async with serve_inference(model, home, **bounds) as served:
-        ports = {"registry": served.registry_port, "inference": served.port, "trainer": 1}
-        hub = Hub(served, await asyncio.to_thread(start_gateway, ports))
-        start = served.inference.residency._start
+    taken: set[int] = set()
+    ports = {name: free_port(taken) for name in ("registry", "inference", "trainer")}
+    gateway = start_gateway(ports)  # before them: it blocks this loop until it answers
+    async with serve_inference(model, home, ports, **bounds) as inference:
+        hub = Hub(inference, ports["inference"], gateway)
+        start = inference.residency._start
 
         async def when_told(base: Base, lease: Any) -> Any:
             await hub.loading.wait()
             return await start(base, lease)
 
-        served.inference.residency._start = when_told
+        inference.residency._start = when_told
         yield hub
         for channel in hub.channels:
             await channel.close()
@@ -139,7 +147,7 @@ async def leave(
     hub: Hub, prompt: str, tokens: int = 1900, *, reading: bool = False, waiting: bool = False
 ) -> None:
     """Let one caller of each transport come, and leave once all are where they should be."""
-    scheduler = hub.served.inference.scheduler
+    scheduler = hub.inference.scheduler
     running = scheduler.running
     leavers = []
     for come in hub.calls(prompt, tokens):
@@ -165,7 +173,7 @@ async def full_rows(hub: Hub) -> AsyncIterator[None]:
     yield
     for call in calls:
         call.cancel()
-    await until(lambda: hub.served.quiet, "no blocker")
+    await until(lambda: hub.quiet, "no blocker")
 
 
 async def resources(hub: Hub) -> dict[str, float]:
@@ -173,7 +181,7 @@ async def resources(hub: Hub) -> dict[str, float]:
     await hub.direct.Generate(pb.GenerateRequest(**ENDLESS, prompt="x", max_tokens=1))
     await until(lambda: engine_says("rows") == 0, "an idle engine")
     (envoy,) = (p for p in psutil.Process().children(recursive=True) if "envoy" in p.name())
-    lanes = hub.served.inference.scheduler._lanes.values()
+    lanes = hub.inference.scheduler._lanes.values()
     return {
         "tasks": len(asyncio.all_tasks()),
         "files": psutil.Process().num_fds(),
@@ -228,7 +236,7 @@ async def test_a_deadline_ends_a_call_on_every_transport_with_the_reason(hub: Hu
     async with full_rows(hub):
         queued = await answers(hub.calls("hi", seconds=0.4))
     decoding = await answers(hub.calls("hi", tokens=3900, seconds=2))
-    await until(lambda: hub.served.quiet, "quiet")
+    await until(lambda: hub.quiet, "quiet")
     for answer in (queued[0], queued[2], decoding[0], decoding[2]):
         assert b"DEADLINE_EXCEEDED" in answer
     for answer, phase in ((queued[1], b"queued"), (decoding[1], b"decode")):
@@ -249,7 +257,7 @@ async def test_who_does_not_read_is_cut_and_holds_up_nobody(hub: Hub) -> None:
     brisk = pb.GenerateRequest(**ENDLESS, prompt="y", max_tokens=1500)
     events = [event async for event in hub.through.StreamGenerate(brisk)]
     assert events[-1].completion.tokens == 1500
-    await until(lambda: hub.served.quiet, "both cut off")
+    await until(lambda: hub.quiet, "both cut off")
     assert len(hub.engine._inboxes) == 0
     await until(lambda: engine_says("rows") == 0, "an idle engine")
     for call in stuck:
@@ -265,7 +273,7 @@ async def test_who_does_not_read_is_cut_and_holds_up_nobody(hub: Hub) -> None:
 
 async def test_a_flood_of_one_caller_holds_up_no_other(hub: Hub) -> None:
     hub.loading.set()
-    scheduler = hub.served.inference.scheduler
+    scheduler = hub.inference.scheduler
     flood = (("x-mlx-hub-caller", "flood"),)
     endless = pb.GenerateRequest(**ENDLESS, prompt="x", max_tokens=4000)
     calls = [hub.through.StreamGenerate(endless, metadata=flood) for _ in range(20)]
@@ -285,4 +293,4 @@ async def test_a_flood_of_one_caller_holds_up_no_other(hub: Hub) -> None:
     answer = await bad.rest()
     assert answer.startswith(b"HTTP/1.1 400")
     assert b'"field":"x-mlx-hub-caller"' in answer
-    await until(lambda: hub.served.quiet, "quiet")
+    await until(lambda: hub.quiet, "quiet")

@@ -81,7 +81,7 @@ class Counted(datasets_grpc.DatasetServiceServicer):
 
 @pytest.fixture
 async def served() -> AsyncIterator["Served"]:
-    server = HubServer("inference", HubSettings(drain_seconds=0))
+    server = HubServer("inference", HubSettings(drain_seconds=0, reader_seconds=0.3))
     servicer: Scripted = make(Scripted)
     pb_grpc.add_InferenceServiceServicer_to_server(servicer, server.grpc)
     datasets_grpc.add_DatasetServiceServicer_to_server(servicer.counted, server.grpc)
@@ -144,6 +144,21 @@ async def test_an_error_in_mid_stream_is_mapped(served: Served) -> None:
     assert len(frames) == 2
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert from_rpc_error(caught.value, "inference").reason == "ENGINE_DIED"
+
+
+async def test_a_reader_who_stops_is_cut_and_hears_why_once_it_reads(served: Served) -> None:
+    stub = pb_grpc.InferenceServiceStub(served[2])
+    call = stub.StreamGenerate(pb.GenerateRequest(model_id=1, prompt="floods"))
+    await call.read()
+    async with asyncio.timeout(20):
+        await served[1].cleaned.wait()
+    frames = 1
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        while await call.read():
+            frames += 1
+    assert frames > 1, "what was sent before arrives"
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert from_rpc_error(caught.value, "inference").reason == "READER_TOO_SLOW"
 
 
 @pytest.mark.parametrize("prompt", ["waits", "floods"])

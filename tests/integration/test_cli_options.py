@@ -108,6 +108,8 @@ def test_options_reach_the_hub_under_their_own_names(hub: ScriptedHub) -> None:
     turn = ChatMessage(role="user", content="hi")
     asked = GenerateRequest(model_id=1, version="2", messages=[turn], top_k=3, stop=["a", "b"])
     assert hub.requests[-1] == asked
+    run(hub, "--caller", "ann", "generate", "m:2", "hi")
+    assert hub.callers[-1] == "ann"
 
 
 def test_a_recipe_has_an_option_for_each_of_its_fields() -> None:

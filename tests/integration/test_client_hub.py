@@ -162,6 +162,22 @@ async def test_a_broken_stream_never_looks_finished(
     assert caught.value.reason == kind
 
 
+async def test_the_caller_is_named_by_option_or_environment(
+    scripted_hub: ScriptedHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted_hub.on["Generate"] = lambda _: DONE.completion
+    scripted_hub.on["StreamGenerate"] = lambda _: [DONE]
+    with Hub(scripted_hub.address) as hub:
+        hub.generate(1, "x")
+    monkeypatch.setenv("MLX_HUB_CALLER", "night-batch")
+    with Hub(scripted_hub.address) as hub, hub.stream(1, "x") as stream:
+        assert list(stream) == []
+    async with AsyncHub(scripted_hub.address, caller="ann") as hub_async:
+        await hub_async.generate(1, "x")
+        await hub_async.stream(1, "x").result()
+    assert scripted_hub.callers == ["", "night-batch", "ann", "ann"]
+
+
 def test_a_watch_survives_losses_without_skipping_or_doubling(scripted_hub: ScriptedHub) -> None:
     scripted_hub.on["WatchTrainingJob"] = _watch_that_breaks
     scripted_hub.on["GetTrainingJob"] = lambda request: TrainingJob(id=request.job_id)

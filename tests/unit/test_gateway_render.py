@@ -36,7 +36,7 @@ def test_only_declared_reads_are_retried() -> None:
     assert "/mlx_hub.registry.v1.RegistryService/CreateModel" not in retried
     inference = "/mlx_hub.inference.v1.InferenceService/"
     reads = {"GetGeneration", "ListGenerations"}
-    assert {path for path in retried if path.startswith(inference)} == {
+    assert {path for path in retried if path and path.startswith(inference)} == {
         inference + r for r in reads
     }
     assert "/mlx_hub.trainer.v1.TrainerService/WatchTrainingJob" not in retried

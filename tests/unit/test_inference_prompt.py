@@ -73,6 +73,19 @@ def test_too_long_a_prompt_is_refused_with_the_numbers(prompts: Prompts) -> None
     assert error.metadata == {"prompt_tokens": "81", "max_tokens": "20", "context": "100"}
 
 
+def test_what_no_prompt_makes_right_is_refused_before_tokenising(
+    prompts: Prompts, tokenizer: LetterTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizer, "encode", None)
+    error = refusal(prompts, pb.GenerateRequest(prompt="x", max_tokens=100))
+    assert (error.reason, error.metadata) == (
+        "PROMPT_TOO_LONG",
+        {"max_tokens": "100", "context": "100"},
+    )
+    bias = pb.GenerateRequest(prompt="x", max_tokens=1, logit_bias={1000: 1.0})
+    assert [v.field for v in refusal(prompts, bias).violations] == ["logit_bias"]
+
+
 def test_a_prompt_without_tokens_is_refused(prompts: Prompts, tokenizer: LetterTokenizer) -> None:
     tokenizer.bos_token = "x"
     tokenizer.encode = lambda text, *, add_special_tokens: []  # type: ignore[method-assign]

@@ -55,6 +55,13 @@ def options(
             help="host:port of the hub; default: the running local one, else 127.0.0.1:8080.",
         ),
     ] = None,
+    caller: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MLX_HUB_CALLER",
+            help="Your name to the hub: engines serve callers evenly, however much each asks.",
+        ),
+    ] = None,
 ) -> None:
     """Take the options of every verb; session.hub reads them."""
 

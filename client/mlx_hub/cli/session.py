@@ -10,8 +10,9 @@ from mlx_hub.registry.v1.model_pb2 import Model
 
 
 def hub(ctx: typer.Context) -> Hub:
-    """Connect to the hub of --address; it is closed when the command ends."""
-    return ctx.with_resource(Hub(ctx.find_root().params.get("address")))
+    """Connect to the hub of --address as --caller; it is closed when the command ends."""
+    given = ctx.find_root().params
+    return ctx.with_resource(Hub(given.get("address"), caller=given.get("caller")))
 
 
 def passed_on(ctx: typer.Context, *own: str) -> dict[str, Any]:

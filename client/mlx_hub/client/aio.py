@@ -184,10 +184,15 @@ class AsyncHub(_Group):
     """A hub at one address; made and used in one event loop, best in `async with`."""
 
     def __init__(
-        self, address: str | None = None, *, timeout: float = settings.DEFAULT_TIMEOUT
+        self,
+        address: str | None = None,
+        *,
+        timeout: float = settings.DEFAULT_TIMEOUT,
+        caller: str | None = None,
     ) -> None:
+        """Find the hub; rows of its engines are shared evenly between callers, by their names."""
         self.address = find_address(address)
-        super().__init__(Transport(self.address, timeout))
+        super().__init__(Transport(self.address, timeout, caller))
         self.models = AsyncModels(self._transport)
         self.quality = AsyncQuality(self._transport)
         self.datasets = AsyncDatasets(self._transport)

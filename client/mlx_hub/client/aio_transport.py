@@ -20,21 +20,20 @@ from tenacity import AsyncRetrying
 class Transport:
     """Carries calls over one channel."""
 
-    def __init__(self, address: str, timeout: float) -> None:
+    def __init__(self, address: str, timeout: float, caller: str | None) -> None:
         self.address = address
         self._timeout = timeout
+        self._metadata = settings.metadata(caller)
         self.channel = aio.insecure_channel(address, options=settings.OPTIONS)
 
     async def unary[R: Message](self, call: Call[R]) -> R:
         deadline = call.deadline(self._timeout)
         budget = Budget(deadline)
-        rpc = self.channel.unary_unary(
-            call.path, type(call.request).SerializeToString, call.reply.FromString
-        )
+        rpc = self.channel.unary_unary(*call.wire)
 
         async def attempt() -> R:
             try:
-                return await rpc(call.request, timeout=budget.left())
+                return await rpc(call.request, timeout=budget.left(), metadata=self._metadata)
             except grpc.RpcError as error:
                 raise from_rpc(error, self.address) from error
 
@@ -42,9 +41,7 @@ class Transport:
 
     async def upload[R: Message](self, call: Upload[R]) -> R:
         budget = Budget(call.timeout)
-        rpc = self.channel.stream_unary(
-            call.path, type(call.request).SerializeToString, call.reply.FromString
-        )
+        rpc = self.channel.stream_unary(*call.wire)
 
         async def attempt() -> R:
             sending = await asyncio.to_thread(Sending, call.messages())
@@ -76,10 +73,8 @@ class Transport:
     def stream[R: Message](
         self, call: Call[R], timeout: float | None = None
     ) -> "aio.UnaryStreamCall[Message, R]":
-        rpc = self.channel.unary_stream(
-            call.path, type(call.request).SerializeToString, call.reply.FromString
-        )
-        return rpc(call.request, timeout=timeout)
+        rpc = self.channel.unary_stream(*call.wire)
+        return rpc(call.request, timeout=timeout, metadata=self._metadata)
 
     async def follow[F: TrainingEvent | TrainingLogEvent, I](
         self, cursor: Cursor[F, I]

@@ -27,6 +27,11 @@ class Call[R: Message]:
         return f"/{self.method.containing_service.full_name}/{self.method.name}"
 
     @property
+    def wire(self) -> tuple[str, Callable[[Message], bytes], Callable[[bytes], R]]:
+        """What a channel wants to know: the path, how to write requests and how to read replies."""
+        return self.path, type(self.request).SerializeToString, self.reply.FromString
+
+    @property
     def repeatable(self) -> bool:
         """Whether the contract promises that doing it twice is doing it once."""
         return repeatable(self.method)

@@ -20,21 +20,20 @@ from tenacity import Retrying
 class Transport:
     """Carries calls over one channel."""
 
-    def __init__(self, address: str, timeout: float) -> None:
+    def __init__(self, address: str, timeout: float, caller: str | None) -> None:
         self.address = address
         self._timeout = timeout
+        self._metadata = settings.metadata(caller)
         self.channel = grpc.insecure_channel(address, options=settings.OPTIONS)
 
     def unary[R: Message](self, call: Call[R]) -> R:
         deadline = call.deadline(self._timeout)
         budget = Budget(deadline)
-        rpc = self.channel.unary_unary(
-            call.path, type(call.request).SerializeToString, call.reply.FromString
-        )
+        rpc = self.channel.unary_unary(*call.wire)
 
         def attempt() -> R:
             try:
-                return rpc(call.request, timeout=budget.left())
+                return rpc(call.request, timeout=budget.left(), metadata=self._metadata)
             except grpc.RpcError as error:
                 raise from_rpc(error, self.address) from error
 
@@ -42,9 +41,7 @@ class Transport:
 
     def upload[R: Message](self, call: Upload[R]) -> R:
         budget = Budget(call.timeout)
-        rpc = self.channel.stream_unary(
-            call.path, type(call.request).SerializeToString, call.reply.FromString
-        )
+        rpc = self.channel.stream_unary(*call.wire)
 
         def attempt() -> R:
             sending = Sending(call.messages())
@@ -69,10 +66,8 @@ class Transport:
         raise find.missing
 
     def stream[R: Message](self, call: Call[R], timeout: float | None = None) -> Incoming[R]:
-        rpc = self.channel.unary_stream(
-            call.path, type(call.request).SerializeToString, call.reply.FromString
-        )
-        return rpc(call.request, timeout=timeout)
+        rpc = self.channel.unary_stream(*call.wire)
+        return rpc(call.request, timeout=timeout, metadata=self._metadata)
 
     def follow[F: TrainingEvent | TrainingLogEvent, I](self, cursor: Cursor[F, I]) -> Iterator[I]:
         while True:

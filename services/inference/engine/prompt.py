@@ -41,29 +41,34 @@ class Prompts:
         self._vocabulary = vocabulary
 
     def tokens_of(self, request: pb.GenerateRequest) -> list[int]:
-        """Render and encode; raises Invalid with PROMPT_REFUSED or PROMPT_TOO_LONG."""
+        """Render and encode; raises Invalid with PROMPT_REFUSED or PROMPT_TOO_LONG.
+
+        What no prompt would make right is refused before the work of tokenising.
+        """
+        if any(token >= self._vocabulary for token in request.logit_bias):
+            raise _refused(
+                "logit_bias", f"logit_bias names a token beyond this model's {self._vocabulary}"
+            )
+        if request.max_tokens >= self._context:
+            raise self._too_long(request, "at least one token")
         field = "messages" if request.messages else "prompt"
         tokens = self._chat(request) if request.messages else self._plain(request.prompt)
         if not tokens:
             raise _refused(field, f"{field} gives no tokens; send some text")
         if max(tokens) >= self._vocabulary:
             raise _refused(field, f"{field} holds a token that this model does not know")
-        if any(token >= self._vocabulary for token in request.logit_bias):
-            raise _refused(
-                "logit_bias", f"logit_bias names a token beyond this model's {self._vocabulary}"
-            )
         if len(tokens) + request.max_tokens > self._context:
-            raise Invalid(
-                "PROMPT_TOO_LONG",
-                f"the prompt has {len(tokens)} tokens and max_tokens is {request.max_tokens}; "
-                f"together they may have {self._context}; shorten the prompt or ask for less",
-                metadata={
-                    "prompt_tokens": str(len(tokens)),
-                    "max_tokens": str(request.max_tokens),
-                    "context": str(self._context),
-                },
-            )
+            raise self._too_long(request, f"{len(tokens)} tokens", prompt_tokens=len(tokens))
         return tokens
+
+    def _too_long(self, request: pb.GenerateRequest, prompt: str, **counted: int) -> Invalid:
+        numbers = {**counted, "max_tokens": request.max_tokens, "context": self._context}
+        return Invalid(
+            "PROMPT_TOO_LONG",
+            f"the prompt has {prompt} and max_tokens is {request.max_tokens}; together they may "
+            f"have {self._context} tokens; shorten the prompt or ask for less",
+            metadata={name: str(number) for name, number in numbers.items()},
+        )
 
     def _plain(self, prompt: str) -> list[int]:
         bos = self._tokenizer.bos_token

@@ -55,7 +55,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ARTIFACT_CORRUPT: _ErrorReason.ValueType  # 15
     """DATA_LOSS. A stored file no longer has the recorded hash. Metadata: file."""
     ERROR_REASON_PROMPT_TOO_LONG: _ErrorReason.ValueType  # 16
-    """INVALID_ARGUMENT. Prompt tokens + max_tokens exceed the context. Metadata: prompt_tokens, max_tokens, context."""
+    """INVALID_ARGUMENT. Prompt tokens + max_tokens exceed the context. Metadata: prompt_tokens, unless
+    max_tokens alone does; max_tokens, context.
+    """
     ERROR_REASON_PROMPT_REFUSED: _ErrorReason.ValueType  # 17
     """INVALID_ARGUMENT. The tokenizer or chat template refused the messages. Metadata: field."""
     ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 18
@@ -175,7 +177,9 @@ ERROR_REASON_STALE_ATTEMPT: ErrorReason.ValueType  # 14
 ERROR_REASON_ARTIFACT_CORRUPT: ErrorReason.ValueType  # 15
 """DATA_LOSS. A stored file no longer has the recorded hash. Metadata: file."""
 ERROR_REASON_PROMPT_TOO_LONG: ErrorReason.ValueType  # 16
-"""INVALID_ARGUMENT. Prompt tokens + max_tokens exceed the context. Metadata: prompt_tokens, max_tokens, context."""
+"""INVALID_ARGUMENT. Prompt tokens + max_tokens exceed the context. Metadata: prompt_tokens, unless
+max_tokens alone does; max_tokens, context.
+"""
 ERROR_REASON_PROMPT_REFUSED: ErrorReason.ValueType  # 17
 """INVALID_ARGUMENT. The tokenizer or chat template refused the messages. Metadata: field."""
 ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 18

@@ -89,7 +89,7 @@ class GenerateRequest(_message.Message):
     TOP_LOGPROBS_FIELD_NUMBER: _builtins.int
     model_id: _builtins.int
     prompt: _builtins.str
-    """Continued as it is, without a chat template."""
+    """Continued as it is, without a chat template. At most 1000000 bytes."""
     max_tokens: _builtins.int
     """Tokens at most. Default 256."""
     temperature: _builtins.float
@@ -115,10 +115,12 @@ class GenerateRequest(_message.Message):
     logprobs: _builtins.bool
     """Tell how likely each token was. Default false."""
     top_logprobs: _builtins.int
-    """So many of the likeliest tokens at each place are told, too. Default 0."""
+    """So many of the likeliest tokens at each place are told, too. Default 0. With logprobs,
+    max_tokens × (1 + top_logprobs) is 65536 at most.
+    """
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChatMessage]:
-        """Rendered by the model's chat template."""
+        """Rendered by the model's chat template. At most 1000000 bytes of content together."""
 
     @_builtins.property
     def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
