@@ -34,7 +34,7 @@ class Inference:
         )
         self.scheduler = Scheduler(self.residency.use, settings.max_rows, settings.queue_limit)
         self._yielding: asyncio.Task[None] | None = None
-        answering = Answering(catalogue, self.scheduler)
+        answering = Answering(catalogue, self.scheduler, drafting=settings.drafting)
         inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(
             InferenceServicer(answering), self.server.grpc
         )

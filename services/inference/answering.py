@@ -26,10 +26,13 @@ class Resolves(Protocol):
 class Answering:
     """Answers requests of the contract's form."""
 
-    def __init__(self, catalogue: Resolves, scheduler: Scheduler) -> None:
-        """Take who resolves and who schedules."""
+    def __init__(
+        self, catalogue: Resolves, scheduler: Scheduler, *, drafting: bool = False
+    ) -> None:
+        """Take who resolves, who schedules, and whether to draft unless a request says."""
         self._catalogue = catalogue
         self._scheduler = scheduler
+        self._drafting = drafting
         metrics.WAITING.set_function(lambda: scheduler.waiting)
         metrics.RUNNING.set_function(lambda: scheduler.running)
 
@@ -44,7 +47,7 @@ class Answering:
         arrival = Arrival(now, None if seconds is None else now + seconds)
         try:
             target = await self._catalogue.resolve(request.model_id, request.version)
-            generation = generation_of(request).begun(generation_id)
+            generation = generation_of(request, drafting=self._drafting).begun(generation_id)
             run = self._scheduler.generate(target, generation, arrival)
             async with aclosing(run) as frames:
                 async for frame in frames:

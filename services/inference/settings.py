@@ -20,3 +20,5 @@ class InferenceSettings(HubSettings):
     """MLX_HUB_ADAPTER_SLOTS: versions resident in one engine at the same time."""
     engine_start_seconds: float = Field(default=300, gt=0, le=3600)
     """MLX_HUB_ENGINE_START_SECONDS: how long loading a base model may take."""
+    drafting: bool = True
+    """MLX_HUB_DRAFTING: whether a lone request that does not say is drafted for."""

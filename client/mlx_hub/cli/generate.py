@@ -29,6 +29,7 @@ def generate(
     frequency_penalty: Annotated[float | None, typer.Option(help="By how often it is.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="End before it; repeatable.")] = None,
     seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
+    drafting: Annotated[bool | None, typer.Option(help="Guess tokens that repeat.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Answer a prompt, printing tokens as they are made."""
