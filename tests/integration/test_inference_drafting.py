@@ -85,7 +85,7 @@ def prompts(count: int) -> list[list[int]]:
 @pytest.mark.parametrize("sampling", [{}, {"temperature": 0.3, "top_p": 0.9, "seed": 5}])
 def test_drafts_change_no_token(bench: Bench, sampling: dict[str, Any]) -> None:
     drafted = accepted = passes = plain_passes = 0
-    for tokens in prompts(40):
+    for tokens in prompts(20):
         plain = [told.token for told in bench.alone(tokens, **sampling)]
         plain_passes += len(bench.passes)
         found = bench.alone(tokens, drafting=True, **sampling)

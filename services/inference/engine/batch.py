@@ -119,10 +119,7 @@ class Batch:
     def _generate(self) -> list[GenerationBatch.Response]:
         self._generator.prefill_step_size = self._piece()
         rows = list(self._rows.values())
-        if len(rows) == 1 and rows[0].draft:
-            return self._drafter.step(self._generator, rows[0].draft)
-        _, responses = self._generator.next()  # type: ignore[no-untyped-call]
-        return list(responses)
+        return self._drafter.step(self._generator, rows[0].draft if len(rows) == 1 else None)
 
     def _piece(self) -> int:
         """Give how much to read of each prompt before the next token."""

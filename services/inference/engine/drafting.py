@@ -13,15 +13,19 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+import numpy.typing as npt
 from mlx_lm.generate import BatchGenerator, GenerationBatch
 
 from services.inference.engine.events import Job
 from services.inference.engine.sampling import Draw, Guarded
 
 type Response = GenerationBatch.Response
+type Places = npt.NDArray[np.intp]
 
-MATCH = 3
-"""Tokens that must stand alike for a guess."""
+MATCH = 2
+"""Tokens that must stand alike for a guess, beside the one that is drawn but not yet given."""
+WAIT = 0.1
+"""Plain steps lost by waiting for that one: nothing computes while Python builds the next step."""
 SHORTEST, LONGEST = 4, 16
 """Tokens of a guess: a pass over 16 costs a CPU twice one over 1, and one over 4 half of that."""
 NOISE = {mx.float32: 1e-3}
@@ -71,21 +75,26 @@ class Draft:
         self._text = np.zeros(capacity, np.int32)
         self._size = 0
 
-    def guess(self, tokens: list[int], count: int) -> list[int]:
-        """Guess what follows the row's tokens: what followed the latest place like their end.
+    def places(self, tokens: list[int]) -> Places:
+        """Find what stands behind each earlier place where the row's last tokens stood, too."""
+        self._text[self._size : len(tokens)] = tokens[self._size :]
+        self._size = len(tokens)
+        text = self._text[: self._size]
+        if text.size <= MATCH:
+            return np.zeros(0, np.intp)
+        windows = np.lib.stride_tricks.sliding_window_view(text[:-1], MATCH)
+        return np.flatnonzero((windows == text[-MATCH:]).all(axis=1)) + MATCH
+
+    def guess(self, places: Places, drawn: int, count: int) -> list[int]:
+        """Guess `count` tokens, of which the first is drawn already, from the latest fitting place.
 
         A text that repeats itself is guessed to go on doing so.
         """
-        self._text[self._size : len(tokens)] = tokens[self._size :]
-        self._size = len(tokens)
-        if self._size <= MATCH or count < 1:
-            return []
         text = self._text[: self._size]
-        places = np.lib.stride_tricks.sliding_window_view(text[:-1], MATCH)
-        found = np.flatnonzero((places == text[-MATCH:]).all(axis=1))
-        if not found.size:
+        fitting = places[text[places] == drawn]
+        if not fitting.size:
             return []
-        following: list[int] = np.resize(text[found[-1] + MATCH :], count).tolist()
+        following: list[int] = np.resize(text[fitting[-1] :], count).tolist()
         return following
 
     def book(self, guessed: int, accepted: int) -> None:
@@ -116,8 +125,15 @@ class Drafter:
         self._plain_seconds = 0.0
         self._plain_before = False
 
-    def step(self, generator: BatchGenerator, draft: Draft) -> list[Response]:
-        """Generate at least a token, where the row has read its prompt."""
+    def step(self, generator: BatchGenerator, draft: Draft | None) -> list[Response]:
+        """Generate a token of every row that has read its prompt; with a draft, of its row more.
+
+        The draft is that of the batch's only row.
+        """
+        if draft is None:
+            self._plain_before = False
+            _, responses = generator.next()  # type: ignore[no-untyped-call]
+            return list(responses)
         batch = generator._generation_batch
         ready = bool(self._plain_seconds and len(batch)) and not draft.plain_next
         draft.plain_next = False
@@ -141,18 +157,20 @@ class Drafter:
         return list(responses)
 
     def _drafted(self, batch: GenerationBatch, draft: Draft) -> list[Response]:
-        """Check a guess, if there is one whose first token is the one that is already drawn."""
-        room = batch.max_tokens[0] - batch._num_tokens[0]
-        guess = draft.guess(batch.tokens[0], min(draft.length + 1, room))
-        if len(guess) < 2:
+        """Check a guess, if there is one."""
+        count = min(draft.length + 1, batch.max_tokens[0] - batch._num_tokens[0])
+        places = draft.places(batch.tokens[0])
+        if count < 2 or not places.size or batch._next_tokens is None:
             return []
-        drawn = batch._next_tokens
-        if drawn is None or guess[0] != drawn.item():
+        # This waits for the token that the last plain step draws, as late as can be.
+        drawn: Any = batch._next_tokens.item()
+        guess = draft.guess(places, drawn, count)
+        if not guess:
+            draft.payoff.book(1, 1 + WAIT)
             return []
         start = self._clock()
         responses = _check(batch, draft, guess)
-        accepted = max(len(responses) - 1, 0)
-        draft.book(len(guess) - 1, accepted)
+        draft.book(count - 1, max(len(responses) - 1, 0))
         draft.payoff.book(len(responses), (self._clock() - start) / self._plain_seconds)
         return responses
 
