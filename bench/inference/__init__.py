@@ -1,6 +1,6 @@
 """Inference beside its peers, all sides in one run: the same model, prompts and machine.
 
-.venv/bin/python -m bench.inference [--only ROW ...] [--rounds 5] [--json FILE]
+.venv/bin/python -m bench.inference [--only ROW ...] [--without PEER ...] [--rounds 5] [--json FILE]
 .venv/bin/python -m bench.inference --random-7b [--json FILE]
 
 Peers are mlx-lm in process (stream_generate and BatchGenerator), mlx_lm.server, and llama.cpp's

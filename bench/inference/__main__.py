@@ -28,8 +28,8 @@ ADAPTERS = 4
 
 
 @contextlib.contextmanager
-def everything(only: list[str], *, stock: bool) -> Iterator[rows.Sides]:
-    """Start all sides on the starter model; stop them in the end."""
+def everything(only: list[str], without: list[str]) -> Iterator[rows.Sides]:
+    """Start the sides on the starter model; stop them in the end."""
     with contextlib.ExitStack() as stays:
         folder = Path(stays.enter_context(tempfile.TemporaryDirectory(prefix="mlx-hub-bench-")))
         home, ports = stays.enter_context(stack(settings=ROOM))
@@ -45,10 +45,10 @@ def everything(only: list[str], *, stock: bool) -> Iterator[rows.Sides]:
         together(hub, rows.many(), 2)
         server = stays.enter_context(servers.mlx_lm_server(dense, stock=False))
         slow = None
-        if stock and "crowd" in only:
+        if "stock" not in without and "crowd" in only:
             slow = stays.enter_context(servers.mlx_lm_server(dense, stock=True))
         llama = None
-        if servers.has_llama():
+        if "llama" not in without and servers.has_llama():
             llama = stays.enter_context(servers.llama_server(_gguf()))
         local = Local(packed)
         stays.callback(local.close)
@@ -83,7 +83,9 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW",
                         help=f"rows to measure, of {', '.join(ROWS)}")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=5, help="of each row; default 5")
-    parser.add_argument("--no-stock", action="store_true", help="leave the stock BLAS out")
+    parser.add_argument("--without", nargs="+", choices=("stock", "llama"), default=[],
+                        metavar="PEER", help="leave out mlx_lm.server on its stock BLAS, llama.cpp"
+                        )  # fmt: skip
     parser.add_argument("--random-7b", action="store_true", help="the GPU's row alone")
     parser.add_argument("--json", type=Path, help="where to write all samples")
     options = parser.parse_args()
@@ -91,7 +93,7 @@ def main() -> int:
     if options.random_7b:
         found = random7b.first_token(options.rounds)
     else:
-        with everything(options.only, stock=not options.no_stock) as sides:
+        with everything(options.only, options.without) as sides:
             for name in options.only:
                 start = time.monotonic()
                 found += ROWS[name](sides, options.rounds)

@@ -3,6 +3,7 @@
 python -m bench.inference.random7b FOLDER   writes the model alone
 """
 
+import asyncio
 import json
 import shutil
 import subprocess
@@ -10,12 +11,22 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-from mlx_hub.client import Hub as Client
+import grpc
+from mlx_hub.inference.v1 import generation_pb2, inference_service_pb2_grpc
+from mlx_hub.registry.v1 import (
+    base_model_pb2,
+    model_pb2,
+    publication_pb2,
+    registry_service_pb2_grpc,
+)
 
 from bench.inference import prompts
 from bench.inference.table import Line, Note, median
-from bench.serving import stack
+from services.inference.__main__ import Inference
+from services.inference.settings import InferenceSettings
+from services.runtime.folder import inspect_model_folder
 from services.stack.starter import starter_gguf
 
 SHAPE = {
@@ -45,7 +56,7 @@ def write(folder: Path) -> None:
     convert = [sys.executable, "-m", "services.runtime.convert", str(starter_gguf())]
     subprocess.run([*convert, str(starter)], check=True, stdout=subprocess.DEVNULL)
     model = Model(ModelArgs.from_dict(SHAPE))
-    model.update(tree_map(lambda each: (each * 1.0).astype(mx.bfloat16), model.parameters()))
+    model.update(tree_map(lambda each: each.astype(mx.bfloat16), model.parameters()))
     quantize(model, group_size=64, bits=4)
     mx.eval(model.parameters())
     folder.mkdir()
@@ -60,33 +71,66 @@ def write(folder: Path) -> None:
 
 
 def first_token(rounds: int) -> list[Line | Note]:
-    """Import it, serve it, and measure the first token over gRPC at the service."""
+    """Serve it by the whole service, and measure the first text over gRPC."""
     with tempfile.TemporaryDirectory(prefix="mlx-hub-bench-") as name:
         folder = Path(name) / "random-7b"
-        subprocess.run([sys.executable, "-m", __name__, str(folder)], check=True)
-        with stack(before=("models", "import", str(folder))) as (_, ports):
-            waits = _ask(ports, rounds * ASKED)
+        subprocess.run([sys.executable, "-m", "bench.inference.random7b", str(folder)], check=True)
+        waits = asyncio.run(_serve(folder, rounds * ASKED))
     line = f"7B 4-bit random weights, {TOKENS}-token prompt, first token at the service, p50"
     p50 = median(waits)
     samples = {"ours": waits}
     return [Line(line, f"{p50:.0f} ms", "", p50, 100, False, unit=" ms", samples=samples)]
 
 
-def _ask(ports: dict[str, int], count: int) -> list[float]:
-    with (
-        Client(f"127.0.0.1:{ports['gateway']}") as client,
-        Client(f"127.0.0.1:{ports['inference']}") as service,
-    ):
-        base = next(client.models.base_models())
-        model = client.models.create("bench", base.name).id
-        waits = []
-        for _ in range(count + 2):
-            start = time.perf_counter()
-            with service.stream(model, prompt=prompts.long(TOKENS), max_tokens=8) as stream:
-                # The first frame: the text of a random token may come late, in pieces.
-                next(iter(stream))
-                waits.append((time.perf_counter() - start) * 1000)
+class OneModel(registry_service_pb2_grpc.RegistryServiceServicer):
+    """A registry that knows one base model: the service asks it for nothing else."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the model's folder."""
+        found = inspect_model_folder(folder)
+        self._base = base_model_pb2.BaseModel(
+            name="random-7b", digest=found.digest, parameters=found.parameters,
+            size_bytes=found.size_bytes, artifact_path=str(folder),
+        )  # fmt: skip
+
+    async def ResolveModel(
+        self, request: publication_pb2.ResolveModelRequest, _context: Any
+    ) -> publication_pb2.ResolvedModel:
+        """Give it."""
+        model = model_pb2.Model(id=request.model_id, name="bench")
+        return publication_pb2.ResolvedModel(model=model, base_model=self._base)
+
+
+async def _serve(folder: Path, count: int) -> list[float]:
+    registry = grpc.aio.server()
+    registry_service_pb2_grpc.add_RegistryServiceServicer_to_server(OneModel(folder), registry)
+    registry_port = registry.add_insecure_port("127.0.0.1:0")
+    await registry.start()
+    home = folder.with_name("home")
+    home.mkdir()
+    settings = InferenceSettings(home=home, registry_port=registry_port, archive_setting=Path("/"))
+    inference = Inference(settings)
+    port = await inference.server.start(0)
+    await inference.server.set_serving(True)
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = inference_service_pb2_grpc.InferenceServiceStub(channel)
+            waits = [await _first(stub) for _ in range(count + 2)]
+    finally:
+        await inference.server.stop()
+        await inference.close()
+        await registry.stop(0)
     return waits[2:]
+
+
+async def _first(stub: Any) -> float:
+    """Give the milliseconds to the first text; what random tokens make may come late."""
+    request = generation_pb2.GenerateRequest(model_id=1, prompt=prompts.long(TOKENS), max_tokens=8)
+    start = time.perf_counter()
+    took = 0.0
+    async for _ in stub.StreamGenerate(request):
+        took = took or (time.perf_counter() - start) * 1000
+    return took
 
 
 if __name__ == "__main__":
