@@ -49,11 +49,12 @@ gateway: setup-dev ## Real Envoy in front of stub services
 e2e: setup-dev ## Every process with the real small model
 	@pytest tests/e2e
 
-bench: setup-dev ## Measure serving and training beside mlx-lm, the registry at two sizes, memory over jobs
+bench: setup-dev ## Measure serving, training and inference beside their peers, the registry, memory over jobs
 	@python -m bench.serving
 	@python -m bench.training
 	@python -m bench.registry
 	@python -m bench.soak
+	@python -m bench.inference
 
 proto: setup-dev ## Format and lint proto/, regenerate the stubs and docs/api.md
 	@buf format -w && buf lint && python scripts/generate_stubs.py && python scripts/generate_api.py docs/api.md

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,9 @@ def peer(folder: Path) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def stack(before: Sequence[str] = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
+def stack(
+    before: Sequence[str] = (), settings: Mapping[str, str] | None = None
+) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Run a hub in a temporary home; with the starter model unless `before` imports another."""
     with tempfile.TemporaryDirectory(prefix="mlx-hub-bench-", ignore_cleanup_errors=True) as name:
         home = Path(name)
@@ -56,7 +58,7 @@ def stack(before: Sequence[str] = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
         services = ("REGISTRY_", "TRAINER_", "INFERENCE_")
         names = ["", *services, *(f"{service}METRICS_" for service in services)]
         ports = {f"MLX_HUB_{name}PORT": "0" for name in names}
-        environment = {**os.environ, **ports, "MLX_HUB_HOME": name}
+        environment = {**os.environ, **ports, "MLX_HUB_HOME": name, **(settings or {})}
         command = [sys.executable, "-m", "mlx_hub.cli"]
         if before:
             subprocess.run([*command, *before], env=environment, check=True)

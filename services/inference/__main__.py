@@ -36,7 +36,7 @@ class Inference:
         self.scheduler = Scheduler(self.residency.use, settings.max_rows, settings.queue_limit)
         self._yielding: asyncio.Task[None] | None = None
         self.journal = Journal(settings.home / "generations.db", settings.generations_kept)
-        answering = Answering(catalogue, self.scheduler, self.journal)
+        answering = Answering(catalogue, self.scheduler, self.journal, drafting=settings.drafting)
         inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(
             InferenceServicer(answering, self.journal), self.server.grpc
         )

@@ -29,11 +29,22 @@ class Resolves(Protocol):
 class Answering:
     """Answers requests of the contract's form."""
 
-    def __init__(self, catalogue: Resolves, scheduler: Scheduler, journal: Journal) -> None:
-        """Take who resolves, who schedules, and who writes down what was answered."""
+    def __init__(
+        self,
+        catalogue: Resolves,
+        scheduler: Scheduler,
+        journal: Journal,
+        *,
+        drafting: bool = False,
+    ) -> None:
+        """Take who resolves, who schedules, who writes down what was answered.
+
+        `drafting`: whether to draft for a request that does not say.
+        """
         self._catalogue = catalogue
         self._journal = journal
         self._scheduler = scheduler
+        self._drafting = drafting
         metrics.WAITING.set_function(lambda: scheduler.waiting)
         metrics.RUNNING.set_function(lambda: scheduler.running)
 
@@ -46,7 +57,7 @@ class Answering:
         arrival = Arrival(now, None if seconds is None else now + seconds, caller.name)
         try:
             target = await self._catalogue.resolve(request.model_id, request.version)
-            generation = generation_of(request).begun(generation_id)
+            generation = generation_of(request, drafting=self._drafting).begun(generation_id)
             run = self._scheduler.generate(target, generation, arrival)
             with Recording(self._journal, target, generation, arrival.at) as recording:
                 async with aclosing(run) as frames:

@@ -43,6 +43,7 @@ class Generation:
     seed: int | None = None
     logprobs: bool = False
     top_logprobs: int = 0
+    drafting: bool = False
     id: str = ""
 
     def begun(self, generation_id: str = "") -> "Generation":
@@ -158,6 +159,8 @@ class Finished:
     prompt_tokens: int
     cached_tokens: int
     ttft_ms: float
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ _SAMPLING = (
     "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty",
     "frequency_penalty", "seed",
 )  # fmt: skip
-_OPTIONAL = ("max_tokens", "logprobs", "top_logprobs", *_SAMPLING)
+_OPTIONAL = ("max_tokens", "logprobs", "top_logprobs", "drafting", *_SAMPLING)
 _KINDS: dict[str, type[HubError]] = {
     "PROMPT_TOO_LONG": Invalid,
     "PROMPT_REFUSED": Invalid,
@@ -46,9 +46,11 @@ _KINDS: dict[str, type[HubError]] = {
 }
 
 
-def generation_of(request: pb.GenerateRequest) -> Generation:
-    """Read a request; what it leaves open takes the domain's defaults."""
-    given = {f.name: value for f, value in request.ListFields() if f.name in _OPTIONAL}
+def generation_of(request: pb.GenerateRequest, *, drafting: bool = False) -> Generation:
+    """Read a request; what it leaves open is as `drafting` says, or the domain's default."""
+    given = {"drafting": drafting} | {
+        f.name: value for f, value in request.ListFields() if f.name in _OPTIONAL
+    }
     turns = tuple(Turn(m.role, m.content) for m in request.messages)
     bias = dict(request.logit_bias)
     stop = tuple(request.stop)
@@ -114,6 +116,8 @@ def finished_of(event: engine_pb2.EngineFinished) -> Finished:
         prompt_tokens=event.prompt_tokens,
         cached_tokens=event.cached_tokens,
         ttft_ms=event.ttft_ms,
+        drafted_tokens=event.drafted_tokens,
+        accepted_tokens=event.accepted_tokens,
     )
 
 
@@ -148,6 +152,8 @@ def completion_of(answer: Answer) -> completion_pb.Completion:
         generation_id=answer.generation.id,
         sampling=_sampling(answer.generation),
         logprobs=map(logprob_to_proto, answer.logprobs),
+        drafted_tokens=done.drafted_tokens,
+        accepted_tokens=done.accepted_tokens,
     )
 
 

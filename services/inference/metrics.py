@@ -22,6 +22,8 @@ ENGINE_TTFT = Histogram(
 )
 PROMPT_TOKENS = Counter("mlx_hub_inference_prompt_tokens", "Prompt tokens of answers.", _MODEL)
 TOKENS = Counter("mlx_hub_inference_generated_tokens", "Generated tokens of answers.", _MODEL)
+DRAFTED = Counter("mlx_hub_inference_drafted_tokens", "Tokens guessed from the text.", _MODEL)
+ACCEPTED = Counter("mlx_hub_inference_accepted_tokens", "Guessed tokens that answers took.", _MODEL)
 ANSWERS = Counter("mlx_hub_inference_answers", "Finished answers.", [*_MODEL, "finish_reason"])
 FAILURES = Counter(
     "mlx_hub_inference_failures", "Requests that failed, by ErrorReason.", ["reason"]
@@ -60,6 +62,8 @@ def answered(answer: Answer) -> None:
     ENGINE_TTFT.labels(*labels).observe(answer.finished.ttft_ms / 1000)
     PROMPT_TOKENS.labels(*labels).inc(answer.finished.prompt_tokens)
     TOKENS.labels(*labels).inc(answer.finished.tokens)
+    DRAFTED.labels(*labels).inc(answer.finished.drafted_tokens)
+    ACCEPTED.labels(*labels).inc(answer.finished.accepted_tokens)
     ANSWERS.labels(*labels, answer.finished.reason).inc()
 
 

@@ -22,3 +22,5 @@ class InferenceSettings(HubSettings):
     """MLX_HUB_ENGINE_START_SECONDS: how long loading a base model may take."""
     generations_kept: int = Field(default=100_000, ge=0, le=10_000_000)
     """MLX_HUB_GENERATIONS_KEPT: past answers that can be traced, the newest; 0 keeps none."""
+    drafting: bool = True
+    """MLX_HUB_DRAFTING: whether a lone request that does not say is drafted for."""

@@ -33,7 +33,7 @@ class Bench:
 
         model, tokenizer, _ = load_base(folder)
         routed = RoutedModel(model)
-        limits = BatchLimits(rows=4, kv_tokens=8192, prefill_rows=2, prefill_step=16)
+        limits = BatchLimits(4, 8192, prefill_rows=2, prefill_step=16, prefill_shared=8)
         self.outcomes: list[Outcome] = []
         self.adapters = Adapters(routed, limit=2)
         self.tokenizer = tokenizer

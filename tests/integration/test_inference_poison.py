@@ -45,7 +45,9 @@ class Stations:
 
         model, self.tokenizer, _ = load_base(folder)
         routed = RoutedModel(model)
-        limits = BatchLimits(rows=4, kv_tokens=8192, prefill_rows=2, prefill_step=16)
+        limits = BatchLimits(
+            rows=4, kv_tokens=8192, prefill_rows=2, prefill_step=16, prefill_shared=16
+        )
         self.sent: list[engine_pb2.EngineEvent] = []
         self.submitted: queue.SimpleQueue[Submitted] = queue.SimpleQueue()
         self.work: queue.SimpleQueue[Work] = queue.SimpleQueue()

@@ -95,6 +95,7 @@ generations = st.builds(
     logit_bias=st.dictionaries(st.integers(0, 2**31 - 1), st.floats(-100, 100, width=32)),
     logprobs=st.booleans(),
     top_logprobs=st.integers(0, 20),
+    drafting=st.booleans(),
     stop=st.lists(st.text(min_size=1), max_size=3).map(tuple),
     seed=st.none() | st.integers(0, 2**31 - 1),
 )
@@ -117,6 +118,8 @@ def test_what_a_request_leaves_open_takes_the_documented_defaults() -> None:
         repetition_penalty=1,
         seed=None,
     )
+    assert generation_of(pb.GenerateRequest(prompt="x"), drafting=True).drafting
+    assert not generation_of(pb.GenerateRequest(prompt="x", drafting=False), drafting=True).drafting
     zero = pb.GenerateRequest(prompt="x", seed=0, max_tokens=1)
     assert (generation_of(zero).seed, generation_of(zero).max_tokens) == (0, 1)
 
@@ -129,7 +132,9 @@ def test_text_beyond_the_bound_is_refused_before_it_is_tokenised() -> None:
 
 
 PROVENANCE = Provenance(7, "bot", "tiny", "b" * 64, 2, "a" * 64, 5, "d" * 64, "c0ffee")
-DONE = Finished("length", tokens=3, prompt_tokens=9, cached_tokens=0, ttft_ms=1.5)
+DONE = Finished(
+    "length", 3, prompt_tokens=9, cached_tokens=0, ttft_ms=1.5, drafted_tokens=4, accepted_tokens=2
+)
 
 
 def test_a_finished_answer_arrives_whole() -> None:
@@ -144,6 +149,7 @@ def test_a_finished_answer_arrives_whole() -> None:
     assert tuple(map(logprob_of, completion.logprobs)) == logprobs
     assert completion.finish_reason == completion_pb.FINISH_REASON_LENGTH
     assert (completion.tokens, completion.prompt_tokens) == (3, 9)
+    assert (completion.drafted_tokens, completion.accepted_tokens) == (4, 2)
     assert (completion.ttft_ms, completion.engine_ttft_ms) == (10, 1.5)
     assert completion.provenance.dataset_digest == "d" * 64
     assert completion.provenance.version == 2

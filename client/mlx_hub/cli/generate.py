@@ -29,6 +29,7 @@ def generate(
     frequency_penalty: Annotated[float | None, typer.Option(help="By how often it is.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="End before it; repeatable.")] = None,
     seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
+    drafting: Annotated[bool | None, typer.Option(help="Guess tokens that repeat.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Answer a prompt, printing tokens as they are made."""
@@ -37,11 +38,10 @@ def generate(
     here = hub(ctx)
     name, version = split_version(model)
     text = sys.stdin.read() if prompt == "-" else prompt
-    turns = [("system", system), ("user", text)] if system else [("user", text)]
     stream = here.stream(
         find_model(here, name).id,
         text if raw else "",
-        messages=() if raw else [{"role": role, "content": content} for role, content in turns],
+        messages=[] if raw else _turns(system, text),
         version=version,
         **passed_on(ctx, "model", "prompt", "system", "raw", "json"),
     )
@@ -50,6 +50,11 @@ def generate(
             emit(plain(stream.result()))
         else:
             typer.echo(_print(stream), err=True)
+
+
+def _turns(system: str, text: str) -> list[dict[str, str]]:
+    turns = [("system", system), ("user", text)] if system else [("user", text)]
+    return [{"role": role, "content": content} for role, content in turns]
 
 
 def _print(stream: TokenStream) -> str:

@@ -55,6 +55,14 @@ class RowTag:
         """Give one row."""
         return RowTag([self.slots[index]])
 
+    def is_trimmable(self) -> bool:
+        """Dropping a row's last tokens changes no slot."""
+        return True
+
+    def trim(self, tokens: int) -> int:
+        """Drop nothing."""
+        return tokens
+
     def prepare(self, **_padding: Any) -> None:
         """Padding changes no row's slot."""
 

@@ -13,6 +13,7 @@ from mlx_lm.generate import BatchGenerator, GenerationBatch
 from services.chassis.errors import HubError
 from services.inference.engine import sampling
 from services.inference.engine.adapters import Adapters, RoutedModel
+from services.inference.engine.drafting import Draft, Drafter, draft_of
 from services.inference.engine.events import (
     Closed,
     Ended,
@@ -37,6 +38,9 @@ class BatchLimits:
     kv_tokens: int
     prefill_rows: int
     prefill_step: int
+    prefill_shared: int
+    """Prompt tokens of all rows together between two tokens of a row that generates; `prefill_step`
+    is of each row, while none does."""
 
 
 @dataclass
@@ -45,6 +49,7 @@ class Row:
 
     job: Job
     guards: list[Any]
+    draft: Draft | None
     ttft_ms: float = 0.0
 
 
@@ -68,6 +73,7 @@ class Batch:
         self._waiting: deque[Job] = deque()
         self._rows: dict[int, Row] = {}
         self._generator = self._new_generator()
+        self._drafter = Drafter()
         self.tokens_generated = 0
 
     @property
@@ -93,21 +99,39 @@ class Batch:
         self._tell(Closed(request))
 
     def step(self) -> None:
-        """Admit what fits, and generate one token for every row that has read its prompt."""
+        """Admit what fits, and generate a token for every row that has read its prompt.
+
+        A row that is alone may get several, by drafting.
+        """
         self._admit()
         if not self._rows:
             return
         try:
-            _, responses = self._generator.next()  # type: ignore[no-untyped-call]
+            responses = self._generate()
         except Exception as error:
             log.error("the batch failed; all its requests fail", exc_info=error)
             self._fail_all()
             return
         for response in responses:
+            if response.uid not in self._rows:
+                continue
             try:
                 self._deliver(response)
             except BaseException as error:  # Rust's panics are no Exceptions
                 self._fail(response, error)
+
+    def _generate(self) -> list[GenerationBatch.Response]:
+        self._generator.prefill_step_size = self._piece()
+        rows = list(self._rows.values())
+        return self._drafter.step(self._generator, rows[0].draft if len(rows) == 1 else None)
+
+    def _piece(self) -> int:
+        """Give how much to read of each prompt before the next token."""
+        generating = len(self._generator._generation_batch)
+        if not generating:
+            return self._limits.prefill_step
+        readers = min(len(self._rows) - generating, self._limits.prefill_rows)
+        return max(1, self._limits.prefill_shared // max(1, readers))
 
     def _admit(self) -> None:
         while self._waiting and self._has_room(self._waiting[0]):
@@ -144,7 +168,8 @@ class Batch:
             samplers=[sampler],
             logits_processors=[processors],
         )
-        self._rows[uid] = Row(job, [sampler, *processors])
+        draft = draft_of(job, sampler, processors)
+        self._rows[uid] = Row(job, [sampler, *processors], draft)
 
     def _deliver(self, response: GenerationBatch.Response) -> None:
         row = self._rows[response.uid]
@@ -158,7 +183,7 @@ class Batch:
         likelihood = None
         if asked.logprobs and not stopped:
             likelihood = sampling.likelihood_of(response.logprobs, token, asked.top_logprobs)
-        told = Token(request, token, row.ttft_ms, visible=not stopped, likelihood=likelihood)
+        told = Token(request, token, row.ttft_ms, not stopped, likelihood, *_drafts(row))
         self._tell(told)
         if response.finish_reason is not None:
             self._forget(response.uid)
@@ -199,6 +224,10 @@ class Batch:
             prefill_batch_size=min(self._limits.prefill_rows, self._limits.rows),
             prefill_step_size=self._limits.prefill_step,
         )
+
+
+def _drafts(row: Row) -> tuple[int, int]:
+    return (row.draft.drafted, row.draft.accepted) if row.draft else (0, 0)
 
 
 def _length(job: Job) -> int:

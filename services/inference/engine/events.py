@@ -56,6 +56,9 @@ class Token:
     visible: bool = True
     likelihood: Likelihood | None = None
     """If it was asked for."""
+    drafted: int = 0
+    accepted: int = 0
+    """Of the request so far: tokens guessed, and those of them that it took."""
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ import mlx.core as mx
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.internal.v1 import engine_pb2
 
-from services.inference.engine.adapters import Adapters, RoutedModel
+from services.inference.engine.adapters import BASE_SLOT, Adapters, RoutedModel
 from services.inference.engine.batch import Batch, BatchLimits
+from services.inference.engine.drafting import LONGEST, SHORTEST
 from services.inference.engine.events import Cancel, Failed, Job, Outcome, Work
 from services.inference.engine.prompt import PromptDesk, Prompts, Submitted
 from services.inference.engine.text import Writer
@@ -112,11 +113,17 @@ class Engine:
 
 
 def _warm_up(model: RoutedModel, adapters: Adapters, limits: BatchLimits) -> None:
-    """Generate a little: the first pass compiles kernels and shows what can't be batched."""
+    """Compute in every shape that will be used: a GPU compiles kernels for each.
+
+    Generating a little shows what can't be batched.
+    """
+    cache = [entry.merge([entry]) for entry in model.row_cache(BASE_SLOT)]
+    for tokens in (limits.prefill_shared, LONGEST + 1, SHORTEST + 1):
+        mx.eval(model(mx.zeros((1, tokens), mx.int32), cache=cache))
     outcomes: list[Outcome] = []
     batch = Batch(model, adapters, set(), limits, outcomes.append)
     request = pb.GenerateRequest(max_tokens=WARM_UP_TOKENS)
-    batch.add(Job(0, request, [0] * (limits.prefill_step // 2), time.monotonic()))
+    batch.add(Job(0, request, [0] * (limits.prefill_step + 1), time.monotonic()))
     batch.step()
     while batch.running:
         batch.step()
@@ -127,8 +134,8 @@ def _warm_up(model: RoutedModel, adapters: Adapters, limits: BatchLimits) -> Non
 
 def _limits(start: engine_pb2.StartCommand) -> BatchLimits:
     """Bound how long reading a prompt may stall the rows that generate: a CPU reads slowly."""
-    rows, step = (2, 128) if on_cpu() else (4, 256)
-    return BatchLimits(start.max_rows, start.kv_tokens, prefill_rows=rows, prefill_step=step)
+    rows, step, shared = (2, 128, 64) if on_cpu() else (4, 256, 256)
+    return BatchLimits(start.max_rows, start.kv_tokens, rows, step, shared)
 
 
 def _context(config: dict[str, Any], kv_tokens: int) -> int:

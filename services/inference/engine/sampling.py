@@ -37,7 +37,7 @@ class Guarded:
 
     def __init__(self, call: Callable[..., mx.array], fallback: Callable[..., mx.array]) -> None:
         """Take the call and what answers in its place."""
-        self._call = call
+        self.call = call
         self._fallback = fallback
         self.error: BaseException | None = None
 
@@ -45,17 +45,64 @@ class Guarded:
         """Call, or fall back."""
         if self.error is None:
             try:
-                return self._call(*args)
+                return self.call(*args)
             except BaseException as error:  # Rust's panics are no Exceptions
                 self.error = error
         return self._fallback(*args)
+
+
+class Draw:
+    """Draws one request's tokens by keys of its own: the thread's random state is shared by all."""
+
+    def __init__(self, request: pb.GenerateRequest) -> None:
+        """Begin with the request's seed."""
+        self._request = request
+        self._key = mx.random.key(request.seed)
+        self.scale = 1.0
+        if request.temperature:
+            self.scale = min(1.0 / request.temperature, LARGEST_SCALE)
+
+    def __call__(self, logprobs: mx.array) -> mx.array:
+        """Draw from (1, vocabulary) log probabilities."""
+        drawn = mx.argmax(self._scores(logprobs), axis=-1)
+        self.advance()
+        return drawn
+
+    def look(self, logprobs: mx.array) -> tuple[int, float]:
+        """Give the token that the next draw takes, and how far its score is ahead of all others."""
+        scores = self._scores(logprobs)[0]
+        first = mx.argmax(scores)
+        others = mx.where(mx.arange(scores.size) == first, -mx.inf, scores)
+        lead = scores[first] - others.max()
+        found, ahead = first.tolist(), lead.astype(mx.float32).tolist()
+        return int(found), float(ahead)  # type: ignore[arg-type]
+
+    def advance(self) -> None:
+        """Go on to the next token's key."""
+        self._key = mx.random.split(self._key)[0]
+
+    def _scores(self, logprobs: mx.array) -> mx.array:
+        """Score tokens such that the best is a draw: Gumbel's noise on what may be drawn."""
+        request = self._request
+        if request.temperature == 0:
+            return logprobs
+        if 0 < request.top_p < 1:
+            logprobs = apply_top_p(logprobs, request.top_p)
+        if request.min_p > 0:
+            logprobs = apply_min_p(logprobs, request.min_p)
+        if 0 < request.top_k < logprobs.shape[-1]:
+            logprobs = apply_top_k(logprobs, request.top_k)
+        # From the likeliest down: whatever overflows is then the least likely and not all of it.
+        below = (logprobs - logprobs.max(axis=-1, keepdims=True)).astype(mx.float32)
+        noise = mx.random.gumbel(below.shape, mx.float32, key=mx.random.split(self._key)[1])
+        return below * self.scale + noise
 
 
 def sampler_of(request: pb.GenerateRequest) -> Callable[[mx.array], mx.array]:
     """Give the request's sampler; all greedy requests share one, which lets MLX-LM batch it."""
     if request.temperature == 0:
         return greedy_sampler
-    return Guarded(_seeded(request), greedy_sampler)
+    return Guarded(Draw(request), greedy_sampler)
 
 
 def processors_of(request: pb.GenerateRequest, prompt_tokens: int) -> list[Processor]:
@@ -102,25 +149,3 @@ def _of_answer(processor: Processor, prompt_tokens: int) -> Processor:
 
 def _keep(_tokens: mx.array, logits: mx.array) -> mx.array:
     return logits
-
-
-def _seeded(request: pb.GenerateRequest) -> Callable[[mx.array], mx.array]:
-    """Sample with a key of the request's own: the thread's random state is shared by all."""
-    key = mx.random.key(request.seed)
-    scale = min(1.0 / request.temperature, LARGEST_SCALE)
-
-    def sample(logprobs: mx.array) -> mx.array:
-        nonlocal key
-        if 0 < request.top_p < 1:
-            logprobs = apply_top_p(logprobs, request.top_p)
-        if request.min_p > 0:
-            logprobs = apply_min_p(logprobs, request.min_p)
-        if 0 < request.top_k < logprobs.shape[-1]:
-            logprobs = apply_top_k(logprobs, request.top_k)
-        keys = mx.random.split(key)
-        key = keys[0]
-        # From the likeliest down: whatever overflows is then the least likely and not all of it.
-        below = (logprobs - logprobs.max(axis=-1, keepdims=True)).astype(mx.float32)
-        return mx.random.categorical(below * scale, key=keys[1])
-
-    return sample

@@ -74,6 +74,7 @@ class Stream:
         self.prompt_tokens = opened.prompt_tokens
         self.tokens = 0
         self.ttft_ms = 0.0
+        self.drafted = self.accepted = 0
         self.logprobs: list[completion_pb.TokenLogprob] = []
         """Of the tokens since the last delta."""
 
@@ -140,6 +141,7 @@ class Writer:
             return
         stream.tokens += 1
         stream.ttft_ms = stream.ttft_ms or event.ttft_ms
+        stream.drafted, stream.accepted = event.drafted, event.accepted
         if not event.visible:
             return
         if event.likelihood:
@@ -178,6 +180,8 @@ class Writer:
             tokens=stream.tokens,
             prompt_tokens=stream.prompt_tokens,
             ttft_ms=stream.ttft_ms,
+            drafted_tokens=stream.drafted,
+            accepted_tokens=stream.accepted,
         )
         self._send(engine_pb2.EngineEvent(finished=finished))
 

@@ -34,6 +34,7 @@ class SamplingFields(TypedDict, total=False):
     seed: int | None
     logprobs: bool | None
     top_logprobs: int | None
+    drafting: bool | None
 
 
 def generate(

@@ -58,6 +58,8 @@ class Completion(_message.Message):
     GENERATION_ID_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
     LOGPROBS_FIELD_NUMBER: _builtins.int
+    DRAFTED_TOKENS_FIELD_NUMBER: _builtins.int
+    ACCEPTED_TOKENS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """The whole text."""
     tokens: _builtins.int
@@ -74,6 +76,11 @@ class Completion(_message.Message):
     """From the engine's receipt of the tokens to the first token."""
     generation_id: _builtins.str
     """Names this answer in logs; unique."""
+    drafted_tokens: _builtins.int
+    """Tokens that were guessed from the text so far (`drafting`), and those of them that the answer
+    took.
+    """
+    accepted_tokens: _builtins.int
     @_builtins.property
     def provenance(self) -> Global___Provenance: ...
     @_builtins.property
@@ -97,10 +104,12 @@ class Completion(_message.Message):
         generation_id: _builtins.str = ...,
         sampling: Global___Sampling | None = ...,
         logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
+        drafted_tokens: _builtins.int = ...,
+        accepted_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_tokens", b"cached_tokens", "engine_ttft_ms", b"engine_ttft_ms", "finish_reason", b"finish_reason", "generation_id", b"generation_id", "latency_ms", b"latency_ms", "logprobs", b"logprobs", "prompt_tokens", b"prompt_tokens", "provenance", b"provenance", "sampling", b"sampling", "text", b"text", "tokens", b"tokens", "ttft_ms", b"ttft_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_tokens", b"accepted_tokens", "cached_tokens", b"cached_tokens", "drafted_tokens", b"drafted_tokens", "engine_ttft_ms", b"engine_ttft_ms", "finish_reason", b"finish_reason", "generation_id", b"generation_id", "latency_ms", b"latency_ms", "logprobs", b"logprobs", "prompt_tokens", b"prompt_tokens", "provenance", b"provenance", "sampling", b"sampling", "text", b"text", "tokens", b"tokens", "ttft_ms", b"ttft_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -245,12 +245,17 @@ class EngineFinished(_message.Message):
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     CACHED_TOKENS_FIELD_NUMBER: _builtins.int
     TTFT_MS_FIELD_NUMBER: _builtins.int
+    DRAFTED_TOKENS_FIELD_NUMBER: _builtins.int
+    ACCEPTED_TOKENS_FIELD_NUMBER: _builtins.int
     request: _builtins.int
     finish_reason: _completion_pb2.FinishReason.ValueType
     tokens: _builtins.int
     prompt_tokens: _builtins.int
     cached_tokens: _builtins.int
     ttft_ms: _builtins.float
+    drafted_tokens: _builtins.int
+    """Tokens guessed, and those of them that the answer took."""
+    accepted_tokens: _builtins.int
     def __init__(
         self,
         *,
@@ -260,10 +265,12 @@ class EngineFinished(_message.Message):
         prompt_tokens: _builtins.int = ...,
         cached_tokens: _builtins.int = ...,
         ttft_ms: _builtins.float = ...,
+        drafted_tokens: _builtins.int = ...,
+        accepted_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_tokens", b"cached_tokens", "finish_reason", b"finish_reason", "prompt_tokens", b"prompt_tokens", "request", b"request", "tokens", b"tokens", "ttft_ms", b"ttft_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_tokens", b"accepted_tokens", "cached_tokens", b"cached_tokens", "drafted_tokens", b"drafted_tokens", "finish_reason", b"finish_reason", "prompt_tokens", b"prompt_tokens", "request", b"request", "tokens", b"tokens", "ttft_ms", b"ttft_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

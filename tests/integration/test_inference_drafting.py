@@ -1,0 +1,205 @@
+"""Drafting in the batch, in this process: the same tokens in fewer passes, and when it stops."""
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlx_hub.inference.v1 import generation_pb2 as pb
+
+from services.inference.engine.events import Ended, Job, Outcome, Token
+from services.runtime.model import load_base, prepare
+
+EOS = 2
+
+
+class Bench:
+    """A batch on the test's own thread, stepped by hand, that counts its passes."""
+
+    def __init__(self, folder: Path) -> None:
+        prepare()
+        # They import MLX, which has to be prepared first.
+        from services.inference.engine.adapters import Adapters, RoutedModel  # noqa: PLC0415
+        from services.inference.engine.batch import Batch, BatchLimits  # noqa: PLC0415
+
+        model, self.tokenizer, _ = load_base(folder)
+        self.passes: list[tuple[int, int]] = []
+        passes = self.passes
+
+        class Counted(RoutedModel):
+            def __call__(self, tokens: Any, cache: list[Any]) -> Any:
+                passes.append(tokens.shape)
+                return super().__call__(tokens, cache)
+
+        routed = Counted(model)
+        limits = BatchLimits(4, 8192, prefill_rows=2, prefill_step=64, prefill_shared=16)
+        self.outcomes: list[Outcome] = []
+        adapters = Adapters(routed, limit=2)
+        self.batch = Batch(routed, adapters, {EOS}, limits, self.outcomes.append)
+
+    def add(self, request: int, tokens: list[int], **fields: Any) -> None:
+        generate = pb.GenerateRequest(**{"max_tokens": 60, **fields})
+        self.batch.add(Job(request, generate, tokens, time.monotonic()))
+
+    def told(self, request: int) -> list[Token]:
+        return [o for o in self.outcomes if isinstance(o, Token) and o.request == request]
+
+    def tokens(self, request: int) -> list[int]:
+        return [told.token for told in self.told(request)]
+
+    def finish(self) -> None:
+        while self.batch.running or self.batch.waiting:
+            self.batch.step()
+
+    def alone(self, tokens: list[int], **fields: Any) -> list[Token]:
+        self.outcomes.clear()
+        self.passes.clear()
+        self.add(1, tokens, **fields)
+        self.finish()
+        return self.told(1)
+
+
+@pytest.fixture(scope="module")
+def bench(tiny_model: Path) -> Bench:
+    return Bench(tiny_model)
+
+
+@pytest.fixture
+def sure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guess whenever there is a guess, however long it takes on this machine."""
+    from services.inference.engine.drafting import Payoff  # noqa: PLC0415
+
+    monkeypatch.setattr(Payoff, "resting", lambda _: False)
+
+
+def prompts(count: int) -> list[list[int]]:
+    """Make prompts that repeat themselves here and there."""
+    draw = random.Random(11)  # noqa: S311
+    words = [[draw.randrange(3, 250) for _ in range(draw.randint(2, 6))] for _ in range(12)]
+    texts = (draw.choices(words, k=draw.randint(2, 30)) for _ in range(count))
+    return [[token for word in text for token in word] for text in texts]
+
+
+@pytest.mark.usefixtures("sure")
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 0.3, "top_p": 0.9, "seed": 5}])
+def test_drafts_change_no_token(bench: Bench, sampling: dict[str, Any]) -> None:
+    drafted = accepted = passes = plain_passes = 0
+    for tokens in prompts(20):
+        plain = [told.token for told in bench.alone(tokens, **sampling)]
+        plain_passes += len(bench.passes)
+        found = bench.alone(tokens, drafting=True, **sampling)
+        assert [told.token for told in found] == plain
+        passes += len(bench.passes)
+        drafted += found[-1].drafted
+        accepted += found[-1].accepted
+    assert drafted > accepted > 0, "the drafts were never wrong, or never right"
+    assert passes < plain_passes
+
+
+@pytest.mark.usefixtures("sure")
+def test_likelihoods_come_with_drafted_tokens(bench: Bench) -> None:
+    fields = {"logprobs": True, "top_logprobs": 2}
+    tokens = [7, 8, 9, 10] * 6
+    plain, found = bench.alone(tokens, **fields), bench.alone(tokens, drafting=True, **fields)
+    assert found[-1].accepted
+    for one, other in zip(plain, found, strict=True):
+        if one.likelihood and other.likelihood:
+            assert one.likelihood.logprob == pytest.approx(other.likelihood.logprob, abs=1e-4)
+            assert one.likelihood.top[0][0] == other.likelihood.top[0][0]
+
+
+@pytest.mark.usefixtures("sure")
+def test_a_row_goes_on_in_the_batch_where_drafting_left_it(bench: Bench) -> None:
+    first, second = [7, 8, 9, 10] * 6, [30, 31, 32] * 9
+    alone = {1: [t.token for t in bench.alone(first)], 2: [t.token for t in bench.alone(second)]}
+    accepted = []
+    for joins in range(3, 50, 7):
+        bench.outcomes.clear()
+        bench.add(1, first, drafting=True)
+        while len(bench.told(1)) < joins:
+            bench.batch.step()
+        bench.add(2, second, drafting=True)
+        bench.finish()
+        assert {n: bench.tokens(n) for n in (1, 2)} == alone
+        accepted.append(bench.told(1)[-1].accepted)
+    assert len(set(accepted)) > 2, "the second row never joined amid drafts"
+
+
+@pytest.mark.usefixtures("sure")
+def test_max_tokens_and_the_end_token_bound_a_draft(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = [7, 8, 9, 10] * 6
+    whole = [told.token for told in bench.alone(tokens)]
+    for most in (1, 2, 20, 21, 22, 23):
+        found = bench.alone(tokens, drafting=True, max_tokens=most)
+        assert [told.token for told in found] == whole[:most]
+    end = next(token for place, token in enumerate(whole) if place > 30)
+    first = whole.index(end)
+    matcher = type(bench.batch._generator._default_stop_sequences)([[end]])
+    monkeypatch.setattr(bench.batch._generator, "_default_stop_sequences", matcher)
+    found = bench.alone(tokens, drafting=True)
+    assert [told.token for told in found] == whole[: first + 1]
+    assert not found[-1].visible
+    assert [o.request for o in bench.outcomes if isinstance(o, Ended)] == [1]
+
+
+@pytest.mark.usefixtures("sure")
+def test_what_is_too_close_to_call_is_left_to_a_plain_step(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from services.inference.engine import drafting  # noqa: PLC0415
+
+    tokens = [7, 8, 9, 10] * 6
+    plain = [told.token for told in bench.alone(tokens)]
+    for margin in (0.05, 0.5, 1e9):
+        monkeypatch.setattr(drafting, "NOISE", {})
+        monkeypatch.setattr(drafting, "COARSE", margin)
+        assert [told.token for told in bench.alone(tokens, drafting=True)] == plain
+    assert not bench.told(1)[-1].accepted, "nothing can be called with that margin"
+
+
+@pytest.mark.parametrize("field", ["presence_penalty", "repetition_penalty"])
+def test_penalties_are_not_drafted_for(bench: Bench, field: str) -> None:
+    found = bench.alone([7, 8, 9, 10] * 6, drafting=True, **{field: 1.2})
+    assert found[-1].drafted == 0
+
+
+def test_guesses_that_fail_stop_for_longer_and_longer_and_come_back() -> None:
+    from services.inference.engine.drafting import Payoff  # noqa: PLC0415
+
+    payoff = Payoff()
+    pauses = []
+    for _ in range(7):
+        tries = 0
+        while not payoff.resting():
+            payoff.book(tokens=1, steps=1.5)
+            tries += 1
+        assert tries == 4
+        pauses.append(1 + sum(1 for _ in iter(payoff.resting, False)))
+    assert pauses == [7, 15, 31, 63, 127, 255, 255]
+    for _ in range(50):
+        payoff.book(tokens=5, steps=1.5)
+        assert not payoff.resting()
+
+
+def test_between_two_tokens_of_a_row_at_most_one_piece_of_a_prompt_is_read(bench: Bench) -> None:
+    bench.outcomes.clear()
+    bench.add(1, [7, 8, 9], max_tokens=200, logit_bias={EOS: -100})
+    while not bench.told(1):
+        bench.batch.step()
+    bench.add(2, list(range(3, 203)), max_tokens=2, logit_bias={EOS: -100})
+    bench.add(3, list(range(3, 103)), max_tokens=2, logit_bias={EOS: -100})
+    while bench.batch.running > 1 or bench.batch.waiting:
+        before = len(bench.told(1))
+        bench.passes.clear()
+        bench.batch.step()
+        assert len(bench.told(1)) == before + 1
+        read = [rows * tokens for rows, tokens in bench.passes if tokens > 1]
+        assert sum(read) <= 16
+        assert len(read) <= 1
+    bench.finish()
+    assert len(bench.told(2)) == len(bench.told(3)) == 2
+    bench.alone(list(range(3, 203)), max_tokens=1)
+    assert (1, 64) in bench.passes, "a prompt alone is read in large pieces"
