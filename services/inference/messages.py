@@ -182,14 +182,22 @@ def target_of(resolved: publication_pb2.ResolvedModel, locate: Callable[[str], P
             dataset_digest=lineage.dataset.digest,
             code_commit=lineage.training.code_commit,
         )
-    return Target(
-        base=Base(
-            name=base.name,
-            digest=base.digest,
-            path=locate(base.artifact_path),
-            parameters=int(base.parameters),
-            size_bytes=int(base.size_bytes),
-        ),
-        adapter=adapter,
-        provenance=provenance,
+    loaded = Base(
+        name=base.name,
+        digest=base.digest,
+        path=locate(base.artifact_path),
+        parameters=int(base.parameters),
+        size_bytes=int(base.size_bytes),
     )
+    if adapter and lineage.training.parameters.get("method") == "full":
+        # Nothing of the base model's engine would be of use.
+        own = Base(
+            name=f"{model.name}:{resolved.version.version}",
+            digest=adapter.digest,
+            path=adapter.path,
+            parameters=loaded.parameters,
+            size_bytes=loaded.size_bytes + int(resolved.version.size_bytes),
+            under=loaded,
+        )
+        return Target(own, None, provenance)
+    return Target(loaded, adapter, provenance)
