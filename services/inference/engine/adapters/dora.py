@@ -31,8 +31,9 @@ class Norms:
         beside = b.T * (2 * (weight @ a) + b.T @ (a.T @ a))
         gain = m / mx.sqrt(self._squares[name] + beside.sum(axis=1))
         shift = (1 - gain) * linear.bias if "bias" in linear else None
-        # At once, or the dense forms of all layers would be there together.
-        mx.eval(gain, shift, self._squares[name])
+        if isinstance(linear, QuantizedLinear):
+            # At once, or the dense forms of all layers would be there together.
+            mx.eval(gain, shift, self._squares[name])
         return gain, shift
 
 

@@ -19,7 +19,11 @@ from services.runtime.folder import FileDigest, digest_of
 log = logging.getLogger(__name__)
 
 _PARTS = {LORA: ("lora_a", "lora_b"), DORA: ("lora_a", "lora_b", "m")}
-_TYPES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+_TYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+}
 
 # What names and offsets take in a file of weights, at most.
 _HEADER_ROOM = 16 << 20

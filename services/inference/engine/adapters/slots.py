@@ -80,6 +80,7 @@ class Adapters:
             return False
         slot = min(set(range(1, self._limit + 1)) - set(self._slots.values()))
         pairs = {name: self._pair(name, linear, weights) for name, linear in linears.items()}
+        mx.eval([pair.arrays for pair in pairs.values()])
         for name, pair in pairs.items():
             self._adapted(name, linears[name]).put(slot, pair)
         self._slots[adapter] = slot
