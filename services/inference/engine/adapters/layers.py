@@ -109,6 +109,7 @@ class Router:
         # Laying pairs side by side copies them: not for each row that ends.
         if len(self.mixed) > 2 * len(used):
             self.mixed = tuple(slot for slot in self.mixed if slot in used)
+            self.rows = ()  # what rows need is looked at anew
 
     def mask(self, columns: Columns) -> mx.array:
         """Give (rows, 1, ranks): true where a column of x @ a belongs to the row's own adapter."""
