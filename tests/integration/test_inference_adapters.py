@@ -133,17 +133,18 @@ def test_no_row_loses_its_adapter_when_others_leave() -> None:
     prepare()
     from services.inference.engine.adapters.layers import Router  # noqa: PLC0415
 
-    router = Router()
-    router.route([0, 1, 2, 3])
-    router.keep({1, 2})
-    assert router.mixed == (1, 2, 3), "laid again for each row that ends"
-    router.route([0, 1, 2])
-    router.keep({1})
-    assert router.mixed == (1,)
-    router.route([0, 1, 2])
-    assert router.mixed == (1, 2)
-    router.route([2, 2])
-    assert (router.only, router.mixed) == (2, (1, 2))
+    router, laid = Router(), []
+    for rows, left in (
+        ([0, 1, 2, 3], {1, 2}),
+        ([0, 1, 2], {1}),
+        ([0, 1, 2], {1, 2}),
+        ([2, 2], {2}),
+    ):
+        router.route(rows)
+        router.keep(left)
+        laid.append(router.mixed)
+    assert laid == [(1, 2, 3), (1,), (1, 2), (1, 2)]
+    assert router.only == 2
 
 
 def test_imported_peft_adapters_mix_with_native_ones(
