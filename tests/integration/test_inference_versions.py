@@ -127,9 +127,9 @@ class Stream:
 
 
 async def test_an_alias_that_moves_moves_the_next_request_and_no_stream(served: Served) -> None:
-    adapters = {str(number): served.publish(number, seed=number) for number in (1, 2)}
+    adapters = {str(number): served.publish(number, seed=number) for number in (21, 22)}
     answers = {number: (await served.ask(number, max_tokens=400)).text for number in adapters}
-    for before, after in (("1", "2"), ("2", "1")):  # forth, and back again
+    for before, after in (("21", "22"), ("22", "21")):  # forth, and back again
         served.registry.aliases["prod"] = before
         stream = await Stream(served, "prod").begun()
         served.registry.aliases["prod"] = after
@@ -144,20 +144,20 @@ async def test_an_alias_that_moves_moves_the_next_request_and_no_stream(served: 
 
 
 async def test_a_version_that_is_archived_and_deleted_ends_what_it_began(served: Served) -> None:
-    adapter = served.publish(3, seed=3)
-    answer = (await served.ask("3", max_tokens=400)).text
-    served.registry.aliases["old"] = "3"
+    adapter = served.publish(23, seed=23)
+    answer = (await served.ask("23", max_tokens=400)).text
+    served.registry.aliases["old"] = "23"
     stream = await Stream(served, "old").begun()
-    served.registry.archived.add("3")
+    served.registry.archived.add("23")
     shutil.rmtree(adapter.path)
     refused = from_rpc_error(await failure(served.ask("old")), "inference")
     assert refused.reason == "VERSION_NOT_READY"
-    others = await asyncio.gather(served.ask("base"), served.ask("1"))
-    assert [other.provenance.version for other in others] == [0, 1]
+    others = await asyncio.gather(served.ask("base"), served.ask("21"))
+    assert [other.provenance.version for other in others] == [0, 21]
     await stream.end()
     assert stream.text == answer
     # Its slot goes to others, and nothing is left to load it from.
-    for number in (1, 2):
+    for number in (21, 22):
         await served.ask(str(number))
     served.registry.archived.clear()
     gone = from_rpc_error(await failure(served.ask("old")), "inference")
@@ -168,13 +168,13 @@ async def test_more_versions_than_slots_take_turns_while_a_stream_goes_on(served
     numbers = [str(number) for number in range(11, 16)]
     for number in numbers:
         served.publish(int(number), seed=int(number))
-    stream = await Stream(served, "1").begun()
+    stream = await Stream(served, "21").begun()
     alone = [(await served.ask(number)).text for number in numbers]
     together = await asyncio.gather(*(served.ask(number) for number in (*numbers, *numbers)))
     assert [answer.text for answer in together] == alone * 2
     assert len(set(alone)) == len(numbers)
     await stream.end()
-    assert stream.text == (await served.ask("1", max_tokens=400)).text
+    assert stream.text == (await served.ask("21", max_tokens=400)).text
 
 
 async def test_a_version_of_method_full_answers_as_its_fused_folder_does(
