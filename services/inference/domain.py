@@ -80,13 +80,15 @@ class Generation:
 
 @dataclass(frozen=True)
 class Base:
-    """An imported base model and where its files lie."""
+    """What an engine loads: an imported base model, or a fully fine-tuned version of one."""
 
     name: str
     digest: str
     path: Path
     parameters: int
     size_bytes: int
+    under: "Base | None" = None
+    """Of a version: the base model, some or all of whose weights it replaces by its own."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,8 @@ class EngineLimits:
     rows: int
     kv_tokens: int
     adapter_slots: int
+    adapter_bytes: int = 16 * 1024**2
+    """Of all resident adapters together."""
 
 
 class CrashGuard:

@@ -1,7 +1,7 @@
 """How an engine starts here: files verified, memory forecast, process spawned."""
 
 import asyncio
-from pathlib import Path
+from dataclasses import replace
 
 from services.chassis import memory as node
 from services.chassis.errors import DataLoss
@@ -11,8 +11,9 @@ from services.inference.domain import Base, EngineLimits
 from services.inference.process import EngineProcess, OnStats
 from services.inference.residency import Room
 from services.inference.settings import InferenceSettings
-from services.runtime.folder import FolderError, digest_of, hash_folder
-from services.runtime.shape import read_shape
+from services.runtime.exchange.layout import CONFIG, WEIGHTS
+from services.runtime.folder import FolderError, digest_of, hash_files, hash_folder
+from services.runtime.shape import read_shape, read_weights
 
 
 class Launcher:
@@ -40,28 +41,45 @@ class Launcher:
         """Verify every file and start; raises DataLoss or Unavailable."""
         await asyncio.to_thread(_verify, base)
         metrics.engine_forecast(base.name, lease.size)
+        limits = await asyncio.to_thread(self._limits_of, base)
         seconds = self._settings.engine_start_seconds
-        return await EngineProcess.start(base, self._limits, lease, seconds, self._on_stats)
+        return await EngineProcess.start(base, limits, lease, seconds, self._on_stats)
 
     def _forecast(self, base: Base) -> int:
+        limits = self._limits_of(base)
         try:
-            shape = read_shape(base.path)
+            shape = read_shape((base.under or base).path)
         except (OSError, ValueError, TypeError) as error:
             raise _corrupt(base, "config.json") from error
-        return memory.forecast(base, shape, self._limits, dense=node.runs_dense())
+        return memory.forecast(base, shape, limits, dense=node.runs_dense())
+
+    def _limits_of(self, base: Base) -> EngineLimits:
+        """Reckon the room for adapters; the engine of a version by itself takes none."""
+        if base.under:
+            return replace(self._limits, adapter_bytes=0)
+        slots, rank = self._settings.adapter_slots, self._settings.adapter_rank
+        try:
+            size = memory.adapter_bytes(read_weights(base.path), slots, rank)
+        except (OSError, ValueError, TypeError) as error:
+            raise _corrupt(base, "model.safetensors") from error
+        return replace(self._limits, adapter_bytes=size)
 
 
 def _verify(base: Base) -> None:
     """Compare the hash of every file; whether it is a model at all, the engine looks itself."""
-    whole = f"base model {base.name}"
+    if base.under:
+        _verify(base.under)
+    whole = f"version {base.name}" if base.under else f"base model {base.name}"
     try:
-        found = digest_of(hash_folder(Path(base.path)))
+        own = hash_files(base.path, CONFIG, WEIGHTS) if base.under else hash_folder(base.path)
     except (FolderError, OSError) as error:
         raise _corrupt(base, whole) from error
-    if found != base.digest:
+    if digest_of(own) != base.digest:
         raise _corrupt(base, whole)
 
 
 def _corrupt(base: Base, file: str) -> DataLoss:
     message = f"the files of {base.name} are not what was imported; import it again"
+    if base.under:
+        message = "the version's files are not what was published; restore them or train it again"
     return DataLoss("ARTIFACT_CORRUPT", message, metadata={"file": file})

@@ -1,7 +1,9 @@
 """Forecasting an engine's memory before it starts: a failed allocation would end it later."""
 
+from collections.abc import Iterable
+
 from services.inference.domain import Base, EngineLimits
-from services.runtime.shape import Shape
+from services.runtime.shape import Shape, Weight
 
 # Python, MLX, the tokenizer twice.
 PROCESS_BYTES = 400 * 1024**2
@@ -11,7 +13,7 @@ PREFILL_TOKENS = 1024
 
 
 def forecast(base: Base, shape: Shape, limits: EngineLimits, *, dense: bool) -> int:
-    """Give the bytes an engine needs: weights, keys and values as admitted, one step's work.
+    """Give the bytes an engine needs: weights, keys and values as admitted, adapters, one step.
 
     `dense`: the engine holds float32 weights, as it does on a CPU.
     """
@@ -25,4 +27,15 @@ def forecast(base: Base, shape: Shape, limits: EngineLimits, *, dense: bool) -> 
     running = (kv + scores + layer + logits) * width
     # While loading, the stored form lies beside the dense one.
     loading = base.size_bytes if dense else 0
-    return PROCESS_BYTES + weights + max(running, loading)
+    # Those of the running rows lie side by side once more.
+    adapters = 2 * limits.adapter_bytes
+    return PROCESS_BYTES + weights + max(running + adapters, loading)
+
+
+def adapter_bytes(weights: Iterable[Weight], slots: int, rank: int) -> int:
+    """Give the bytes of an adapter of this rank on every linear layer, times the slots.
+
+    Adapters are float32, as they are trained.
+    """
+    sides = sum(sum(w.shape) for w in weights if w.layer is not None and len(w.shape) == 2)
+    return slots * rank * sides * 4

@@ -6,7 +6,7 @@ from pathlib import Path
 from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.internal.v1 import engine_pb2
-from mlx_hub.registry.v1 import lineage_pb2, publication_pb2
+from mlx_hub.registry.v1 import base_model_pb2, lineage_pb2, publication_pb2
 
 from services.chassis.errors import (
     DataLoss,
@@ -173,36 +173,49 @@ def event_of(frame: Delta | Answer) -> pb.GenerateEvent:
 
 def target_of(resolved: publication_pb2.ResolvedModel, locate: Callable[[str], Path]) -> Target:
     """Read what the registry resolved; `locate` finds a stored folder."""
-    model, base, lineage = resolved.model, resolved.base_model, resolved.lineage
-    provenance = Provenance(
-        model_id=model.id, model_name=model.name, base_model=base.name, base_digest=base.digest
+    base, version = _base_of(resolved.base_model, locate), resolved.version
+    provenance = _provenance_of(resolved)
+    lineage = _lineage_of(resolved).SerializeToString(deterministic=True)
+    if not resolved.HasField("version"):
+        return Target(base, None, provenance, lineage)
+    files = Adapter(version.checksum, locate(version.artifact_path))
+    if resolved.lineage.training.parameters.get("method") != "full":
+        return Target(base, files, provenance, lineage)
+    # Nothing of the base model's engine would be of use.
+    own = Base(
+        name=f"{resolved.model.name}:{version.version}",
+        digest=files.digest,
+        path=files.path,
+        parameters=base.parameters,
+        size_bytes=base.size_bytes + int(version.size_bytes),
+        under=base,
     )
-    adapter = None
-    if resolved.HasField("version"):
-        version = resolved.version
-        adapter = Adapter(version.checksum, locate(version.artifact_path))
-        provenance = Provenance(
-            model_id=model.id,
-            model_name=model.name,
-            base_model=base.name,
-            base_digest=base.digest,
-            version=version.version,
-            adapter_digest=version.checksum,
-            job_id=version.job_id,
-            dataset_digest=lineage.dataset.digest,
-            code_commit=lineage.training.code_commit,
-        )
-    return Target(
-        base=Base(
-            name=base.name,
-            digest=base.digest,
-            path=locate(base.artifact_path),
-            parameters=int(base.parameters),
-            size_bytes=int(base.size_bytes),
-        ),
-        adapter=adapter,
-        provenance=provenance,
-        lineage=_lineage_of(resolved).SerializeToString(deterministic=True),
+    return Target(own, None, provenance, lineage)
+
+
+def _base_of(base: base_model_pb2.BaseModel, locate: Callable[[str], Path]) -> Base:
+    return Base(
+        name=base.name,
+        digest=base.digest,
+        path=locate(base.artifact_path),
+        parameters=int(base.parameters),
+        size_bytes=int(base.size_bytes),
+    )
+
+
+def _provenance_of(resolved: publication_pb2.ResolvedModel) -> Provenance:
+    """Give where an answer comes from; what a base model alone lacks is empty in the messages."""
+    model, base, version = resolved.model, resolved.base_model, resolved.version
+    return Provenance(
+        model_id=model.id,
+        model_name=model.name,
+        base_model=base.name,
+        base_digest=base.digest,
+        version=version.version,
+        adapter_digest=version.checksum,
+        job_id=version.job_id,
+        dataset_digest=resolved.lineage.dataset.digest,
+        code_commit=resolved.lineage.training.code_commit,
     )
 
 

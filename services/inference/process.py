@@ -58,7 +58,7 @@ class EngineProcess:
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "services.inference.engine"),
-                *(str(descriptor), str(base.path)),
+                *(str(descriptor), str((base.under or base).path)),
                 pass_fds=(descriptor, lease.fileno()),
                 stdin=asyncio.subprocess.DEVNULL,
                 env=children.environment(),
@@ -126,7 +126,11 @@ class EngineProcess:
 
     async def _wait_ready(self, limits: EngineLimits) -> None:
         start = engine_pb2.StartCommand(
-            max_rows=limits.rows, kv_tokens=limits.kv_tokens, adapter_slots=limits.adapter_slots
+            max_rows=limits.rows,
+            kv_tokens=limits.kv_tokens,
+            adapter_slots=limits.adapter_slots,
+            adapter_bytes=limits.adapter_bytes,
+            tuned_path=str(self.base.path) if self.base.under else "",
         )
         try:
             await write_frame(self._writer, engine_pb2.EngineCommand(start=start))

@@ -18,6 +18,11 @@ class InferenceSettings(HubSettings):
     """MLX_HUB_QUEUE_LIMIT: requests that may wait for one engine; more are refused."""
     adapter_slots: int = Field(default=16, ge=1, le=1024)
     """MLX_HUB_ADAPTER_SLOTS: versions resident in one engine at the same time."""
+    adapter_rank: int = Field(default=16, ge=1, le=4096)
+    """MLX_HUB_ADAPTER_RANK: each slot is reckoned as an adapter of this rank on every linear layer.
+
+    Larger adapters are served in the room of several; one larger than all slots is refused.
+    """
     engine_start_seconds: float = Field(default=300, gt=0, le=3600)
     """MLX_HUB_ENGINE_START_SECONDS: how long loading a base model may take."""
     generations_kept: int = Field(default=100_000, ge=0, le=10_000_000)

@@ -133,6 +133,11 @@ def hash_folder(path: Path) -> tuple[FileDigest, ...]:
     return tuple(map(digest, list_files(path)))
 
 
+def hash_files(path: Path, *names: str) -> tuple[FileDigest, ...]:
+    """Hash some of a folder's files."""
+    return tuple(digest(path / name) for name in names)
+
+
 def digest_of(files: tuple[FileDigest, ...]) -> str:
     """Return one SHA-256 in hex over all files: over "name\\0size\\0sha256\\n" each, by name."""
     lines = (f"{f.name}\0{f.size}\0{f.sha256}\n" for f in sorted(files, key=lambda f: f.name))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+from mlx.utils import tree_flatten, tree_unflatten
 
 from services.runtime.blas import BlasReport, redirect
 from services.runtime.folder import FolderError, inspect_model_folder
@@ -55,11 +56,13 @@ def on_cpu() -> bool:
     return bool(mx.default_device() == mx.Device(mx.cpu))
 
 
-def load_base(path: Path) -> tuple[Any, Any, dict[str, Any]]:
+def load_base(path: Path, tuned: Path | None = None) -> tuple[Any, Any, dict[str, Any]]:
     """Load the model folder at `path`; return (model, tokenizer wrapper, config.json as stored).
 
-    The weights are evaluated: as stored on a GPU, as dense float32 on a CPU (4 bytes a parameter).
-    Load on the thread that will compute. Raises FolderError for a folder that is missing or unfit.
+    `tuned` is the folder of a fully fine-tuned version, whose weights take the place of the
+    model's own, in their types; these are not read then. The weights are evaluated: as stored on a
+    GPU, as dense float32 on a CPU (4 bytes a parameter). Load on the thread that will compute.
+    Raises FolderError for a folder that is missing or unfit.
     """
     inspect_model_folder(path, hash_files=False)
     prepare()
@@ -70,8 +73,27 @@ def load_base(path: Path) -> tuple[Any, Any, dict[str, Any]]:
         model.set_dtype(mx.float32)
         model = dequantize_model(model)
         model.set_dtype(mx.float32)  # formats without float scales dequantise to 16 bits
+    if tuned:
+        _replace_weights(model, tuned)
     mx.eval(model.parameters())
     return model, load_tokenizer(path, config.get("eos_token_id")), config
+
+
+def _replace_weights(model: Any, tuned: Path) -> None:
+    from mlx_lm.tuner.utils import load_adapters  # noqa: PLC0415  after prepare
+
+    types = {name: value.dtype for name, value in _parameters(model).items()}
+    try:
+        load_adapters(model, str(tuned))
+    except (OSError, *_UNBUILDABLE) as error:
+        reason = " ".join(str(error).split()).replace(str(tuned), tuned.name)[:300]
+        raise FolderError(f"the version does not fit its base model: {reason}") from error
+    found = _parameters(model)
+    model.update(tree_unflatten([(n, found[n].astype(dtype)) for n, dtype in types.items()]))
+
+
+def _parameters(model: Any) -> dict[str, mx.array]:
+    return dict(tree_flatten(model.parameters()))
 
 
 def load_tokenizer(path: Path, eos_token_ids: Any = None) -> Any:

@@ -28,14 +28,15 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         prepare()
         # They import MLX, which has to be prepared first.
-        from services.inference.engine.adapters import Adapters, RoutedModel  # noqa: PLC0415
+        from services.inference.engine.adapters.layers import RoutedModel  # noqa: PLC0415
+        from services.inference.engine.adapters.slots import Adapters  # noqa: PLC0415
         from services.inference.engine.batch import Batch, BatchLimits  # noqa: PLC0415
 
         model, tokenizer, _ = load_base(folder)
         routed = RoutedModel(model)
         limits = BatchLimits(4, 8192, prefill_rows=2, prefill_step=16, prefill_shared=8)
         self.outcomes: list[Outcome] = []
-        self.adapters = Adapters(routed, limit=2)
+        self.adapters = Adapters(routed, limit=2, max_bytes=1_000_000)
         self.tokenizer = tokenizer
         self.batch = Batch(routed, self.adapters, {2}, limits, self.outcomes.append)
 
@@ -262,7 +263,7 @@ def test_likelihoods_are_those_of_the_model(bench: Bench, tiny_model: Path) -> N
             tokens.append(token.token)
 
 
-@pytest.mark.parametrize("kind", ["dora", "full"])
+@pytest.mark.parametrize("kind", ["ia3", "full"])
 def test_what_another_method_trained_is_refused_by_name(
     bench: Bench, tmp_path: Path, kind: str
 ) -> None:

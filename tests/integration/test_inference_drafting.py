@@ -20,7 +20,8 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         prepare()
         # They import MLX, which has to be prepared first.
-        from services.inference.engine.adapters import Adapters, RoutedModel  # noqa: PLC0415
+        from services.inference.engine.adapters.layers import RoutedModel  # noqa: PLC0415
+        from services.inference.engine.adapters.slots import Adapters  # noqa: PLC0415
         from services.inference.engine.batch import Batch, BatchLimits  # noqa: PLC0415
 
         model, self.tokenizer, _ = load_base(folder)
@@ -35,7 +36,7 @@ class Bench:
         routed = Counted(model)
         limits = BatchLimits(4, 8192, prefill_rows=2, prefill_step=64, prefill_shared=16)
         self.outcomes: list[Outcome] = []
-        adapters = Adapters(routed, limit=2)
+        adapters = Adapters(routed, limit=2, max_bytes=0)
         self.batch = Batch(routed, adapters, {EOS}, limits, self.outcomes.append)
 
     def add(self, request: int, tokens: list[int], **fields: Any) -> None:

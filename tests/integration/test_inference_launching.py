@@ -14,9 +14,10 @@ from services.inference.domain import Base
 from services.inference.launching import Launcher
 from services.inference.residency import Residency
 from services.inference.settings import InferenceSettings
-from services.runtime.folder import inspect_model_folder
+from services.runtime.folder import digest_of, hash_files, inspect_model_folder
 from tests.fixtures.flips import flips
 from tests.fixtures.scripted_registry import ScriptedRegistry
+from tests.fixtures.tiny_adapters import write_adapter
 
 
 @pytest.fixture
@@ -74,6 +75,42 @@ async def test_any_changed_bit_keeps_a_base_model_from_being_loaded(base: Base, 
         with pytest.raises(DataLoss) as caught:
             await starting.start(base, lease)
         assert caught.value.reason == "ARTIFACT_CORRUPT"
+
+
+@pytest.fixture
+def full(base: Base, tmp_path: Path) -> Base:
+    """Give a version that has an engine of its own; its files are hashed, not read."""
+    folder = write_adapter(tmp_path / "full", 1, rank=2, keys=("mlp.down_proj",)).path
+    (folder / "manifest.json").write_text("{}")
+    files = hash_files(folder, "adapters.safetensors", "adapter_config.json")
+    return Base("bot:9", digest_of(files), folder, base.parameters, 10**6, under=base)
+
+
+@pytest.mark.parametrize("name", ["adapters.safetensors", "adapter_config.json"])
+async def test_any_changed_bit_keeps_a_version_from_its_own_engine(full: Base, name: str) -> None:
+    starting = launcher(full)
+    lease = starting.room().ledger.take("engine", 1)
+    for _ in flips(full.path / name, times=20):
+        with pytest.raises(DataLoss, match="not what was published") as caught:
+            await starting.start(full, lease)
+        assert caught.value.reason == "ARTIFACT_CORRUPT"
+    assert full.under is not None
+    for _ in flips(full.under.path / "config.json", times=5):
+        with pytest.raises(DataLoss, match="not what was imported"):
+            await starting.start(full, lease)
+
+
+def test_room_for_adapters_is_forecast_by_rank_and_slots(base: Base, full: Base) -> None:
+    forecast, larger, more = (
+        launcher(base, **fields).room().forecast
+        for fields in ({"adapter_rank": 1}, {"adapter_rank": 64}, {"adapter_slots": 17})
+    )
+    # Both sides of the seven layers of each of two blocks.
+    numbers = 2 * (128 + 96 + 96 + 128 + 3 * 192)
+    # Once as they are, once side by side.
+    assert larger(base) - forecast(base) == 2 * 16 * 63 * numbers * 4
+    assert more(base) - forecast(base) == 2 * (17 * 16 - 16) * numbers * 4
+    assert larger(full) == forecast(full) < forecast(base) + full.size_bytes
 
 
 async def test_missing_files_are_damage(base: Base) -> None:

@@ -39,7 +39,9 @@ class Stations:
     def __init__(self, folder: Path) -> None:
         prepare()
         # They import MLX, which has to be prepared first.
-        from services.inference.engine.adapters import Adapters, RoutedModel  # noqa: PLC0415
+        from services.inference.engine.adapters.files import Reader  # noqa: PLC0415
+        from services.inference.engine.adapters.layers import RoutedModel  # noqa: PLC0415
+        from services.inference.engine.adapters.slots import Adapters  # noqa: PLC0415
         from services.inference.engine.batch import Batch, BatchLimits  # noqa: PLC0415
         from services.inference.engine.text import Writer  # noqa: PLC0415
 
@@ -54,8 +56,10 @@ class Stations:
         self.writer = Writer(folder / "tokenizer.json", self.send, self.work.put)
         tell = self.writer.outcomes.put
         prompts = Prompts(self.tokenizer, 2048, len(VOCABULARY))
-        self.desk = PromptDesk(self.submitted, prompts, self.work.put, tell)
-        self.batch = Batch(routed, Adapters(routed, limit=2), {2}, limits, tell)
+        adapters = Adapters(routed, limit=2, max_bytes=0)
+        reader = Reader(adapters.resident, 0)
+        self.desk = PromptDesk(self.submitted, prompts, self.work.put, tell, reader)
+        self.batch = Batch(routed, adapters, {2}, limits, tell)
 
     def send(self, message: Message) -> None:
         assert isinstance(message, engine_pb2.EngineEvent)

@@ -86,11 +86,12 @@ def engine_logits(base: Path, adapter: Adapter) -> Any:
     # They import MLX, which has to be prepared first.
     import mlx.core as mx  # noqa: PLC0415
 
-    from services.inference.engine.adapters import Adapters, RoutedModel  # noqa: PLC0415
+    from services.inference.engine.adapters.layers import RoutedModel  # noqa: PLC0415
+    from services.inference.engine.adapters.slots import Adapters  # noqa: PLC0415
 
     model, tokenizer, _ = load_base(base)
     routed = RoutedModel(model)
-    slot = Adapters(routed, 1).acquire(adapter.digest, str(adapter.path))
+    slot = Adapters(routed, 1, 10**6).acquire(adapter.digest, str(adapter.path))
     assert slot
     tokens = mx.array(tokenizer.encode(TEXT))[None]
     return np.array(routed(tokens, routed.row_cache(slot)))

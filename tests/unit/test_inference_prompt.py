@@ -8,6 +8,7 @@ from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.internal.v1 import engine_pb2
 
 from services.chassis.errors import Invalid
+from services.inference.engine.adapters.files import Reader
 from services.inference.engine.events import Cancel, Failed, Job, Opened, Outcome, Work
 from services.inference.engine.prompt import PromptDesk, Prompts, Submitted
 
@@ -123,7 +124,8 @@ def test_the_desk_refuses_one_and_goes_on_with_the_next(prompts: Prompts) -> Non
     submitted: queue.SimpleQueue[Submitted] = queue.SimpleQueue()
     work: list[Work] = []
     outcomes: list[Outcome] = []
-    desk = PromptDesk(submitted, prompts, work.append, outcomes.append)
+    reader = Reader(lambda adapter: False, max_bytes=1)
+    desk = PromptDesk(submitted, prompts, work.append, outcomes.append, reader)
     for number, prompt in enumerate(("x" * 200, "fine"), 1):
         generate = pb.GenerateRequest(prompt=prompt, max_tokens=5, stop=["."])
         submitted.put(engine_pb2.SubmitCommand(request=number, generate=generate))

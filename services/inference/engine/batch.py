@@ -4,7 +4,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlx_hub.inference.v1 import completion_pb2 as completion_pb
@@ -12,7 +12,8 @@ from mlx_lm.generate import BatchGenerator, GenerationBatch
 
 from services.chassis.errors import HubError
 from services.inference.engine import sampling
-from services.inference.engine.adapters import Adapters, RoutedModel
+from services.inference.engine.adapters.layers import RoutedModel
+from services.inference.engine.adapters.slots import Adapters
 from services.inference.engine.drafting import Draft, Drafter, draft_of
 from services.inference.engine.events import (
     Closed,
@@ -134,19 +135,28 @@ class Batch:
         return max(1, self._limits.prefill_shared // max(1, readers))
 
     def _admit(self) -> None:
-        while self._waiting and self._has_room(self._waiting[0]):
-            job = self._waiting[0]
+        """Take requests in order; those of the base model pass one that waits for adapters' room.
+
+        Nobody else does: a row of an adapter that is here would keep that one from being evicted.
+        """
+        waits_for_room = False
+        for job in list(self._waiting):
+            if not self._has_room(job):
+                return
+            if waits_for_room and job.adapter:
+                continue
             try:
-                slot = self._adapters.acquire(job.adapter, job.adapter_path)
+                slot = self._adapters.acquire(job.adapter, job.adapter_path, job.weights)
             except HubError as error:
-                self._waiting.popleft()
+                self._waiting.remove(job)
                 self._tell(Failed(job.request, error))
                 continue
             if slot is None:
-                return
-            self._waiting.popleft()
+                waits_for_room = True
+                continue
+            self._waiting.remove(job)
             try:
-                self._insert(job, slot)
+                self._insert(replace(job, weights=None), slot)
             except BaseException as error:
                 log.error("a request could not begin", exc_info=error)
                 self._adapters.release(job.adapter)

@@ -1,12 +1,13 @@
 """What the threads of the engine tell each other; plain values, never arrays."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.internal.v1 import engine_pb2
 
 from services.chassis.errors import HubError, Internal
+from services.inference.engine.adapters.files import AdapterWeights
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Job:
     """`time.monotonic()` when the tokens were ready."""
     adapter: str = ""
     adapter_path: str = ""
+    weights: AdapterWeights | None = field(default=None, compare=False)
+    """Its adapter's, if the batch did not hold them when it was prepared."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ import mlx.core as mx
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.internal.v1 import engine_pb2
 
-from services.inference.engine.adapters import BASE_SLOT, Adapters, RoutedModel
+from services.inference.engine.adapters.files import Reader
+from services.inference.engine.adapters.layers import BASE_SLOT, RoutedModel
+from services.inference.engine.adapters.slots import Adapters
 from services.inference.engine.batch import Batch, BatchLimits
 from services.inference.engine.drafting import LONGEST, SHORTEST
 from services.inference.engine.events import Cancel, Failed, Job, Outcome, Work
@@ -45,16 +47,17 @@ class Engine:
         Raises FolderError or MLX's own errors when the model can't be served.
         """
         self._spawn(self._read)
-        model, tokenizer, config = load_base(base)
+        model, tokenizer, config = load_base(base, tuned=_tuned(start))
         routed = RoutedModel(model)
         limits = _limits(start)
-        adapters = Adapters(routed, start.adapter_slots)
+        adapters = Adapters(routed, start.adapter_slots, int(start.adapter_bytes))
         _warm_up(routed, adapters, limits)
         context = _context(config, start.kv_tokens)
         writer = Writer(base / "tokenizer.json", self._frames.write, self._work.put)
         tell = writer.outcomes.put
         prompts = Prompts(tokenizer, context, _vocabulary(config, tokenizer))
-        desk = PromptDesk(self._submitted, prompts, self._work.put, tell)
+        reader = Reader(adapters.resident, adapters.max_bytes)
+        desk = PromptDesk(self._submitted, prompts, self._work.put, tell, reader)
         batch = Batch(routed, adapters, set(tokenizer.eos_token_ids), limits, tell)
         ready = engine_pb2.EngineReady(
             context_length=context, weight_bytes=float(mx.get_active_memory())
@@ -110,6 +113,10 @@ class Engine:
             tokens_generated=batch.tokens_generated,
         )
         tell(stats)
+
+
+def _tuned(start: engine_pb2.StartCommand) -> Path | None:
+    return Path(start.tuned_path) if start.tuned_path else None
 
 
 def _warm_up(model: RoutedModel, adapters: Adapters, limits: BatchLimits) -> None:

@@ -14,6 +14,7 @@ from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.internal.v1 import engine_pb2
 
 from services.chassis.errors import HubError, Invalid
+from services.inference.engine.adapters.files import Reader
 from services.inference.engine.events import (
     Cancel,
     Failed,
@@ -104,12 +105,14 @@ class PromptDesk:
         prompts: Prompts,
         to_batch: Callable[[Work], None],
         to_writer: Callable[[Outcome], None],
+        reader: Reader,
     ) -> None:
-        """Take the way in, what prepares, and both ways out."""
+        """Take the way in, what prepares, both ways out, and who reads adapters."""
         self._submitted = submitted
         self._prompts = prompts
         self._to_batch = to_batch
         self._to_writer = to_writer
+        self._reader = reader
 
     def run(self) -> None:
         """Prepare for ever."""
@@ -137,10 +140,11 @@ class PromptDesk:
     def _prepare(self, command: engine_pb2.SubmitCommand) -> None:
         tokens = self._prompts.tokens_of(command.generate)
         stops = tuple(command.generate.stop)
-        self._to_writer(Opened(command.request, len(tokens), stops))
         now = time.monotonic()
         adapter = (command.adapter, command.adapter_path)
-        self._to_batch(Job(command.request, command.generate, tokens, now, *adapter))
+        weights = self._reader.weights_of(*adapter)
+        self._to_writer(Opened(command.request, len(tokens), stops))
+        self._to_batch(Job(command.request, command.generate, tokens, now, *adapter, weights))
 
 
 def _refused(field: str, message: str) -> Invalid:

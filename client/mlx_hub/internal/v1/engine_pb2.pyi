@@ -63,22 +63,32 @@ class StartCommand(_message.Message):
     MAX_ROWS_FIELD_NUMBER: _builtins.int
     KV_TOKENS_FIELD_NUMBER: _builtins.int
     ADAPTER_SLOTS_FIELD_NUMBER: _builtins.int
+    TUNED_PATH_FIELD_NUMBER: _builtins.int
+    ADAPTER_BYTES_FIELD_NUMBER: _builtins.int
     max_rows: _builtins.int
     """Requests generated for at the same time."""
     kv_tokens: _builtins.int
     """Keys and values of rows × the longest row, prompt and answer, in tokens."""
     adapter_slots: _builtins.int
     """Adapters resident at the same time."""
+    tuned_path: _builtins.str
+    """Absolute folder of a fully fine-tuned version, whose weights take the place of the base model's;
+    empty for the base model. Its files are verified.
+    """
+    adapter_bytes: _builtins.float
+    """Bytes of all resident adapters together."""
     def __init__(
         self,
         *,
         max_rows: _builtins.int = ...,
         kv_tokens: _builtins.int = ...,
         adapter_slots: _builtins.int = ...,
+        tuned_path: _builtins.str = ...,
+        adapter_bytes: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_slots", b"adapter_slots", "kv_tokens", b"kv_tokens", "max_rows", b"max_rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_bytes", b"adapter_bytes", "adapter_slots", b"adapter_slots", "kv_tokens", b"kv_tokens", "max_rows", b"max_rows", "tuned_path", b"tuned_path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

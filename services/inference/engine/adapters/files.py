@@ -1,0 +1,155 @@
+"""A version's files: read once, verified, and unpacked without MLX, so on any thread."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.chassis.errors import DataLoss, FailedPrecondition, HubError
+from services.runtime.exchange.layout import CONFIG, DORA, FULL, LORA, WEIGHTS
+from services.runtime.folder import FileDigest, digest_of
+
+log = logging.getLogger(__name__)
+
+_PARTS = {LORA: ("lora_a", "lora_b"), DORA: ("lora_a", "lora_b", "m")}
+_TYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+}
+
+# What names and offsets take in a file of weights, at most.
+_HEADER_ROOM = 16 << 20
+
+type Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class AdapterWeights:
+    """A verified adapter: of each layer the arrays by mlx-lm's names, as float32."""
+
+    rank: int
+    scale: float
+    layers: dict[str, dict[str, Array]]
+
+    @property
+    def nbytes(self) -> int:
+        """Count the bytes of all arrays."""
+        return sum(array.nbytes for parts in self.layers.values() for array in parts.values())
+
+
+class Reader:
+    """Reads ahead of the batch, on the thread that prepares requests."""
+
+    def __init__(self, resident: Callable[[str], bool], max_bytes: int) -> None:
+        """Take who knows what the batch holds already, and how large an adapter may be."""
+        self._resident = resident
+        self._max_bytes = max_bytes
+        # Requests that came together share what they wait with.
+        self._read: WeakValueDictionary[str, AdapterWeights] = WeakValueDictionary()
+
+    def weights_of(self, adapter: str, path: str) -> AdapterWeights | None:
+        """Read an adapter that the batch will have to load; None if it won't.
+
+        Raises as `read_adapter` does.
+        """
+        if not adapter or self._resident(adapter):
+            return None
+        found = self._read.get(adapter)
+        if found is None:
+            found = self._read[adapter] = read_adapter(Path(path), adapter, self._max_bytes)
+        return found
+
+
+def read_adapter(path: Path, digest: str, max_bytes: int) -> AdapterWeights:
+    """Read a version's files; what is hashed here is what is loaded, whatever the disk says next.
+
+    Raises DataLoss when they are not what was published, and FailedPrecondition when they are no
+    adapter, or a larger one than this engine may hold.
+    """
+    contents = _read(path, max_bytes)
+    found = ((name, len(c), hashlib.sha256(c).hexdigest()) for name, c in contents.items())
+    if digest_of(tuple(FileDigest(*file) for file in found)) != digest:
+        raise DataLoss(
+            "ARTIFACT_CORRUPT",
+            "the version's files are not what was published; restore them or train it again",
+            metadata={"file": WEIGHTS},
+        )
+    try:
+        config = json.loads(contents[CONFIG])
+        parts = _parts_of(config.get("fine_tune_type", LORA))
+        shape = config["lora_parameters"]
+        rank, scale = int(shape["rank"]), float(shape["scale"])
+        tensors = _tensors(contents[WEIGHTS])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise unfit("its files can't be read") from error
+    layers: dict[str, dict[str, Array]] = {}
+    for name, tensor in tensors.items():
+        module, _, part = name.rpartition(".")
+        layers.setdefault(module, {})[part] = tensor
+    if not layers or any(set(found) != set(parts) for found in layers.values()):
+        raise unfit(f"it holds more or less than {' and '.join(parts)} of each layer")
+    # Rows of other adapters pass by these numbers: zero times infinity would reach them.
+    if bad := next((n for n, tensor in tensors.items() if not np.isfinite(tensor).all()), None):
+        raise unfit(f"the weights of {bad} are not finite")
+    return AdapterWeights(rank, scale, layers)
+
+
+def unfit(why: str) -> HubError:
+    """Give the error of a version that no engine can serve."""
+    message = f"this version's adapter can't be served: {why}"
+    return FailedPrecondition("VERSION_NOT_READY", message, metadata={"status": "unfit"})
+
+
+def too_large(size: int, max_bytes: int) -> HubError:
+    """Give the error of an adapter that is more than all may be together."""
+    return unfit(
+        f"it has {size / 1e6:.1f} MB and the adapters of an engine may have {max_bytes / 1e6:.1f} "
+        "MB together; raise MLX_HUB_ADAPTER_RANK or MLX_HUB_ADAPTER_SLOTS"
+    )
+
+
+def _read(path: Path, max_bytes: int) -> dict[str, bytes]:
+    try:
+        size = (path / WEIGHTS).stat().st_size
+        if size > max_bytes + _HEADER_ROOM:
+            raise too_large(size, max_bytes)
+        return {name: (path / name).read_bytes() for name in (CONFIG, WEIGHTS)}
+    except OSError as error:
+        log.error("a version's files can't be read: %s", error)
+        return {}
+
+
+def _parts_of(method: str) -> tuple[str, ...]:
+    if method == FULL:
+        raise unfit("it was trained by method full, which is served by an engine of its own")
+    if method not in _PARTS:
+        raise unfit(f"it was trained by method {str(method)[:40]}; lora, dora and full are served")
+    return _PARTS[method]
+
+
+def _tensors(content: bytes) -> dict[str, Array]:
+    """Unpack a safetensors file; the format is described in services/runtime/safetensors.py."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header: dict[str, Any] = json.loads(content[8:start])
+    header.pop("__metadata__", None)
+    return {name: _tensor(content, start, entry) for name, entry in header.items()}
+
+
+def _tensor(content: bytes, start: int, entry: dict[str, Any]) -> Array:
+    kind = _TYPES[entry["dtype"]]
+    begin, end = entry["data_offsets"]
+    count = (end - begin) // kind.itemsize
+    flat: NDArray[Any] = np.frombuffer(content, kind, count, start + begin).reshape(entry["shape"])
+    if entry["dtype"] == "BF16":
+        # The upper half of a float32.
+        flat = (flat.astype(np.uint32) << 16).view(np.float32)
+    single: Array = flat.astype(np.float32, copy=False)
+    return single

@@ -1,0 +1,70 @@
+"""Adapters read ahead of the batch: verified, unpacked, shared, and never larger than allowed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.chassis.errors import DataLoss, FailedPrecondition
+from services.inference.domain import Adapter
+from services.inference.engine.adapters.files import Reader, read_adapter
+from tests.fixtures.tiny_adapters import checksum
+
+NAME = "model.layers.0.mlp.down_proj"
+A = np.array([[1.5, -2.0], [0.25, 3.0]], np.float32)
+
+
+def stored(folder: Path, kind: str, a: bytes) -> Adapter:
+    """Write an adapter whose first half is stored as `kind`."""
+    folder.mkdir(exist_ok=True)
+    shared = {"shape": [2, 2]}
+    header = {
+        "__metadata__": {"format": "mlx"},
+        f"{NAME}.lora_a": {**shared, "dtype": kind, "data_offsets": [0, len(a)]},
+        f"{NAME}.lora_b": {**shared, "dtype": "F32", "data_offsets": [len(a), len(a) + 16]},
+    }
+    text = json.dumps(header).encode()
+    content = len(text).to_bytes(8, "little") + text + a + A.tobytes()
+    (folder / "adapters.safetensors").write_bytes(content)
+    config = {"lora_parameters": {"rank": 2, "scale": 3.0, "dropout": 0.0}}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return Adapter(checksum(folder), folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "a"),
+    [
+        ("F32", A.tobytes()),
+        ("F16", A.astype(np.float16).tobytes()),
+        ("BF16", (A.view(np.uint32) >> 16).astype(np.uint16).tobytes()),
+    ],
+)
+def test_all_float_types_are_unpacked_as_float32(tmp_path: Path, kind: str, a: bytes) -> None:
+    adapter = stored(tmp_path / "a", kind, a)
+    found = read_adapter(adapter.path, adapter.digest, 1000)
+    assert (found.rank, found.scale, found.nbytes) == (2, 3.0, 32)
+    for part in found.layers[NAME].values():
+        assert part.dtype == np.float32
+        assert np.array_equal(part, A)
+
+
+def test_requests_that_come_together_share_what_is_read(tmp_path: Path) -> None:
+    adapter = stored(tmp_path / "a", "F32", A.tobytes())
+    reader = Reader(lambda name: name == "resident", 1000)
+    assert reader.weights_of("", "") is None
+    assert reader.weights_of("resident", "/nowhere") is None
+    first = reader.weights_of(adapter.digest, str(adapter.path))
+    assert first is reader.weights_of(adapter.digest, str(adapter.path))
+    del first
+    (adapter.path / "adapters.safetensors").write_bytes(b"other")
+    with pytest.raises(DataLoss):
+        reader.weights_of(adapter.digest, str(adapter.path))
+
+
+def test_a_file_larger_than_all_adapters_may_be_is_not_read(tmp_path: Path) -> None:
+    adapter = stored(tmp_path / "a", "F32", A.tobytes())
+    with (adapter.path / "adapters.safetensors").open("r+b") as file:
+        file.truncate(1 << 30)  # a hole: nothing is on the disk
+    with pytest.raises(FailedPrecondition, match=r"1073\.7 MB.*MLX_HUB_ADAPTER_RANK"):
+        read_adapter(adapter.path, adapter.digest, 1000)
