@@ -11,6 +11,7 @@ from services.chassis.server import HubServer, prepare, serve
 from services.chassis.settings import load
 from services.inference import metrics
 from services.inference.answering import Answering
+from services.inference.caching import PrefixCaches
 from services.inference.catalogue import Catalogue
 from services.inference.launching import Launcher
 from services.inference.openai import OpenAIServicer
@@ -35,8 +36,9 @@ class Inference:
         self.scheduler = Scheduler(self.residency.use, settings.max_rows, settings.queue_limit)
         self._yielding: asyncio.Task[None] | None = None
         answering = Answering(catalogue, self.scheduler)
+        caches = PrefixCaches(launcher.running, catalogue, settings)
         inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(
-            InferenceServicer(answering), self.server.grpc
+            InferenceServicer(answering, caches), self.server.grpc
         )
         openai_service_pb2_grpc.add_OpenAIServiceServicer_to_server(
             OpenAIServicer(answering, catalogue), self.server.grpc

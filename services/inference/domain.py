@@ -40,6 +40,8 @@ class Generation:
     seed: int | None = None
     logprobs: bool = False
     top_logprobs: int = 0
+    cache_prompt: bool = True
+    cache_salt: str = ""
     id: str = ""
 
     def begun(self, generation_id: str = "") -> "Generation":
@@ -162,6 +164,12 @@ class EngineLimits:
     rows: int
     kv_tokens: int
     adapter_slots: int
+    max_kv_size: int = 0
+    """Tokens that a row attends to; 0: all."""
+    cache_bytes: int = 0
+    cache_disk_bytes: int = 0
+    cache_folder: Path = Path()
+    """Of the prefix cache's files, for all base models."""
 
 
 class CrashGuard:

@@ -22,10 +22,15 @@ class Launcher:
         """Take the bounds, and who hears of the engines' load."""
         self._settings = settings
         self._on_stats = on_stats
+        self._started: list[EngineProcess] = []
         self._limits = EngineLimits(
             rows=settings.max_rows,
             kv_tokens=settings.kv_tokens,
             adapter_slots=settings.adapter_slots,
+            max_kv_size=settings.max_kv_size,
+            cache_bytes=settings.prefix_cache_bytes,
+            cache_disk_bytes=settings.prefix_cache_disk_bytes,
+            cache_folder=settings.prefix_cache_folder,
         )
 
     def room(self) -> Room:
@@ -41,7 +46,13 @@ class Launcher:
         await asyncio.to_thread(_verify, base)
         metrics.engine_forecast(base.name, lease.size)
         seconds = self._settings.engine_start_seconds
-        return await EngineProcess.start(base, self._limits, lease, seconds, self._on_stats)
+        engine = await EngineProcess.start(base, self._limits, lease, seconds, self._on_stats)
+        self._started = [*self.running(), engine]
+        return engine
+
+    def running(self) -> list[EngineProcess]:
+        """Give the engines that are ready and have not ended."""
+        return [engine for engine in self._started if not engine.ended.is_set()]
 
     def _forecast(self, base: Base) -> int:
         try:

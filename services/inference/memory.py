@@ -11,7 +11,7 @@ PREFILL_TOKENS = 1024
 
 
 def forecast(base: Base, shape: Shape, limits: EngineLimits, *, dense: bool) -> int:
-    """Give the bytes an engine needs: weights, keys and values as admitted, one step's work.
+    """Give the bytes an engine needs: weights, keys and values in use and kept, one step's work.
 
     `dense`: the engine holds float32 weights, as it does on a CPU.
     """
@@ -25,4 +25,4 @@ def forecast(base: Base, shape: Shape, limits: EngineLimits, *, dense: bool) -> 
     running = (kv + scores + layer + logits) * width
     # While loading, the stored form lies beside the dense one.
     loading = base.size_bytes if dense else 0
-    return PROCESS_BYTES + weights + max(running, loading)
+    return PROCESS_BYTES + weights + max(running + limits.cache_bytes, loading)

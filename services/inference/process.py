@@ -13,6 +13,8 @@ from services.chassis import children
 from services.chassis.errors import HubError, Unavailable
 from services.chassis.frames import FrameError, open_pair, read_frame, send_frame, write_frame
 from services.chassis.leases import Lease
+from services.inference.cache_messages import bounds_of, clear_of, cleared_of, kept_of
+from services.inference.caching import Cleared, Kept
 from services.inference.domain import Adapter, Base, Delta, EngineLimits, Finished, Generation
 from services.inference.messages import cancel_of, delta_of, error_of, finished_of, submit_of
 
@@ -36,6 +38,8 @@ class EngineProcess:
         """Take a child that has been spawned; it is not ready before `_wait_ready`."""
         self.base = base
         self.ended = asyncio.Event()
+        self.kept = Kept()
+        """What its prefix cache held when it told last."""
         self._process = process
         self._reader, self._writer = streams
         self._on_stats = on_stats
@@ -112,6 +116,20 @@ class EngineProcess:
             if not over and not self._dead:
                 send_frame(self._writer, cancel_of(number))
 
+    async def clear_cache(self) -> Cleared:
+        """Forget what is kept of prompts; an engine that ends meanwhile has forgotten it, too."""
+        number = next(self._numbers)
+        inbox: asyncio.Queue[engine_pb2.EngineEvent | None] = asyncio.Queue()
+        self._inboxes[number] = inbox
+        try:
+            await self._send(clear_of(number))
+            event = await inbox.get()
+        except HubError:
+            event = None
+        finally:
+            del self._inboxes[number]
+        return cleared_of(event.cache_cleared) if event else Cleared()
+
     async def stop(self) -> None:
         """End the child: closing the socket is enough, killing helps where it is not."""
         self._writer.close()
@@ -130,7 +148,11 @@ class EngineProcess:
 
     async def _wait_ready(self, limits: EngineLimits) -> None:
         start = engine_pb2.StartCommand(
-            max_rows=limits.rows, kv_tokens=limits.kv_tokens, adapter_slots=limits.adapter_slots
+            max_rows=limits.rows,
+            kv_tokens=limits.kv_tokens,
+            adapter_slots=limits.adapter_slots,
+            prefix_cache=bounds_of(self.base, limits),
+            max_kv_size=limits.max_kv_size,
         )
         try:
             await write_frame(self._writer, engine_pb2.EngineCommand(start=start))
@@ -170,8 +192,9 @@ class EngineProcess:
     def _dispatch(self, event: engine_pb2.EngineEvent) -> None:
         kind = event.WhichOneof("event")
         if kind == "stats":
+            self.kept = kept_of(event.stats.cache)
             self._on_stats(self.base.name, event.stats)
-        elif kind in ("delta", "finished", "failed"):
+        elif kind in ("delta", "finished", "failed", "cache_cleared"):
             inbox = self._inboxes.get(getattr(event, kind).request)
             if inbox is not None:
                 inbox.put_nowait(event)

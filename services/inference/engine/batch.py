@@ -22,6 +22,7 @@ from services.inference.engine.events import (
     Token,
     generation_failed,
 )
+from services.inference.engine.prefix_cache import PrefixCache
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,15 @@ class BatchLimits:
     kv_tokens: int
     prefill_rows: int
     prefill_step: int
+    max_kv_size: int = 0
+    """Tokens that a row attends to; 0: all."""
+
+    def length(self, job: Job) -> int:
+        """Give the tokens that a row's keys and values may grow to, in mlx-lm's steps."""
+        tokens = len(job.tokens) + job.generate.max_tokens
+        if self.max_kv_size:
+            tokens = min(tokens, self.max_kv_size + self.prefill_step)
+        return -(-tokens // KV_STEP) * KV_STEP
 
 
 @dataclass
@@ -45,7 +55,10 @@ class Row:
 
     job: Job
     guards: list[Any]
+    cached_tokens: int = 0
     ttft_ms: float = 0.0
+    kept: bool = False
+    """Its prompt went into the prefix cache."""
 
 
 class Batch:
@@ -58,13 +71,15 @@ class Batch:
         eos: set[int],
         limits: BatchLimits,
         tell: Callable[[Outcome], None],
+        prefixes: PrefixCache | None = None,
     ) -> None:
-        """Take the model, the tokens that end a text, and where outcomes go."""
+        """Take the model, the tokens that end a text, where outcomes go, and what is kept."""
         self._model = model
         self._adapters = adapters
         self._eos = eos
         self._limits = limits
         self._tell = tell
+        self._prefixes = prefixes or PrefixCache(model, 0, limits.prefill_step)
         self._waiting: deque[Job] = deque()
         self._rows: dict[int, Row] = {}
         self._generator = self._new_generator()
@@ -98,13 +113,20 @@ class Batch:
         if not self._rows:
             return
         try:
-            _, responses = self._generator.next()  # type: ignore[no-untyped-call]
+            read, responses = self._generator.next()  # type: ignore[no-untyped-call]
         except Exception as error:
             log.error("the batch failed; all its requests fail", exc_info=error)
             self._fail_all()
             return
+        rows = dict(self._rows)
         for response in responses:
             self._deliver(response)
+        # Only now: no token waits for a copy.
+        for response in responses:
+            self._keep_row(rows[response.uid], response)
+        if not self._prefixes.divisible:
+            for progress in read:
+                self._keep(rows[progress.uid], progress.uid)
 
     def _admit(self) -> None:
         while self._waiting and self._has_room(self._waiting[0]):
@@ -122,21 +144,26 @@ class Batch:
 
     def _has_room(self, job: Job) -> bool:
         rows = len(self._rows) + 1
-        longest = max(map(_length, (job, *(row.job for row in self._rows.values()))))
+        longest = max(map(self._limits.length, (job, *(row.job for row in self._rows.values()))))
         # A row alone always fits: its prompt was measured against the context.
         return rows == 1 or (rows <= self._limits.rows and rows * longest <= self._limits.kv_tokens)
 
     def _insert(self, job: Job, slot: int) -> None:
         sampler = sampling.sampler_of(job.generate)
         processors = sampling.processors_of(job.generate, len(job.tokens))
+        reuse = self._prefixes.fetch(job)
+        cache = self._model.row_cache(slot)
+        if reuse.tokens:
+            cache[:-1] = reuse.caches
         (uid,) = self._generator.insert(
-            [job.tokens],
+            [job.tokens[reuse.tokens :]],
             max_tokens=[job.generate.max_tokens],
-            caches=[self._model.row_cache(slot)],
+            caches=[cache],
+            all_tokens=[job.tokens[: reuse.tokens]],
             samplers=[sampler],
             logits_processors=[processors],
         )
-        self._rows[uid] = Row(job, [sampler, *processors])
+        self._rows[uid] = Row(job, [sampler, *processors], reuse.tokens)
 
     def _deliver(self, response: GenerationBatch.Response) -> None:
         row = self._rows[response.uid]
@@ -155,8 +182,8 @@ class Batch:
         likelihood = None
         if asked.logprobs and not stopped:
             likelihood = sampling.likelihood_of(response.logprobs, token, asked.top_logprobs)
-        told = Token(request, token, row.ttft_ms, visible=not stopped, likelihood=likelihood)
-        self._tell(told)
+        shown = not stopped
+        self._tell(Token(request, token, row.ttft_ms, shown, likelihood, row.cached_tokens))
         if response.finish_reason is not None:
             self._forget(response.uid)
             reason = (
@@ -164,7 +191,20 @@ class Batch:
             )
             self._tell(Ended(request, reason))
 
+    def _keep_row(self, row: Row, response: GenerationBatch.Response) -> None:
+        """Keep a prompt once it has been read, and the answer with it once it has ended."""
+        if response.prompt_cache is not None:
+            self._prefixes.keep(row.job, response.prompt_cache, response.all_tokens or [])
+        elif not row.kept:
+            self._keep(row, response.uid)
+
+    def _keep(self, row: Row, uid: int) -> None:
+        row.kept = True
+        for cache, tokens in self._generator.extract_cache([uid]).values():  # type: ignore[no-untyped-call]
+            self._prefixes.keep(row.job, cache, tokens)
+
     def _drop(self, uid: int) -> None:
+        self._keep(self._rows[uid], uid)
         self._generator.remove([uid])  # type: ignore[no-untyped-call]
         self._forget(uid)
 
@@ -187,8 +227,3 @@ class Batch:
             prefill_batch_size=min(self._limits.prefill_rows, self._limits.rows),
             prefill_step_size=self._limits.prefill_step,
         )
-
-
-def _length(job: Job) -> int:
-    tokens = len(job.tokens) + job.generate.max_tokens
-    return -(-tokens // KV_STEP) * KV_STEP

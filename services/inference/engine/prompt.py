@@ -20,6 +20,7 @@ from services.inference.engine.events import (
     Job,
     Opened,
     Outcome,
+    Recalled,
     Work,
     generation_failed,
 )
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 MAX_RENDERED_CHARACTERS = 4_000_000
 
 type Submitted = engine_pb2.SubmitCommand | Cancel
+type Recall = Callable[[str, str, list[int]], tuple[Recalled, ...]]
 
 
 class Prompts:
@@ -99,12 +101,14 @@ class PromptDesk:
         prompts: Prompts,
         to_batch: Callable[[Work], None],
         to_writer: Callable[[Outcome], None],
+        recall: Recall = lambda *_: (),
     ) -> None:
-        """Take the way in, what prepares, and both ways out."""
+        """Take the way in, what prepares, both ways out, and what the prefix cache has on disk."""
         self._submitted = submitted
         self._prompts = prompts
         self._to_batch = to_batch
         self._to_writer = to_writer
+        self._recall = recall
 
     def run(self) -> None:
         """Prepare for ever."""
@@ -134,8 +138,10 @@ class PromptDesk:
         stops = tuple(command.generate.stop)
         self._to_writer(Opened(command.request, len(tokens), stops))
         now = time.monotonic()
-        adapter = (command.adapter, command.adapter_path)
-        self._to_batch(Job(command.request, command.generate, tokens, now, *adapter))
+        adapter, asked = (command.adapter, command.adapter_path), command.generate
+        # Here, not in the batch: a file takes milliseconds, in which every row would stand still.
+        kept = self._recall(adapter[0], asked.cache_salt, tokens) if asked.cache_prompt else ()
+        self._to_batch(Job(command.request, asked, tokens, now, *adapter, kept))
 
 
 def _refused(field: str, message: str) -> Invalid:

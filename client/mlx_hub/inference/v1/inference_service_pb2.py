@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from mlx_hub.inference.v1 import cache_pb2 as mlx__hub_dot_inference_dot_v1_dot_cache__pb2
 from mlx_hub.inference.v1 import completion_pb2 as mlx__hub_dot_inference_dot_v1_dot_completion__pb2
 from mlx_hub.inference.v1 import generation_pb2 as mlx__hub_dot_inference_dot_v1_dot_generation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,mlx_hub/inference/v1/inference_service.proto\x12\x14mlx_hub.inference.v1\x1a\x1cgoogle/api/annotations.proto\x1a%mlx_hub/inference/v1/completion.proto\x1a%mlx_hub/inference/v1/generation.proto2\xfc\x01\n\x10InferenceService\x12j\n\x08Generate\x12%.mlx_hub.inference.v1.GenerateRequest\x1a .mlx_hub.inference.v1.Completion\"\x15\x82\xd3\xe4\x93\x02\x0f\"\n/inference:\x01*\x12|\n\x0eStreamGenerate\x12%.mlx_hub.inference.v1.GenerateRequest\x1a#.mlx_hub.inference.v1.GenerateEvent\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/inference/stream:\x01*0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,mlx_hub/inference/v1/inference_service.proto\x12\x14mlx_hub.inference.v1\x1a\x1cgoogle/api/annotations.proto\x1a mlx_hub/inference/v1/cache.proto\x1a%mlx_hub/inference/v1/completion.proto\x1a%mlx_hub/inference/v1/generation.proto2\xf6\x03\n\x10InferenceService\x12j\n\x08Generate\x12%.mlx_hub.inference.v1.GenerateRequest\x1a .mlx_hub.inference.v1.Completion\"\x15\x82\xd3\xe4\x93\x02\x0f\"\n/inference:\x01*\x12|\n\x0eStreamGenerate\x12%.mlx_hub.inference.v1.GenerateRequest\x1a#.mlx_hub.inference.v1.GenerateEvent\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/inference/stream:\x01*0\x01\x12z\n\rGetCacheStats\x12*.mlx_hub.inference.v1.GetCacheStatsRequest\x1a .mlx_hub.inference.v1.CacheStats\"\x1b\x90\x02\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/inference/cache\x12|\n\nClearCache\x12\'.mlx_hub.inference.v1.ClearCacheRequest\x1a(.mlx_hub.inference.v1.ClearCacheResponse\"\x1b\x90\x02\x02\x82\xd3\xe4\x93\x02\x12*\x10/inference/cacheb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +39,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INFERENCESERVICE'].methods_by_name['Generate']._serialized_options = b'\202\323\344\223\002\017\"\n/inference:\001*'
   _globals['_INFERENCESERVICE'].methods_by_name['StreamGenerate']._loaded_options = None
   _globals['_INFERENCESERVICE'].methods_by_name['StreamGenerate']._serialized_options = b'\202\323\344\223\002\026\"\021/inference/stream:\001*'
-  _globals['_INFERENCESERVICE']._serialized_start=179
-  _globals['_INFERENCESERVICE']._serialized_end=431
+  _globals['_INFERENCESERVICE'].methods_by_name['GetCacheStats']._loaded_options = None
+  _globals['_INFERENCESERVICE'].methods_by_name['GetCacheStats']._serialized_options = b'\220\002\001\202\323\344\223\002\022\022\020/inference/cache'
+  _globals['_INFERENCESERVICE'].methods_by_name['ClearCache']._loaded_options = None
+  _globals['_INFERENCESERVICE'].methods_by_name['ClearCache']._serialized_options = b'\220\002\002\202\323\344\223\002\022*\020/inference/cache'
+  _globals['_INFERENCESERVICE']._serialized_start=213
+  _globals['_INFERENCESERVICE']._serialized_end=715
 # @@protoc_insertion_point(module_scope)

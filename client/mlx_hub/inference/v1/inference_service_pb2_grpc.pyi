@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from mlx_hub.inference.v1 import cache_pb2 as _cache_pb2
 from mlx_hub.inference.v1 import completion_pb2 as _completion_pb2
 from mlx_hub.inference.v1 import generation_pb2 as _generation_pb2
 import abc as _abc_1
@@ -26,6 +27,12 @@ class InferenceServiceStub:
     StreamGenerate: _aio.UnaryStreamMultiCallable[_generation_pb2.GenerateRequest, _generation_pb2.GenerateEvent]
     """Generates an answer and sends each piece as it is made. SSE over REST.
     Fails as Generate does; once frames flow, the last one carries the error.
+    """
+    GetCacheStats: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetCacheStatsRequest, _cache_pb2.CacheStats]
+    """Tells what the engines keep of prompts that they have read."""
+    ClearCache: _aio.UnaryUnaryMultiCallable[_cache_pb2.ClearCacheRequest, _cache_pb2.ClearCacheResponse]
+    """Forgets it, in memory and on disk.
+    Fails with MODEL_NOT_FOUND, DEPENDENCY_UNAVAILABLE.
     """
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -51,6 +58,24 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_generation_pb2.GenerateEvent]:
         """Generates an answer and sends each piece as it is made. SSE over REST.
         Fails as Generate does; once frames flow, the last one carries the error.
+        """
+
+    @_abc_1.abstractmethod
+    def GetCacheStats(
+        self,
+        request: _cache_pb2.GetCacheStatsRequest,
+        context: _aio.ServicerContext[_cache_pb2.GetCacheStatsRequest, _abc.Awaitable[_cache_pb2.CacheStats]],
+    ) -> _abc.Awaitable[_cache_pb2.CacheStats]:
+        """Tells what the engines keep of prompts that they have read."""
+
+    @_abc_1.abstractmethod
+    def ClearCache(
+        self,
+        request: _cache_pb2.ClearCacheRequest,
+        context: _aio.ServicerContext[_cache_pb2.ClearCacheRequest, _abc.Awaitable[_cache_pb2.ClearCacheResponse]],
+    ) -> _abc.Awaitable[_cache_pb2.ClearCacheResponse]:
+        """Forgets it, in memory and on disk.
+        Fails with MODEL_NOT_FOUND, DEPENDENCY_UNAVAILABLE.
         """
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _aio.Server) -> None: ...
