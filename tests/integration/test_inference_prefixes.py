@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from services.chassis.errors import Unavailable
 from services.inference.domain import Adapter
+from services.runtime.model import load_base
 from tests.fixtures.prefix_bench import BASE, STEP, PrefixBench
 
 SYSTEM = "You are a careful assistant who answers in verse, and never twice the same. " * 2
@@ -160,3 +162,102 @@ def test_a_window_bounds_what_a_row_attends_to_and_is_reused_whole(tiny_model: P
     other = SYSTEM + "and why?"
     expected = bench.cold(other)
     assert bench.ask(other) == (expected, len(SYSTEM) // STEP * STEP)
+
+
+class Hybrid:
+    """A folder's tokenizer with a model whose layers keep a convolution's state, too."""
+
+    @staticmethod
+    def load(folder: Path) -> tuple[Any, Any, dict[str, Any]]:
+        import mlx.core as mx  # noqa: PLC0415
+        from mlx.utils import tree_map  # noqa: PLC0415
+        from mlx_lm.models.lfm2 import Model, ModelArgs  # noqa: PLC0415
+
+        mx.random.seed(3)
+        args = ModelArgs(
+            model_type="lfm2",
+            vocab_size=259,
+            hidden_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=2048,
+            norm_eps=1e-5,
+            conv_bias=False,
+            conv_L_cache=3,
+            block_dim=64,
+            block_ff_dim=128,
+            block_multiple_of=32,
+            block_ffn_dim_multiplier=1.0,
+            block_auto_adjust_ff_dim=False,
+            full_attn_idxs=[1],
+            rope_theta=10000.0,
+        )
+        model = Model(args)
+        # Strong enough that the layers, and not the last token alone, decide what comes next.
+        model.model.layers = [
+            layer.update(tree_map(lambda weight: 3 * weight, layer.parameters()))
+            for layer in model.model.layers
+        ]
+        mx.eval(model.parameters())
+        return model, load_base(folder)[1], {}
+
+
+def test_a_state_that_can_not_be_cut_is_reused_whole(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.fixtures.prefix_bench.load_base", Hybrid.load)
+    bench = PrefixBench(tiny_model)
+    prompt, other = SYSTEM + "where am I?", SYSTEM + "and why?"
+    cold = {p: bench.cold(p) for p in (prompt, other)}
+    assert len({tuple(tokens) for tokens in cold.values()}) == 2
+    assert bench.ask(prompt) == (cold[prompt], 0)
+    assert bench.ask(prompt) == (cold[prompt], (len(prompt) - 1) // STEP * STEP)
+    assert bench.ask(other) == (cold[other], len(SYSTEM) // STEP * STEP)
+    for number, text in enumerate((other, "short", prompt)):
+        bench.add(number, text)
+    mixed = bench.finish()
+    assert [t.token for t in mixed[0]] == cold[other]
+    assert [t.token for t in mixed[2]] == cold[prompt]
+
+
+def test_a_window_is_refused_where_layers_have_caches_of_their_own(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.fixtures.prefix_bench.load_base", Hybrid.load)
+    with pytest.raises(Unavailable, match="MLX_HUB_MAX_KV_SIZE must be 0"):
+        PrefixBench(tiny_model, window=48)
+
+
+def test_blocks_on_disk_serve_the_next_engine_and_no_other_adapter_or_salt(
+    tiny_model: Path, tmp_path: Path, adapters: list[Adapter]
+) -> None:
+    prompt = SYSTEM + "do you remember?"
+    first = PrefixBench(tiny_model, disk=tmp_path)
+    cold = first.cold(prompt), first.cold(prompt, adapters[0])
+    assert first.ask(prompt) == (cold[0], 0)
+    assert first.ask(prompt, adapters[0]) == (cold[1], 0)
+    first.save()
+    second = PrefixBench(tiny_model, disk=tmp_path)
+    assert second.ask(prompt, adapters[1])[1] == 0
+    assert second.ask(prompt, cache_salt="other")[1] == 0
+    kept = (len(prompt) - 1) // LENGTH * LENGTH
+    assert second.ask(prompt) == (cold[0], kept)
+    assert second.ask(prompt, adapters[0]) == (cold[1], kept)
+
+
+def test_damage_on_disk_shortens_the_hit_and_changes_no_token(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    prompt = SYSTEM + "do you remember?"
+    first = PrefixBench(tiny_model, disk=tmp_path)
+    cold = first.cold(prompt)
+    first.ask(prompt)
+    first.save()
+    third = list(first.cache._tree._blocks)[2]
+    path = tmp_path / "base" / f"{third.hex()}.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    second = PrefixBench(tiny_model, disk=tmp_path)
+    assert second.ask(prompt) == (cold, 2 * LENGTH)
