@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -44,7 +45,7 @@ class Node:
         base = self.base if model_id == 7 else Base("other", "0" * 64, Path(), 1, 1)
         return Target(base, None, Provenance(model_id, "m", base.name, base.digest))
 
-    async def ask(self, question: str, **fields: object) -> tuple[str, int]:
+    async def ask(self, question: str, **fields: Any) -> tuple[str, int]:
         text, done = await self.running.text(turns=(SYSTEM, Turn("user", question)), **fields)
         return text, done.cached_tokens
 

@@ -77,6 +77,8 @@ CALLS = [
     trainer.tail_logs(1),
     inference.generate(1, "hi"),
     inference.streamed(inference.generate(1, "hi")),
+    inference.cache_stats(),
+    inference.clear_cache(1),
     system.get_health(),
     system.get_metrics(),
 ]

@@ -87,6 +87,8 @@ REST = {
     "GET /training/jobs/{job_id}/logs:tail": "TailTrainingJobLogs",
     "POST /inference": "Generate",
     "POST /inference/stream": "StreamGenerate",
+    "GET /inference/cache": "GetCacheStats",
+    "DELETE /inference/cache": "ClearCache",
     "GET /health": "GetHealth",
     "GET /metrics": "GetMetrics",
     "GET /v1/models": "ListServedModels",

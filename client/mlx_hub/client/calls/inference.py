@@ -3,15 +3,17 @@
 from collections.abc import Iterable, Mapping
 from typing import TypedDict, Unpack
 
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
-from mlx_hub.client.contract import Generation, method
+from mlx_hub.client.contract import Call, Generation, method
+from mlx_hub.inference.v1 import cache_pb2
 from mlx_hub.inference.v1 import inference_service_pb2 as pb
 from mlx_hub.inference.v1.completion_pb2 import Completion
 from mlx_hub.inference.v1.generation_pb2 import ChatMessage, GenerateEvent, GenerateRequest
 
 
 class SamplingFields(TypedDict, total=False):
-    """How tokens are picked and told; what is left out or None takes the hub's default."""
+    """How tokens are picked, told and kept; what is left out or None takes the hub's default."""
 
     max_tokens: int | None
     temperature: float | None
@@ -26,6 +28,7 @@ class SamplingFields(TypedDict, total=False):
     seed: int | None
     logprobs: bool | None
     top_logprobs: int | None
+    cache_prompt: bool | None
 
 
 def generate(
@@ -34,18 +37,21 @@ def generate(
     *,
     messages: Iterable[Mapping[str, str]] = (),
     version: int | str = "",
+    cache_salt: str = "",
     timeout: float | None = None,
     **sampling: Unpack[SamplingFields],
 ) -> Generation[Completion]:
     """Answer a prompt (continued as it is) or messages ({"role", "content"}, by chat template).
 
-    `version` is a number, an alias, `base`, or empty for the latest; `timeout` is in seconds.
+    `version` is a number, an alias, `base`, or empty for the latest; prompts share what is kept of
+    them with those of the same `cache_salt`; `timeout` is in seconds.
     """
     request = GenerateRequest(
         model_id=model_id,
         prompt=prompt,
         messages=[ChatMessage(**message) for message in messages],
         version=str(version),
+        cache_salt=cache_salt,
         **sampling,
     )
     return _as("Generate", request, Completion, timeout)
@@ -56,9 +62,22 @@ def streamed(whole: Generation[Completion]) -> Generation[GenerateEvent]:
     return _as("StreamGenerate", whole.request, GenerateEvent, whole.timeout)
 
 
+def cache_stats() -> Call[cache_pb2.CacheStats]:
+    """Tell what the engines keep of prompts that they have read."""
+    return Call(_rpc("GetCacheStats"), cache_pb2.GetCacheStatsRequest(), cache_pb2.CacheStats)
+
+
+def clear_cache(model_id: int = 0) -> Call[cache_pb2.ClearCacheResponse]:
+    """Forget it: all, or what is kept for this model's base model."""
+    request = cache_pb2.ClearCacheRequest(model_id=model_id)
+    return Call(_rpc("ClearCache"), request, cache_pb2.ClearCacheResponse)
+
+
+def _rpc(name: str) -> MethodDescriptor:
+    return method(pb.DESCRIPTOR, "InferenceService", name)
+
+
 def _as[R: Message](
     name: str, request: Message, reply: type[R], timeout: float | None
 ) -> Generation[R]:
-    return Generation(
-        method(pb.DESCRIPTOR, "InferenceService", name), request, reply, timeout=timeout
-    )
+    return Generation(_rpc(name), request, reply, timeout=timeout)
