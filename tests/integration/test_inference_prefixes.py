@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlx_hub.inference.v1 import generation_pb2 as pb
+from mlx_hub.internal.v1 import engine_pb2
 
 from services.chassis.errors import Unavailable
 from services.inference.domain import Adapter
+from services.inference.engine.events import Job
 from services.runtime.model import load_base
 from tests.fixtures.prefix_bench import BASE, STEP, PrefixBench
 
@@ -261,3 +264,15 @@ def test_damage_on_disk_shortens_the_hit_and_changes_no_token(
     path.write_bytes(data)
     second = PrefixBench(tiny_model, disk=tmp_path)
     assert second.ask(prompt) == (cold, 2 * LENGTH)
+
+
+@pytest.mark.parametrize(("window", "context"), [(0, 1024), (512, 2048)])
+def test_a_row_that_forgets_may_be_as_long_as_the_models_context(window: int, context: int) -> None:
+    from services.inference.engine.batch import BatchLimits  # noqa: PLC0415
+    from services.inference.engine.loop import _context  # noqa: PLC0415
+
+    start = engine_pb2.StartCommand(kv_tokens=1024, max_kv_size=window)
+    assert _context({"max_position_embeddings": 2048}, start) == context
+    limits = BatchLimits(8, 1024, prefill_rows=2, prefill_step=STEP, max_kv_size=window)
+    job = Job(1, pb.GenerateRequest(max_tokens=100), [0] * (context - 100), 0.0)
+    assert limits.length(job) == (768 if window else 1024)

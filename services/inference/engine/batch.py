@@ -97,7 +97,7 @@ class Batch:
 
     def add(self, job: Job) -> None:
         """Queue a request; it joins the batch in order, when there is room."""
-        self._waiting.append(job)
+        self._waiting.append(self._prefixes.adopt(job))
 
     def cancel(self, request: int) -> None:
         """Drop a request wherever it is; unknown ones are fine."""

@@ -12,7 +12,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from typing import Any, cast
@@ -57,15 +57,28 @@ class PrefixCache:
         self.divisible = all(type(cache) is KVCache for cache in fresh)
         length = BLOCK_TOKENS if self.divisible else step
         self._tree = PrefixTree[Layers](limit, length)
-        self._base = base
         self._layout = _layout(model) if disk and self.divisible else ()
         self._disk = disk if self._layout else None
+        layers = [astuple(layer) for layer in self._layout]
+        self._constants = (FORMAT, version("mlx-lm"), base, layers)
         self._unsaved: deque[bytes] = deque()
 
     @property
     def counts(self) -> Counts:
         """Give what is kept, and what came of looking for it."""
         return self._tree.counts
+
+    def adopt(self, job: Job) -> Job:
+        """Take over what was read from disk for a request; give the request without it."""
+        root = self._root(job.adapter, job.generate.cache_salt)
+        try:
+            for recalled in job.recalled:
+                # Its parent may have been evicted since.
+                if recalled.parent == root or recalled.parent in self._tree:
+                    self._take(recalled)
+        except Exception as error:
+            log.error("the prefix cache took nothing from disk", exc_info=error)
+        return replace(job, recalled=())
 
     def fetch(self, job: Job) -> Reuse:
         """Give what is kept of the beginning of a prompt; at least its last token is left."""
@@ -85,9 +98,6 @@ class PrefixCache:
 
     def _fetch(self, job: Job) -> Reuse:
         root = self._root(job.adapter, job.generate.cache_salt)
-        for recalled in job.recalled:
-            if recalled.parent == root or recalled.parent in self._tree:
-                self._take(recalled)
         usable = job.tokens[:-1]
         chain = self._tree.chain(root, usable)
         parts, tokens = [block.contents for block in chain], len(chain) * self._tree.length
@@ -104,6 +114,8 @@ class PrefixCache:
         root = self._root(job.adapter, job.generate.cache_salt)
         keys = keys_of(root, tokens, length)
         known = len(self._tree.chain(root, tokens))
+        if known == len(keys):
+            return
         if not self.divisible and (len(tokens) % length or known != len(keys) - 1):
             return  # the state is that after the last token, and only of use behind its parent
         size = sum(layer.nbytes for layer in layers)
@@ -125,13 +137,15 @@ class PrefixCache:
         if self._disk is None:
             return ()
         length, parent = self._tree.length, self._root(adapter, salt)
-        found = list[Recalled]()
+        found, size = list[Recalled](), 0
         for n, key in enumerate(keys_of(parent, tokens[:-1], length)):
             if key not in self._tree:
-                if (layers := self._disk.read(key, self._layout, length)) is None:
+                layers = self._disk.read(key, self._layout, length)
+                if layers is None or size > self._tree.limit:
                     break
                 run = tokens[n * length : (n + 1) * length]
                 found.append(Recalled(key, parent, run, layers))
+                size += sum(len(part) for pair in layers for part in pair)
             parent = key
         return tuple(found)
 
@@ -159,9 +173,7 @@ class PrefixCache:
 
     def _root(self, adapter: str, salt: str) -> bytes:
         """Give the key before the first token: all that keys and values depend on but tokens."""
-        layout = [list(astuple(layer)) for layer in self._layout]
-        what = [FORMAT, version("mlx-lm"), self._base, layout, adapter, salt]
-        return hashlib.sha256(json.dumps(what).encode()).digest()
+        return hashlib.sha256(json.dumps([*self._constants, adapter, salt]).encode()).digest()
 
     def _take(self, recalled: Recalled) -> None:
         """Keep a block that was read from disk."""
