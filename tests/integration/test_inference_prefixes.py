@@ -10,6 +10,7 @@ from mlx_hub.internal.v1 import engine_pb2
 from services.chassis.errors import Unavailable
 from services.inference.domain import Adapter
 from services.inference.engine.events import Job
+from services.inference.engine.prefix_disk import Layer
 from services.runtime.model import load_base
 from tests.fixtures.prefix_bench import BASE, STEP, PrefixBench
 
@@ -276,3 +277,19 @@ def test_a_row_that_forgets_may_be_as_long_as_the_models_context(window: int, co
     limits = BatchLimits(8, 1024, prefill_rows=2, prefill_step=STEP, max_kv_size=window)
     job = Job(1, pb.GenerateRequest(max_tokens=100), [0] * (context - 100), 0.0)
     assert limits.length(job) == (768 if window else 1024)
+
+
+@pytest.mark.parametrize("name", ["F32", "F16", "BF16"])
+def test_blocks_of_every_type_survive_the_way_to_disk(name: str) -> None:
+    import mlx.core as mx  # noqa: PLC0415
+
+    from services.inference.engine import prefix_cache  # noqa: PLC0415
+
+    dtype = prefix_cache._DTYPES[name]
+    keys = mx.random.normal((1, 2, 3, 8)).astype(dtype)
+    values = mx.random.normal((1, 2, 3, 4)).astype(dtype)
+    raw = [(prefix_cache._raw(keys), prefix_cache._raw(values))]
+    ((again_keys, again_values),) = prefix_cache._restored(raw, (Layer(2, 8, 4, name),), 3)
+    assert (again_keys.dtype, again_values.dtype) == (dtype, dtype)
+    assert mx.array_equal(again_keys, keys)
+    assert mx.array_equal(again_values, values)
