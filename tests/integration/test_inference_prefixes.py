@@ -139,6 +139,7 @@ def test_the_bound_in_bytes_holds_and_a_fault_costs_only_the_hit(
         bench.ask(f"{number} bottles of beer " * 6)
         assert 0 < bench.cache.counts.bytes <= 5 * block
         assert bench.cache.counts.bytes == bench.cache.counts.blocks * block
+        assert not bench.cache._unsaved, "nothing waits for a disk that isn't there"
     cold = bench.cold(SYSTEM)
     bench.ask(SYSTEM)
     monkeypatch.setattr(prefix_cache, "_join", lambda _: 1 / 0)

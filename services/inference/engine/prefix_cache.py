@@ -129,8 +129,9 @@ class PrefixCache:
         ):
             run = tokens[n * length : (n + 1) * length]
             self._tree.add(Block(key, parent, run, contents, _bytes(contents)))
-            self._unsaved.append(key)
             parent = key
+        if self._disk:
+            self._unsaved.extend(new)
 
     def recall(self, adapter: str, salt: str, tokens: list[int]) -> tuple[Recalled, ...]:
         """Read from disk what continues the kept beginning of a prompt; from any thread."""
