@@ -11,6 +11,7 @@ from services.chassis.server import HubServer, prepare, serve
 from services.chassis.settings import load
 from services.inference import metrics
 from services.inference.answering import Answering
+from services.inference.caching import PrefixCaches
 from services.inference.catalogue import Catalogue
 from services.inference.journal import Journal
 from services.inference.launching import Launcher
@@ -37,8 +38,9 @@ class Inference:
         self._yielding: asyncio.Task[None] | None = None
         self.journal = Journal(settings.home / "generations.db", settings.generations_kept)
         answering = Answering(catalogue, self.scheduler, self.journal, drafting=settings.drafting)
+        caches = PrefixCaches(launcher.running, catalogue, settings)
         inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(
-            InferenceServicer(answering, self.journal), self.server.grpc
+            InferenceServicer(answering, self.journal, caches), self.server.grpc
         )
         openai_service_pb2_grpc.add_OpenAIServiceServicer_to_server(
             OpenAIServicer(answering, catalogue), self.server.grpc

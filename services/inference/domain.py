@@ -44,6 +44,8 @@ class Generation:
     logprobs: bool = False
     top_logprobs: int = 0
     drafting: bool = False
+    cache_prompt: bool = True
+    cache_salt: str = ""
     id: str = ""
 
     def begun(self, generation_id: str = "") -> "Generation":
@@ -216,6 +218,12 @@ class EngineLimits:
     adapter_slots: int
     adapter_bytes: int = 16 * 1024**2
     """Of all resident adapters together."""
+    max_kv_size: int = 0
+    """Tokens that a row attends to; 0: all."""
+    cache_bytes: int = 0
+    cache_disk_bytes: int = 0
+    cache_folder: Path = Path()
+    """Of the prefix cache's files, for all base models."""
 
 
 class CrashGuard:

@@ -23,10 +23,15 @@ class Launcher:
         """Take the bounds, and who hears of the engines' load."""
         self._settings = settings
         self._on_stats = on_stats
+        self._started: list[EngineProcess] = []
         self._limits = EngineLimits(
             rows=settings.max_rows,
             kv_tokens=settings.kv_tokens,
             adapter_slots=settings.adapter_slots,
+            max_kv_size=settings.max_kv_size,
+            cache_bytes=settings.prefix_cache_bytes,
+            cache_disk_bytes=settings.prefix_cache_disk_bytes,
+            cache_folder=settings.prefix_cache_folder,
         )
 
     def room(self) -> Room:
@@ -43,7 +48,13 @@ class Launcher:
         metrics.engine_forecast(base.name, lease.size)
         limits = await asyncio.to_thread(self._limits_of, base)
         seconds = self._settings.engine_start_seconds
-        return await EngineProcess.start(base, limits, lease, seconds, self._on_stats)
+        engine = await EngineProcess.start(base, limits, lease, seconds, self._on_stats)
+        self._started = [*self.running(), engine]
+        return engine
+
+    def running(self) -> list[EngineProcess]:
+        """Give the engines that are ready and have not ended."""
+        return [engine for engine in self._started if not engine.ended.is_set()]
 
     def _forecast(self, base: Base) -> int:
         limits = self._limits_of(base)

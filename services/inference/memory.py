@@ -13,7 +13,7 @@ PREFILL_TOKENS = 1024
 
 
 def forecast(base: Base, shape: Shape, limits: EngineLimits, *, dense: bool) -> int:
-    """Give the bytes an engine needs: weights, keys and values as admitted, adapters, one step.
+    """Give the bytes an engine needs: weights, keys and values in use and kept, adapters, one step.
 
     `dense`: the engine holds float32 weights, as it does on a CPU.
     """
@@ -29,7 +29,7 @@ def forecast(base: Base, shape: Shape, limits: EngineLimits, *, dense: bool) -> 
     loading = base.size_bytes if dense else 0
     # Those of the running rows lie side by side once more.
     adapters = 2 * limits.adapter_bytes
-    return PROCESS_BYTES + weights + max(running + adapters, loading)
+    return PROCESS_BYTES + weights + max(running + adapters + limits.cache_bytes, loading)
 
 
 def adapter_bytes(weights: Iterable[Weight], slots: int, rank: int) -> int:

@@ -36,7 +36,9 @@ _SAMPLING = (
     "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty",
     "frequency_penalty", "seed",
 )  # fmt: skip
-_OPTIONAL = ("max_tokens", "logprobs", "top_logprobs", "drafting", *_SAMPLING)
+_OPTIONAL = (
+    "max_tokens", "logprobs", "top_logprobs", "drafting", "cache_prompt", "cache_salt", *_SAMPLING,
+)  # fmt: skip
 _KINDS: dict[str, type[HubError]] = {
     "PROMPT_TOO_LONG": Invalid,
     "PROMPT_REFUSED": Invalid,

@@ -21,6 +21,14 @@ ENGINE_TTFT = Histogram(
     buckets=_SECONDS,
 )
 PROMPT_TOKENS = Counter("mlx_hub_inference_prompt_tokens", "Prompt tokens of answers.", _MODEL)
+CACHED_TOKENS = Counter(
+    "mlx_hub_inference_cached_tokens", "Prompt tokens whose keys and values were reused.", _MODEL
+)
+CACHE_LOOKUPS = Counter(
+    "mlx_hub_inference_cache_lookups",
+    "Answers by whether the beginning of their prompt was kept: hit or miss.",
+    [*_MODEL, "result"],
+)
 TOKENS = Counter("mlx_hub_inference_generated_tokens", "Generated tokens of answers.", _MODEL)
 DRAFTED = Counter("mlx_hub_inference_drafted_tokens", "Tokens guessed from the text.", _MODEL)
 ACCEPTED = Counter("mlx_hub_inference_accepted_tokens", "Guessed tokens that answers took.", _MODEL)
@@ -48,6 +56,8 @@ ENDS = Counter("mlx_hub_engine_ends", "Engines that ended unasked.", ["base_mode
 ROWS = Gauge("mlx_hub_engine_rows", "Requests in the engine's batch.", ["base_model"])
 ACTIVE = Gauge("mlx_hub_engine_active_bytes", "Memory that MLX holds.", ["base_model"])
 PEAK = Gauge("mlx_hub_engine_peak_bytes", "The most that the engine held.", ["base_model"])
+CACHE = Gauge("mlx_hub_engine_cache_bytes", "Keys and values kept of prompts.", ["base_model"])
+CACHE_BLOCKS = Gauge("mlx_hub_engine_cache_blocks", "The blocks they lie in.", ["base_model"])
 FORECAST = Gauge(
     "mlx_hub_engine_forecast_bytes",
     "What the engine was forecast to hold at most.",
@@ -61,6 +71,10 @@ def answered(answer: Answer) -> None:
     EDGE_TTFT.labels(*labels).observe(answer.ttft_ms / 1000)
     ENGINE_TTFT.labels(*labels).observe(answer.finished.ttft_ms / 1000)
     PROMPT_TOKENS.labels(*labels).inc(answer.finished.prompt_tokens)
+    CACHED_TOKENS.labels(*labels).inc(answer.finished.cached_tokens)
+    if answer.generation.cache_prompt:
+        result = "hit" if answer.finished.cached_tokens else "miss"
+        CACHE_LOOKUPS.labels(*labels, result).inc()
     TOKENS.labels(*labels).inc(answer.finished.tokens)
     DRAFTED.labels(*labels).inc(answer.finished.drafted_tokens)
     ACCEPTED.labels(*labels).inc(answer.finished.accepted_tokens)
@@ -72,6 +86,8 @@ def engine_told(base_model: str, stats: engine_pb2.EngineStats) -> None:
     ROWS.labels(base_model).set(stats.running)
     ACTIVE.labels(base_model).set(stats.active_bytes)
     PEAK.labels(base_model).set(stats.peak_bytes)
+    CACHE.labels(base_model).set(stats.cache.bytes)
+    CACHE_BLOCKS.labels(base_model).set(stats.cache.blocks)
 
 
 def engine_forecast(base_model: str, size: int) -> None:

@@ -39,7 +39,7 @@ _NUMBERS = {
 _WHOLE = ("max_tokens", "seed", "top_logprobs")
 _READ = {
     "model", "messages", "stop", "stream", "stream_options", "user", "logit_bias", "logprobs",
-    *_NUMBERS,
+    "cache_prompt", "cache_salt", *_NUMBERS,
 }  # fmt: skip
 _HTTP = {
     grpc.StatusCode.INVALID_ARGUMENT: (400, "invalid_request_error"),
@@ -125,8 +125,11 @@ def read_chat(body: bytes) -> Chat:
     if request.top_logprobs and not request.logprobs:
         raise _wrong("top_logprobs", "left out, or logprobs be true")
     _set_bias(given.get("logit_bias", {}), request)
-    if not isinstance(given.get("user", ""), str):
-        raise _wrong("user", "a string")
+    request.cache_prompt = _boolean(given.get("cache_prompt", True), "cache_prompt")
+    for key in ("user", "cache_salt"):
+        if not isinstance(given.get(key, ""), str):
+            raise _wrong(key, "a string")
+    request.cache_salt = given.get("cache_salt", "")
     validate(request)
     usage, user = _include_usage(given, stream), given.get("user", "")
     return Chat(given["model"], name, request, stream, usage, user)

@@ -13,6 +13,8 @@ from services.chassis import children
 from services.chassis.errors import HubError, Unavailable
 from services.chassis.frames import FrameError, open_pair, read_frame, send_frame, write_frame
 from services.chassis.leases import Lease
+from services.inference.cache_messages import bounds_of, clear_of, cleared_of, kept_of
+from services.inference.caching import Cleared, Kept
 from services.inference.domain import Adapter, Base, Delta, EngineLimits, Finished, Generation
 from services.inference.inbox import Inbox
 from services.inference.messages import cancel_of, delta_of, error_of, finished_of, submit_of
@@ -37,6 +39,8 @@ class EngineProcess:
         """Take a child that has been spawned; it is not ready before `_wait_ready`."""
         self.base = base
         self.ended = asyncio.Event()
+        self.kept = Kept()
+        """What its prefix cache held when it told last."""
         self._process = process
         self._reader, self._writer = streams
         self._on_stats = on_stats
@@ -108,6 +112,19 @@ class EngineProcess:
             if not inbox.over and not self._dead:
                 send_frame(self._writer, cancel_of(number))
 
+    async def clear_cache(self) -> Cleared:
+        """Forget what is kept of prompts; an engine that ends meanwhile has forgotten it, too."""
+        number = next(self._numbers)
+        inbox = self._inboxes[number] = Inbox()
+        try:
+            await self._send(clear_of(number))
+            event = await inbox.get()
+        except HubError:
+            event = None
+        finally:
+            del self._inboxes[number]
+        return cleared_of(event.cache_cleared) if event else Cleared()
+
     async def stop(self) -> None:
         """End the child: closing the socket is enough, killing helps where it is not."""
         self._writer.close()
@@ -131,6 +148,8 @@ class EngineProcess:
             adapter_slots=limits.adapter_slots,
             adapter_bytes=limits.adapter_bytes,
             tuned_path=str(self.base.path) if self.base.under else "",
+            prefix_cache=bounds_of(self.base, limits),
+            max_kv_size=limits.max_kv_size,
         )
         try:
             await write_frame(self._writer, engine_pb2.EngineCommand(start=start))
@@ -170,8 +189,9 @@ class EngineProcess:
     def _dispatch(self, event: engine_pb2.EngineEvent) -> None:
         kind = event.WhichOneof("event")
         if kind == "stats":
+            self.kept = kept_of(event.stats.cache)
             self._on_stats(self.base.name, event.stats)
-        elif kind in ("delta", "finished", "failed"):
+        elif kind in ("delta", "finished", "failed", "cache_cleared"):
             number = getattr(event, kind).request
             inbox = self._inboxes.get(number)
             if inbox is not None and not inbox.over:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from mlx_hub.inference.v1 import cache_pb2 as cache_pb
 from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.inference.v1 import generation_record_pb2 as record_pb
@@ -11,6 +12,8 @@ from mlx_hub.inference.v1 import inference_service_pb2_grpc as pb_grpc
 from services.chassis.paging import page_size
 from services.chassis.requests import Context
 from services.inference.answering import Answering, with_error_frame
+from services.inference.cache_messages import response_of, stats_of
+from services.inference.caching import PrefixCaches
 from services.inference.caller import caller_of
 from services.inference.domain import Answer
 from services.inference.journal import Journal
@@ -21,10 +24,11 @@ from services.inference.record_messages import page_key, page_of, record_of, wan
 class InferenceServicer(pb_grpc.InferenceServiceServicer):
     """Both ways to generate are one; the shorter waits for its end."""
 
-    def __init__(self, answering: Answering, journal: Journal) -> None:
-        """Take who answers, and who knows what was answered."""
+    def __init__(self, answering: Answering, journal: Journal, caches: PrefixCaches) -> None:
+        """Take who answers, who knows what was answered, and what is kept of prompts."""
         self._answering = answering
         self._journal = journal
+        self._caches = caches
 
     async def Generate(
         self, request: pb.GenerateRequest, context: Context
@@ -56,3 +60,15 @@ class InferenceServicer(pb_grpc.InferenceServiceServicer):
         size, before = page_size(request.page_size), page_key(request)
         entries = await self._journal.page(size + 1, before, wanted_of(request))
         return page_of(request, entries, size)
+
+    async def GetCacheStats(
+        self, request: cache_pb.GetCacheStatsRequest, context: Context
+    ) -> cache_pb.CacheStats:
+        """Tell what is kept of prompts."""
+        return stats_of(await self._caches.report())
+
+    async def ClearCache(
+        self, request: cache_pb.ClearCacheRequest, context: Context
+    ) -> cache_pb.ClearCacheResponse:
+        """Forget it."""
+        return response_of(await self._caches.clear(request.model_id))

@@ -1,8 +1,21 @@
 """What an operator may set for the inference service."""
 
-from pydantic import Field
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
 
 from services.chassis.settings import HubSettings
+
+
+def _no_kv_bits(bits: int) -> int:
+    """Refuse what mlx-lm's batch can't do: rows with quantised caches can't be merged."""
+    if bits:
+        raise ValueError(
+            "quantised keys and values can't be batched; leave it out, and bound memory by "
+            "MLX_HUB_KV_TOKENS or MLX_HUB_MAX_KV_SIZE"
+        )
+    return bits
 
 
 class InferenceSettings(HubSettings):
@@ -29,3 +42,22 @@ class InferenceSettings(HubSettings):
     """MLX_HUB_GENERATIONS_KEPT: past answers that can be traced, the newest; 0 keeps none."""
     drafting: bool = True
     """MLX_HUB_DRAFTING: whether a lone request that does not say is drafted for."""
+    prefix_cache_bytes: int = Field(default=512 * 1024**2, ge=0)
+    """MLX_HUB_PREFIX_CACHE_BYTES: keys and values that one engine keeps of prompts; 0: none."""
+    prefix_cache_disk_bytes: int = Field(default=0, ge=0)
+    """MLX_HUB_PREFIX_CACHE_DISK_BYTES: the same on disk, for all engines together; 0: none."""
+    max_kv_size: int = Field(default=0, ge=0, le=4_194_304)
+    """MLX_HUB_MAX_KV_SIZE: each row attends to so many of its last tokens; 0: to all."""
+    kv_bits: Annotated[int, AfterValidator(_no_kv_bits)] = 0
+    """MLX_HUB_KV_BITS: refused, see `_no_kv_bits`."""
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> Self:
+        if self.max_kv_size > self.kv_tokens:
+            raise ValueError("MLX_HUB_MAX_KV_SIZE must not be more than MLX_HUB_KV_TOKENS")
+        return self
+
+    @property
+    def prefix_cache_folder(self) -> Path:
+        """Where the prefix cache's files lie."""
+        return self.home / "prefix-cache"

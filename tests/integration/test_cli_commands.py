@@ -77,6 +77,9 @@ VERBS = {
     "generate m hello": ["text", "tokens"],
     "why chatcmpl-1": ["outcome", "request", "lineage"],
     "generations m:base --outcome failed --limit 2": ["generation_id", "error_reason"],
+    "generate m hello --no-cache-prompt --cache-salt mine": ["text", "tokens"],
+    "cache": ["engines", "disk_bytes"],
+    "cache clear --model m": ["blocks", "bytes"],
     "status": ["services", "status"],
     "metrics": ["calls_total"],
     "doctor": ["verdict", "findings", "storage"],
@@ -92,6 +95,12 @@ def test_every_verb_prints_for_people_and_for_programs(hub: ScriptedHub, verb: s
     assert result.exit_code == 0, result.output
     value = json.loads(result.stdout)
     assert set(VERBS[verb]) <= set(value[0] if isinstance(value, list) else value)
+
+
+def test_the_cache_is_cleared_for_all_or_one_base_model(hub: ScriptedHub) -> None:
+    assert json.loads(run(hub, "cache", "clear", "--json").stdout)["blocks"] == 0
+    assert json.loads(run(hub, "cache", "clear", "--model", "m", "--json").stdout)["blocks"] == 1
+    assert "on disk in all: 0 B of 0 B" in run(hub, "cache").stdout
 
 
 def test_a_trend_is_a_table_and_a_curve(hub: ScriptedHub) -> None:

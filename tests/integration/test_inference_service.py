@@ -13,6 +13,7 @@ import psutil
 import pytest
 from google.api import httpbody_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from mlx_hub.inference.v1 import cache_pb2 as cache_pb
 from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.inference.v1 import inference_service_pb2_grpc as pb_grpc
@@ -235,3 +236,30 @@ async def test_a_dead_engine_ends_an_openai_stream_with_an_error_event(served: S
                 os.kill(engines()[0].pid, signal.SIGKILL)
     error = json.loads(bodies[-1].data.removeprefix(b"data: "))["error"]
     assert (error["type"], error["code"]) == ("server_error", "engine_died")
+
+
+async def test_every_surface_tells_the_cached_tokens_and_one_clears_them(served: Served) -> None:
+    long = ask("a beginning that all of these share, and that is long enough to be kept " * 2)
+    assert (await served.stub.Generate(long)).cached_tokens == 0
+    assert (await served.stub.Generate(long)).cached_tokens > 100
+    *_, last = [event async for event in served.stub.StreamGenerate(long)]
+    assert last.completion.cached_tokens > 100
+    turns = [{"role": "user", "content": long.prompt}]
+    await served.chat(messages=turns)
+    _, (whole,) = await served.chat(messages=turns)
+    _, pieces = await served.chat(
+        messages=turns, stream=True, stream_options={"include_usage": True}
+    )
+    usages = [whole.data, pieces[-2].data.removeprefix(b"data: ")]
+    for usage in (json.loads(data)["usage"] for data in usages):
+        assert usage["prompt_tokens_details"]["cached_tokens"] > 100
+    labels = {"model_id": "7", "version": "0", "result": "hit"}
+    assert (REGISTRY.get_sample_value("mlx_hub_inference_cache_lookups_total", labels) or 0) >= 4
+    stats = await served.stub.GetCacheStats(cache_pb.GetCacheStatsRequest())
+    assert [engine.base_model for engine in stats.engines] == ["tiny"]
+    assert stats.engines[0].limit_bytes == 512 * 1024**2
+    cleared = await served.stub.ClearCache(cache_pb.ClearCacheRequest(model_id=7))
+    assert cleared.blocks > 4
+    assert (await served.stub.Generate(long)).cached_tokens == 0
+    unknown = await failure(served.stub.ClearCache(cache_pb.ClearCacheRequest(model_id=8)))
+    assert from_rpc_error(unknown, "inference").reason == "MODEL_NOT_FOUND"

@@ -79,6 +79,8 @@ CALLS = [
     inference.streamed(inference.generate(1, "hi")),
     inference.get_generation("g"),
     inference.list_generations().call,
+    inference.cache_stats(),
+    inference.clear_cache(1),
     system.get_health(),
     system.get_metrics(),
 ]

@@ -89,6 +89,8 @@ REST = {
     "POST /inference/stream": "StreamGenerate",
     "GET /inference/generations": "ListGenerations",
     "GET /inference/generations/{generation_id}": "GetGeneration",
+    "GET /inference/cache": "GetCacheStats",
+    "DELETE /inference/cache": "ClearCache",
     "GET /health": "GetHealth",
     "GET /metrics": "GetMetrics",
     "GET /v1/models": "ListServedModels",

@@ -71,6 +71,8 @@ def test_the_forecast_counts_weights_and_admitted_keys_and_values(tmp_path: Path
     assert keys_and_values < large - small < 1.5 * keys_and_values
     stored = memory.forecast(base, shape, EngineLimits(8, 8192, 16), dense=False)
     assert stored < small
+    kept = memory.forecast(base, shape, EngineLimits(8, 8192, 16, cache_bytes=10**9), dense=True)
+    assert kept == small + 10**9
 
 
 def test_a_multi_modal_config_is_read_where_its_text_part_is(tmp_path: Path) -> None:
@@ -98,6 +100,8 @@ generations = st.builds(
     drafting=st.booleans(),
     stop=st.lists(st.text(min_size=1), max_size=3).map(tuple),
     seed=st.none() | st.integers(0, 2**31 - 1),
+    cache_prompt=st.booleans(),
+    cache_salt=st.text(max_size=20),
 )
 
 

@@ -112,6 +112,14 @@ def test_penalties_biases_and_logprobs_are_passed_on() -> None:
     assert (request.logprobs, request.top_logprobs) == (True, 3)
 
 
+def test_the_prompt_cache_is_asked_for_as_other_servers_have_it() -> None:
+    request = read(cache_prompt=False, cache_salt="mine").request
+    assert (request.cache_prompt, request.cache_salt) == (False, "mine")
+    assert read().request.cache_prompt
+    for field, value in (("cache_prompt", 0), ("cache_salt", 7), ("cache_salt", "x" * 257)):
+        assert [v.field for v in refusal(**{field: value}).violations] == [field]
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_other_parameter_is_refused_by_its_name(name: str) -> None:
     error = refusal(**{name: OTHERS[name]})

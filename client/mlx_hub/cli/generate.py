@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from mlx_hub.cli.output import JsonOption, emit, plain, printable
@@ -30,6 +30,8 @@ def generate(
     stop: Annotated[list[str] | None, typer.Option(help="End before it; repeatable.")] = None,
     seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
     drafting: Annotated[bool | None, typer.Option(help="Guess tokens that repeat.")] = None,
+    cache_prompt: Annotated[bool | None, typer.Option(help="Reuse and keep the prompt.")] = None,
+    cache_salt: Annotated[str, typer.Option(help="Share it by this salt only.")] = "",
     json: JsonOption = False,
 ) -> None:
     """Answer a prompt, printing tokens as they are made."""
@@ -37,12 +39,10 @@ def generate(
         raise typer.BadParameter("--raw has no chat template that could hold --system")
     here = hub(ctx)
     name, version = split_version(model)
-    text = sys.stdin.read() if prompt == "-" else prompt
     stream = here.stream(
         find_model(here, name).id,
-        text if raw else "",
-        messages=[] if raw else _turns(system, text),
         version=version,
+        **_asked(sys.stdin.read() if prompt == "-" else prompt, system, raw),
         **passed_on(ctx, "model", "prompt", "system", "raw", "json"),
     )
     with stream:
@@ -52,9 +52,12 @@ def generate(
             typer.echo(_print(stream), err=True)
 
 
-def _turns(system: str, text: str) -> list[dict[str, str]]:
+def _asked(text: str, system: str, raw: bool) -> dict[str, Any]:
+    """Ask by messages, or for the plain text to be continued."""
     turns = [("system", system), ("user", text)] if system else [("user", text)]
-    return [{"role": role, "content": content} for role, content in turns]
+    if raw:
+        return {"prompt": text}
+    return {"messages": [{"role": role, "content": content} for role, content in turns]}
 
 
 def _print(stream: TokenStream) -> str:

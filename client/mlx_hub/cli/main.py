@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
+from mlx_hub.cli.cache import cache_app
 from mlx_hub.cli.datasets import datasets_app
 from mlx_hub.cli.doctor import doctor
 from mlx_hub.cli.errors import HubGroup
@@ -35,6 +36,7 @@ app.add_typer(versions_app, name="versions")
 app.add_typer(quality_app, name="quality")
 app.add_typer(datasets_app, name="datasets")
 app.add_typer(jobs_app, name="jobs")
+app.add_typer(cache_app, name="cache")
 jobs_app.command()(forecast)
 app.command()(generate)
 app.command()(why)

@@ -202,6 +202,7 @@ class AsyncHub(_Group):
 
     generate = _unary(inference.generate)
     stream = _tokens(inference.generate)
+    cache_stats, clear_cache = _unary(inference.cache_stats), _unary(inference.clear_cache)
     health = _unary(system.get_health)
 
     async def metrics(self) -> str:

@@ -202,6 +202,8 @@ class Hub(_Group):
 
     generate = _unary(inference.generate)
     stream = _tokens(inference.generate)
+    cache_stats = _unary(inference.cache_stats)
+    clear_cache = _unary(inference.clear_cache)
     health = _unary(system.get_health)
 
     def metrics(self) -> str:

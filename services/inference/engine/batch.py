@@ -14,7 +14,7 @@ from services.chassis.errors import HubError
 from services.inference.engine import sampling
 from services.inference.engine.adapters.layers import RoutedModel
 from services.inference.engine.adapters.slots import Adapters
-from services.inference.engine.drafting import Draft, Drafter, draft_of
+from services.inference.engine.drafting import Draft, Drafter, Reading, Response, draft_of
 from services.inference.engine.events import (
     Closed,
     Ended,
@@ -24,6 +24,7 @@ from services.inference.engine.events import (
     Token,
     generation_failed,
 )
+from services.inference.engine.prefix_cache import PrefixCache
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,15 @@ class BatchLimits:
     prefill_shared: int
     """Prompt tokens of all rows together between two tokens of a row that generates; `prefill_step`
     is of each row, while none does."""
+    max_kv_size: int = 0
+    """Tokens that a row attends to; 0: all."""
+
+    def length(self, job: Job) -> int:
+        """Give the tokens that a row's keys and values may grow to, in mlx-lm's steps."""
+        tokens = len(job.tokens) + job.generate.max_tokens
+        if self.max_kv_size:
+            tokens = min(tokens, self.max_kv_size + self.prefill_step)
+        return -(-tokens // KV_STEP) * KV_STEP
 
 
 @dataclass
@@ -51,7 +61,10 @@ class Row:
     job: Job
     guards: list[Any]
     draft: Draft | None
+    cached_tokens: int = 0
     ttft_ms: float = 0.0
+    kept: bool = False
+    """Its prompt went into the prefix cache."""
 
 
 class Batch:
@@ -64,13 +77,15 @@ class Batch:
         eos: set[int],
         limits: BatchLimits,
         tell: Callable[[Outcome], None],
+        prefixes: PrefixCache | None = None,
     ) -> None:
-        """Take the model, the tokens that end a text, and where outcomes go."""
+        """Take the model, the tokens that end a text, where outcomes go, and what is kept."""
         self._model = model
         self._adapters = adapters
         self._eos = eos
         self._limits = limits
         self._tell = tell
+        self._prefixes = prefixes or PrefixCache(model, 0, limits.prefill_step)
         self._waiting: deque[Job] = deque()
         self._rows: dict[int, Row] = {}
         self._generator = self._new_generator()
@@ -89,7 +104,7 @@ class Batch:
 
     def add(self, job: Job) -> None:
         """Queue a request; it joins the batch in order, when there is room."""
-        self._waiting.append(job)
+        self._waiting.append(self._prefixes.adopt(job))
 
     def cancel(self, request: int) -> None:
         """Drop a request wherever it is; unknown ones are fine."""
@@ -108,11 +123,12 @@ class Batch:
         if not self._rows:
             return
         try:
-            responses = self._generate()
+            read, responses = self._generate()
         except Exception as error:
             log.error("the batch failed; all its requests fail", exc_info=error)
             self._fail_all()
             return
+        rows = dict(self._rows)
         for response in responses:
             if response.uid not in self._rows:
                 continue
@@ -120,8 +136,17 @@ class Batch:
                 self._deliver(response)
             except BaseException as error:  # Rust's panics are no Exceptions
                 self._fail(response, error)
+        # Only now: no token waits for a copy.
+        for response in responses:
+            if response.uid in rows:
+                self._keep_row(rows[response.uid], response)
+        if not self._prefixes.divisible:
+            for progress in read:
+                if progress.uid in self._rows:
+                    self._keep(self._rows[progress.uid], progress.uid)
 
-    def _generate(self) -> list[GenerationBatch.Response]:
+    def _generate(self) -> tuple[list[Reading], list[Response]]:
+        """Give how far prompts have been read, and tokens."""
         self._generator.prefill_step_size = self._piece()
         rows = list(self._rows.values())
         return self._drafter.step(self._generator, rows[0].draft if len(rows) == 1 else None)
@@ -164,22 +189,27 @@ class Batch:
 
     def _has_room(self, job: Job) -> bool:
         rows = len(self._rows) + 1
-        longest = max(map(_length, (job, *(row.job for row in self._rows.values()))))
+        longest = max(map(self._limits.length, (job, *(row.job for row in self._rows.values()))))
         # A row alone always fits: its prompt was measured against the context.
         return rows == 1 or (rows <= self._limits.rows and rows * longest <= self._limits.kv_tokens)
 
     def _insert(self, job: Job, slot: int) -> None:
         sampler = sampling.sampler_of(job.generate)
         processors = sampling.processors_of(job.generate, len(job.tokens))
+        reuse = self._prefixes.fetch(job)
+        cache = self._model.row_cache(slot)
+        if reuse.tokens:
+            cache[:-1] = reuse.caches
         (uid,) = self._generator.insert(
-            [job.tokens],
+            [job.tokens[reuse.tokens :]],
             max_tokens=[job.generate.max_tokens],
-            caches=[self._model.row_cache(slot)],
+            caches=[cache],
+            all_tokens=[job.tokens[: reuse.tokens]],
             samplers=[sampler],
             logits_processors=[processors],
         )
         draft = draft_of(job, sampler, processors)
-        self._rows[uid] = Row(job, [sampler, *processors], draft)
+        self._rows[uid] = Row(job, [sampler, *processors], draft, reuse.tokens)
 
     def _deliver(self, response: GenerationBatch.Response) -> None:
         row = self._rows[response.uid]
@@ -193,8 +223,8 @@ class Batch:
         likelihood = None
         if asked.logprobs and not stopped:
             likelihood = sampling.likelihood_of(response.logprobs, token, asked.top_logprobs)
-        told = Token(request, token, row.ttft_ms, not stopped, likelihood, *_drafts(row))
-        self._tell(told)
+        shown, cached, drafts = not stopped, row.cached_tokens, _drafts(row)
+        self._tell(Token(request, token, row.ttft_ms, shown, likelihood, cached, *drafts))
         if response.finish_reason is not None:
             self._forget(response.uid)
             reason = (
@@ -211,7 +241,20 @@ class Batch:
         self._forget(response.uid)
         self._tell(Failed(request, generation_failed()))
 
+    def _keep_row(self, row: Row, response: GenerationBatch.Response) -> None:
+        """Keep a prompt once it has been read, and the answer with it once it has ended."""
+        if response.prompt_cache is not None:
+            self._prefixes.keep(row.job, response.prompt_cache, response.all_tokens or [])
+        elif not row.kept:
+            self._keep(row, response.uid)
+
+    def _keep(self, row: Row, uid: int) -> None:
+        row.kept = True
+        for cache, tokens in self._generator.extract_cache([uid]).values():  # type: ignore[no-untyped-call]
+            self._prefixes.keep(row.job, cache, tokens)
+
     def _drop(self, uid: int) -> None:
+        self._keep(self._rows[uid], uid)
         self._generator.remove([uid])  # type: ignore[no-untyped-call]
         self._forget(uid)
 
@@ -238,8 +281,3 @@ class Batch:
 
 def _drafts(row: Row) -> tuple[int, int]:
     return (row.draft.drafted, row.draft.accepted) if row.draft else (0, 0)
-
-
-def _length(job: Job) -> int:
-    tokens = len(job.tokens) + job.generate.max_tokens
-    return -(-tokens // KV_STEP) * KV_STEP

@@ -14,12 +14,13 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
-from mlx_lm.generate import BatchGenerator, GenerationBatch
+from mlx_lm.generate import BatchGenerator, GenerationBatch, PromptProcessingBatch
 
 from services.inference.engine.events import Job
 from services.inference.engine.sampling import Draw, Guarded
 
 type Response = GenerationBatch.Response
+type Reading = PromptProcessingBatch.Response
 type Places = npt.NDArray[np.intp]
 
 MATCH = 2
@@ -125,15 +126,17 @@ class Drafter:
         self._plain_seconds = 0.0
         self._plain_before = False
 
-    def step(self, generator: BatchGenerator, draft: Draft | None) -> list[Response]:
+    def step(
+        self, generator: BatchGenerator, draft: Draft | None
+    ) -> tuple[list[Reading], list[Response]]:
         """Generate a token of every row that has read its prompt; with a draft, of its row more.
 
-        The draft is that of the batch's only row.
+        Give how far prompts were read, too. The draft is that of the batch's only row.
         """
         if draft is None:
             self._plain_before = False
-            _, responses = generator.next()  # type: ignore[no-untyped-call]
-            return list(responses)
+            reading, responses = generator.next()  # type: ignore[no-untyped-call]
+            return list(reading), list(responses)
         batch = generator._generation_batch
         ready = bool(self._plain_seconds and len(batch)) and not draft.plain_next
         draft.plain_next = False
@@ -141,10 +144,10 @@ class Drafter:
             with mx.stream(generator.stream):
                 if responses := self._drafted(batch, draft):
                     self._plain_before = False
-                    return responses
+                    return [], responses
         return self._plain(generator)
 
-    def _plain(self, generator: BatchGenerator) -> list[Response]:
+    def _plain(self, generator: BatchGenerator) -> tuple[list[Reading], list[Response]]:
         start = self._clock()
         reading, responses = generator.next()  # type: ignore[no-untyped-call]
         # A step computes the token after the one it gives: only behind another is its time its own.
@@ -154,7 +157,7 @@ class Drafter:
                 0.2 if self._plain_seconds else 1
             )
         self._plain_before = bool(responses)
-        return list(responses)
+        return list(reading), list(responses)
 
     def _drafted(self, batch: GenerationBatch, draft: Draft) -> list[Response]:
         """Check a guess, if there is one."""

@@ -11,6 +11,17 @@ from services.inference.engine.adapters.files import AdapterWeights
 
 
 @dataclass(frozen=True)
+class Recalled:
+    """A block of the prefix cache as it was on disk."""
+
+    key: bytes
+    parent: bytes
+    tokens: list[int]
+    layers: list[tuple[bytes, bytes]]
+    """The keys and the values of each layer."""
+
+
+@dataclass(frozen=True)
 class Job:
     """A request ready for the batch: tokens, and where its adapter lies."""
 
@@ -23,11 +34,19 @@ class Job:
     adapter_path: str = ""
     weights: AdapterWeights | None = field(default=None, compare=False)
     """Its adapter's, if the batch did not hold them when it was prepared."""
+    recalled: tuple[Recalled, ...] = ()
 
 
 @dataclass(frozen=True)
 class Cancel:
     """Stop working on a request; unknown ones are fine."""
+
+    request: int
+
+
+@dataclass(frozen=True)
+class ClearCache:
+    """Forget what is kept of prompts."""
 
     request: int
 
@@ -59,6 +78,8 @@ class Token:
     visible: bool = True
     likelihood: Likelihood | None = None
     """If it was asked for."""
+    cached_tokens: int = 0
+    """Of the request's prompt; the same in each of its tokens."""
     drafted: int = 0
     accepted: int = 0
     """Of the request so far: tokens guessed, and those of them that it took."""
@@ -87,8 +108,10 @@ class Failed:
     error: HubError
 
 
-type Work = Job | Cancel
-type Outcome = Opened | Token | Ended | Closed | Failed | engine_pb2.EngineStats
+type Work = Job | Cancel | ClearCache
+type Told = engine_pb2.EngineStats | engine_pb2.CacheCleared
+"""What the engine says of itself."""
+type Outcome = Opened | Token | Ended | Closed | Failed | Told
 
 
 def generation_failed() -> HubError:

@@ -6,6 +6,8 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,10 @@ from services.inference.engine.adapters.layers import BASE_SLOT, RoutedModel
 from services.inference.engine.adapters.slots import Adapters
 from services.inference.engine.batch import Batch, BatchLimits
 from services.inference.engine.drafting import LONGEST, SHORTEST
-from services.inference.engine.events import Cancel, Failed, Job, Outcome, Work
+from services.inference.engine.events import Cancel, ClearCache, Failed, Job, Outcome, Work
+from services.inference.engine.prefix_cache import PrefixCache
+from services.inference.engine.prefix_disk import Disk
+from services.inference.engine.prefix_tree import Counts
 from services.inference.engine.prompt import PromptDesk, Prompts, Submitted
 from services.inference.engine.text import Writer
 from services.runtime.frames import FrameError, Frames
@@ -48,17 +53,19 @@ class Engine:
         """
         self._spawn(self._read)
         model, tokenizer, config = load_base(base, tuned=_tuned(start))
-        routed = RoutedModel(model)
+        routed = RoutedModel(model, start.max_kv_size)
         limits = _limits(start)
         adapters = Adapters(routed, start.adapter_slots, int(start.adapter_bytes))
         _warm_up(routed, adapters, limits)
-        context = _context(config, start.kv_tokens)
+        context = _context(config, start)
         writer = Writer(base / "tokenizer.json", self._frames.write, self._work.put)
         tell = writer.outcomes.put
         prompts = Prompts(tokenizer, context, _vocabulary(config, tokenizer))
+        prefixes = _prefixes(routed, limits, start.prefix_cache)
         reader = Reader(adapters.resident, adapters.max_bytes)
-        desk = PromptDesk(self._submitted, prompts, self._work.put, tell, reader)
-        batch = Batch(routed, adapters, set(tokenizer.eos_token_ids), limits, tell)
+        ways_out = self._work.put, tell
+        desk = PromptDesk(self._submitted, prompts, *ways_out, reader, prefixes.recall)
+        batch = Batch(routed, adapters, set(tokenizer.eos_token_ids), limits, tell, prefixes)
         ready = engine_pb2.EngineReady(
             context_length=context, weight_bytes=float(mx.get_active_memory())
         )
@@ -66,9 +73,10 @@ class Engine:
         self._spawn(desk.run)
         self._spawn(writer.run)
         while True:
-            self._take_work(batch)
+            self._save(batch, prefixes)
+            self._take_work(batch, prefixes, tell)
             batch.step()
-            self._tell_stats(batch, tell)
+            self._tell_stats(batch, prefixes, tell)
 
     def _spawn(self, work: Callable[[], None]) -> None:
         threading.Thread(target=work, daemon=True).start()
@@ -83,6 +91,8 @@ class Engine:
                         cancel = Cancel(command.cancel.request)
                         self._work.put(cancel)
                         self._submitted.put(cancel)
+                    case "clear_cache":
+                        self._work.put(ClearCache(command.clear_cache.request))
         except (FrameError, OSError) as error:
             log.error("the service's commands can't be read: %s", error)
         finally:
@@ -90,17 +100,32 @@ class Engine:
             # thread that owns MLX may be deep in it.
             os._exit(0)
 
-    def _take_work(self, batch: Batch) -> None:
+    def _save(self, batch: Batch, prefixes: PrefixCache) -> None:
+        """Hand new blocks to the disk: one a step, and all while nobody waits."""
+        if batch.running or batch.waiting:
+            prefixes.save_one(wait=False)
+            return
+        while self._work.empty() and prefixes.save_one(wait=True):
+            pass
+
+    def _take_work(
+        self, batch: Batch, prefixes: PrefixCache, tell: Callable[[Outcome], None]
+    ) -> None:
         idle = not batch.running and not batch.waiting
         while idle or not self._work.empty():
             work = self._work.get()
-            if isinstance(work, Cancel):
-                batch.cancel(work.request)
-            else:
-                batch.add(work)
+            match work:
+                case Cancel():
+                    batch.cancel(work.request)
+                case ClearCache():
+                    prefixes.clear(partial(_tell_cleared, tell, work.request))
+                case Job():
+                    batch.add(work)
             idle = False
 
-    def _tell_stats(self, batch: Batch, tell: Callable[[Outcome], None]) -> None:
+    def _tell_stats(
+        self, batch: Batch, prefixes: PrefixCache, tell: Callable[[Outcome], None]
+    ) -> None:
         now = time.monotonic()
         if now < self._stats_due and batch.running:
             return
@@ -111,6 +136,7 @@ class Engine:
             active_bytes=mx.get_active_memory(),
             peak_bytes=peak_memory(),
             tokens_generated=batch.tokens_generated,
+            cache=engine_pb2.PrefixCacheCounts(**asdict(prefixes.counts)),
         )
         tell(stats)
 
@@ -139,15 +165,43 @@ def _warm_up(model: RoutedModel, adapters: Adapters, limits: BatchLimits) -> Non
             raise outcome.error
 
 
+def _prefixes(
+    model: RoutedModel, limits: BatchLimits, bounds: engine_pb2.PrefixCacheBounds
+) -> PrefixCache:
+    """Open the prefix cache, and its folder where there may be one."""
+    disk = None
+    if bounds.bytes and bounds.disk_bytes:
+        try:
+            disk = Disk(Path(bounds.folder), int(bounds.disk_bytes))
+        except OSError as error:
+            log.error("the prefix cache's folder can't be used; nothing is kept there: %s", error)
+    step, digest = limits.prefill_step, bounds.base_digest
+    return PrefixCache(model, int(bounds.bytes), step, digest, disk)
+
+
+def _tell_cleared(
+    tell: Callable[[Outcome], None], request: int, forgotten: Counts, disk_bytes: int
+) -> None:
+    blocks, size = forgotten.blocks, float(forgotten.bytes)
+    tell(
+        engine_pb2.CacheCleared(
+            request=request, blocks=blocks, bytes=size, disk_bytes=float(disk_bytes)
+        )
+    )
+
+
 def _limits(start: engine_pb2.StartCommand) -> BatchLimits:
     """Bound how long reading a prompt may stall the rows that generate: a CPU reads slowly."""
     rows, step, shared = (2, 128, 64) if on_cpu() else (4, 256, 256)
-    return BatchLimits(start.max_rows, start.kv_tokens, rows, step, shared)
+    return BatchLimits(start.max_rows, start.kv_tokens, rows, step, shared, start.max_kv_size)
 
 
-def _context(config: dict[str, Any], kv_tokens: int) -> int:
+def _context(config: dict[str, Any], start: engine_pb2.StartCommand) -> int:
+    """Give the tokens of the longest row; one that forgets needs no room for all of them."""
     stated = _of_text(config, "max_position_embeddings")
-    return min(stated, kv_tokens) if stated else kv_tokens
+    if stated and start.max_kv_size:
+        return stated
+    return min(stated, start.kv_tokens) if stated else start.kv_tokens
 
 
 def _vocabulary(config: dict[str, Any], tokenizer: Any) -> int:

@@ -21,6 +21,7 @@ from services.inference.engine.events import (
     Job,
     Opened,
     Outcome,
+    Recalled,
     Work,
     generation_failed,
 )
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 MAX_RENDERED_CHARACTERS = 4_000_000
 
 type Submitted = engine_pb2.SubmitCommand | Cancel
+type Recall = Callable[[str, str, list[int]], tuple[Recalled, ...]]
 
 
 class Prompts:
@@ -106,13 +108,17 @@ class PromptDesk:
         to_batch: Callable[[Work], None],
         to_writer: Callable[[Outcome], None],
         reader: Reader,
+        recall: Recall = lambda *_: (),
     ) -> None:
-        """Take the way in, what prepares, both ways out, and who reads adapters."""
+        """Take the way in, what prepares, both ways out, who reads adapters, and the prefix cache's
+        disk.
+        """
         self._submitted = submitted
         self._prompts = prompts
         self._to_batch = to_batch
         self._to_writer = to_writer
         self._reader = reader
+        self._recall = recall
 
     def run(self) -> None:
         """Prepare for ever."""
@@ -141,10 +147,12 @@ class PromptDesk:
         tokens = self._prompts.tokens_of(command.generate)
         stops = tuple(command.generate.stop)
         now = time.monotonic()
-        adapter = (command.adapter, command.adapter_path)
+        asked, adapter = command.generate, (command.adapter, command.adapter_path)
         weights = self._reader.weights_of(*adapter)
         self._to_writer(Opened(command.request, len(tokens), stops))
-        self._to_batch(Job(command.request, command.generate, tokens, now, *adapter, weights))
+        # Here, not in the batch: a file takes milliseconds, in which every row would stand still.
+        kept = self._recall(adapter[0], asked.cache_salt, tokens) if asked.cache_prompt else ()
+        self._to_batch(Job(command.request, asked, tokens, now, *adapter, weights, kept))
 
 
 def _refused(field: str, message: str) -> Invalid:

@@ -74,7 +74,7 @@ class Stream:
         self.prompt_tokens = opened.prompt_tokens
         self.tokens = 0
         self.ttft_ms = 0.0
-        self.drafted = self.accepted = 0
+        self.cached_tokens = self.drafted = self.accepted = 0
         self.logprobs: list[completion_pb.TokenLogprob] = []
         """Of the tokens since the last delta."""
 
@@ -134,6 +134,8 @@ class Writer:
                 self._send(failed_frame(outcome.request, outcome.error))
             case engine_pb2.EngineStats():
                 self._send(engine_pb2.EngineEvent(stats=outcome))
+            case engine_pb2.CacheCleared():
+                self._send(engine_pb2.EngineEvent(cache_cleared=outcome))
 
     def _token(self, event: Token) -> None:
         stream = self._streams.get(event.request)
@@ -142,6 +144,7 @@ class Writer:
         stream.tokens += 1
         stream.ttft_ms = stream.ttft_ms or event.ttft_ms
         stream.drafted, stream.accepted = event.drafted, event.accepted
+        stream.cached_tokens = event.cached_tokens
         if not event.visible:
             return
         if event.likelihood:
@@ -179,6 +182,7 @@ class Writer:
             finish_reason=reason,
             tokens=stream.tokens,
             prompt_tokens=stream.prompt_tokens,
+            cached_tokens=stream.cached_tokens,
             ttft_ms=stream.ttft_ms,
             drafted_tokens=stream.drafted,
             accepted_tokens=stream.accepted,
@@ -186,7 +190,7 @@ class Writer:
         self._send(engine_pb2.EngineEvent(finished=finished))
 
     def _give_up(self, outcome: Outcome) -> None:
-        if isinstance(outcome, engine_pb2.EngineStats):
+        if isinstance(outcome, engine_pb2.EngineStats | engine_pb2.CacheCleared):
             return
         self._cancel(Cancel(outcome.request))
         if self._streams.pop(outcome.request, None):

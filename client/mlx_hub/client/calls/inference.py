@@ -6,6 +6,7 @@ from typing import TypedDict, Unpack
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from mlx_hub.client.contract import Call, Generation, Pages, method
+from mlx_hub.inference.v1 import cache_pb2
 from mlx_hub.inference.v1 import inference_service_pb2 as pb
 from mlx_hub.inference.v1.completion_pb2 import Completion
 from mlx_hub.inference.v1.generation_pb2 import ChatMessage, GenerateEvent, GenerateRequest
@@ -19,7 +20,7 @@ from mlx_hub.inference.v1.generation_record_pb2 import (
 
 
 class SamplingFields(TypedDict, total=False):
-    """How tokens are picked and told; what is left out or None takes the hub's default."""
+    """How tokens are picked, told and kept; what is left out or None takes the hub's default."""
 
     max_tokens: int | None
     temperature: float | None
@@ -35,6 +36,7 @@ class SamplingFields(TypedDict, total=False):
     logprobs: bool | None
     top_logprobs: int | None
     drafting: bool | None
+    cache_prompt: bool | None
 
 
 def generate(
@@ -43,18 +45,21 @@ def generate(
     *,
     messages: Iterable[Mapping[str, str]] = (),
     version: int | str = "",
+    cache_salt: str = "",
     timeout: float | None = None,
     **sampling: Unpack[SamplingFields],
 ) -> Generation[Completion]:
     """Answer a prompt (continued as it is) or messages ({"role", "content"}, by chat template).
 
-    `version` is a number, an alias, `base`, or empty for the latest; `timeout` is in seconds.
+    `version` is a number, an alias, `base`, or empty for the latest; prompts share what is kept of
+    them with those of the same `cache_salt`; `timeout` is in seconds.
     """
     request = GenerateRequest(
         model_id=model_id,
         prompt=prompt,
         messages=[ChatMessage(**message) for message in messages],
         version=str(version),
+        cache_salt=cache_salt,
         **sampling,
     )
     return _as("Generate", request, Completion, timeout)
@@ -90,6 +95,17 @@ def list_generations(
     )
     call = Call(_rpc("ListGenerations"), request, ListGenerationsResponse)
     return Pages(call, lambda page: page.generations, lambda page: page.next_page_token)
+
+
+def cache_stats() -> Call[cache_pb2.CacheStats]:
+    """Tell what the engines keep of prompts that they have read."""
+    return Call(_rpc("GetCacheStats"), cache_pb2.GetCacheStatsRequest(), cache_pb2.CacheStats)
+
+
+def clear_cache(model_id: int = 0) -> Call[cache_pb2.ClearCacheResponse]:
+    """Forget it: all, or what is kept for this model's base model."""
+    request = cache_pb2.ClearCacheRequest(model_id=model_id)
+    return Call(_rpc("ClearCache"), request, cache_pb2.ClearCacheResponse)
 
 
 def _rpc(name: str) -> MethodDescriptor:

@@ -23,12 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from mlx_hub.inference.v1 import cache_pb2 as mlx__hub_dot_inference_dot_v1_dot_cache__pb2
 from mlx_hub.inference.v1 import completion_pb2 as mlx__hub_dot_inference_dot_v1_dot_completion__pb2
 from mlx_hub.inference.v1 import generation_pb2 as mlx__hub_dot_inference_dot_v1_dot_generation__pb2
 from mlx_hub.inference.v1 import generation_record_pb2 as mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,mlx_hub/inference/v1/inference_service.proto\x12\x14mlx_hub.inference.v1\x1a\x1cgoogle/api/annotations.proto\x1a%mlx_hub/inference/v1/completion.proto\x1a%mlx_hub/inference/v1/generation.proto\x1a,mlx_hub/inference/v1/generation_record.proto2\xa9\x04\n\x10InferenceService\x12j\n\x08Generate\x12%.mlx_hub.inference.v1.GenerateRequest\x1a .mlx_hub.inference.v1.Completion\"\x15\x82\xd3\xe4\x93\x02\x0f\"\n/inference:\x01*\x12|\n\x0eStreamGenerate\x12%.mlx_hub.inference.v1.GenerateRequest\x1a#.mlx_hub.inference.v1.GenerateEvent\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/inference/stream:\x01*0\x01\x12\x96\x01\n\rGetGeneration\x12*.mlx_hub.inference.v1.GetGenerationRequest\x1a&.mlx_hub.inference.v1.GenerationRecord\"1\x90\x02\x01\x82\xd3\xe4\x93\x02(\x12&/inference/generations/{generation_id}\x12\x91\x01\n\x0fListGenerations\x12,.mlx_hub.inference.v1.ListGenerationsRequest\x1a-.mlx_hub.inference.v1.ListGenerationsResponse\"!\x90\x02\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/inference/generationsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,mlx_hub/inference/v1/inference_service.proto\x12\x14mlx_hub.inference.v1\x1a\x1cgoogle/api/annotations.proto\x1a mlx_hub/inference/v1/cache.proto\x1a%mlx_hub/inference/v1/completion.proto\x1a%mlx_hub/inference/v1/generation.proto\x1a,mlx_hub/inference/v1/generation_record.proto2\xa3\x06\n\x10InferenceService\x12j\n\x08Generate\x12%.mlx_hub.inference.v1.GenerateRequest\x1a .mlx_hub.inference.v1.Completion\"\x15\x82\xd3\xe4\x93\x02\x0f\"\n/inference:\x01*\x12|\n\x0eStreamGenerate\x12%.mlx_hub.inference.v1.GenerateRequest\x1a#.mlx_hub.inference.v1.GenerateEvent\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/inference/stream:\x01*0\x01\x12\x96\x01\n\rGetGeneration\x12*.mlx_hub.inference.v1.GetGenerationRequest\x1a&.mlx_hub.inference.v1.GenerationRecord\"1\x90\x02\x01\x82\xd3\xe4\x93\x02(\x12&/inference/generations/{generation_id}\x12\x91\x01\n\x0fListGenerations\x12,.mlx_hub.inference.v1.ListGenerationsRequest\x1a-.mlx_hub.inference.v1.ListGenerationsResponse\"!\x90\x02\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/inference/generations\x12z\n\rGetCacheStats\x12*.mlx_hub.inference.v1.GetCacheStatsRequest\x1a .mlx_hub.inference.v1.CacheStats\"\x1b\x90\x02\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/inference/cache\x12|\n\nClearCache\x12\'.mlx_hub.inference.v1.ClearCacheRequest\x1a(.mlx_hub.inference.v1.ClearCacheResponse\"\x1b\x90\x02\x02\x82\xd3\xe4\x93\x02\x12*\x10/inference/cacheb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +44,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INFERENCESERVICE'].methods_by_name['GetGeneration']._serialized_options = b'\220\002\001\202\323\344\223\002(\022&/inference/generations/{generation_id}'
   _globals['_INFERENCESERVICE'].methods_by_name['ListGenerations']._loaded_options = None
   _globals['_INFERENCESERVICE'].methods_by_name['ListGenerations']._serialized_options = b'\220\002\001\202\323\344\223\002\030\022\026/inference/generations'
-  _globals['_INFERENCESERVICE']._serialized_start=225
-  _globals['_INFERENCESERVICE']._serialized_end=778
+  _globals['_INFERENCESERVICE'].methods_by_name['GetCacheStats']._loaded_options = None
+  _globals['_INFERENCESERVICE'].methods_by_name['GetCacheStats']._serialized_options = b'\220\002\001\202\323\344\223\002\022\022\020/inference/cache'
+  _globals['_INFERENCESERVICE'].methods_by_name['ClearCache']._loaded_options = None
+  _globals['_INFERENCESERVICE'].methods_by_name['ClearCache']._serialized_options = b'\220\002\002\202\323\344\223\002\022*\020/inference/cache'
+  _globals['_INFERENCESERVICE']._serialized_start=259
+  _globals['_INFERENCESERVICE']._serialized_end=1062
 # @@protoc_insertion_point(module_scope)

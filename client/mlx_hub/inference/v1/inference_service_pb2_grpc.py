@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from mlx_hub.inference.v1 import cache_pb2 as mlx__hub_dot_inference_dot_v1_dot_cache__pb2
 from mlx_hub.inference.v1 import completion_pb2 as mlx__hub_dot_inference_dot_v1_dot_completion__pb2
 from mlx_hub.inference.v1 import generation_pb2 as mlx__hub_dot_inference_dot_v1_dot_generation__pb2
 from mlx_hub.inference.v1 import generation_record_pb2 as mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2
@@ -57,6 +58,16 @@ class InferenceServiceStub:
                 request_serializer=mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2.ListGenerationsRequest.SerializeToString,
                 response_deserializer=mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2.ListGenerationsResponse.FromString,
                 _registered_method=True)
+        self.GetCacheStats = channel.unary_unary(
+                '/mlx_hub.inference.v1.InferenceService/GetCacheStats',
+                request_serializer=mlx__hub_dot_inference_dot_v1_dot_cache__pb2.GetCacheStatsRequest.SerializeToString,
+                response_deserializer=mlx__hub_dot_inference_dot_v1_dot_cache__pb2.CacheStats.FromString,
+                _registered_method=True)
+        self.ClearCache = channel.unary_unary(
+                '/mlx_hub.inference.v1.InferenceService/ClearCache',
+                request_serializer=mlx__hub_dot_inference_dot_v1_dot_cache__pb2.ClearCacheRequest.SerializeToString,
+                response_deserializer=mlx__hub_dot_inference_dot_v1_dot_cache__pb2.ClearCacheResponse.FromString,
+                _registered_method=True)
 
 
 class InferenceServiceServicer:
@@ -98,6 +109,21 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCacheStats(self, request, context):
+        """Tells what the engines keep of prompts that they have read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClearCache(self, request, context):
+        """Forgets it, in memory and on disk.
+        Fails with MODEL_NOT_FOUND, DEPENDENCY_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InferenceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -120,6 +146,16 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.ListGenerations,
                     request_deserializer=mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2.ListGenerationsRequest.FromString,
                     response_serializer=mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2.ListGenerationsResponse.SerializeToString,
+            ),
+            'GetCacheStats': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCacheStats,
+                    request_deserializer=mlx__hub_dot_inference_dot_v1_dot_cache__pb2.GetCacheStatsRequest.FromString,
+                    response_serializer=mlx__hub_dot_inference_dot_v1_dot_cache__pb2.CacheStats.SerializeToString,
+            ),
+            'ClearCache': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClearCache,
+                    request_deserializer=mlx__hub_dot_inference_dot_v1_dot_cache__pb2.ClearCacheRequest.FromString,
+                    response_serializer=mlx__hub_dot_inference_dot_v1_dot_cache__pb2.ClearCacheResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -231,6 +267,60 @@ class InferenceService:
             '/mlx_hub.inference.v1.InferenceService/ListGenerations',
             mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2.ListGenerationsRequest.SerializeToString,
             mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2.ListGenerationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCacheStats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlx_hub.inference.v1.InferenceService/GetCacheStats',
+            mlx__hub_dot_inference_dot_v1_dot_cache__pb2.GetCacheStatsRequest.SerializeToString,
+            mlx__hub_dot_inference_dot_v1_dot_cache__pb2.CacheStats.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClearCache(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlx_hub.inference.v1.InferenceService/ClearCache',
+            mlx__hub_dot_inference_dot_v1_dot_cache__pb2.ClearCacheRequest.SerializeToString,
+            mlx__hub_dot_inference_dot_v1_dot_cache__pb2.ClearCacheResponse.FromString,
             options,
             channel_credentials,
             insecure,

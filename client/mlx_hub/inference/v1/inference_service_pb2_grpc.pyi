@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from mlx_hub.inference.v1 import cache_pb2 as _cache_pb2
 from mlx_hub.inference.v1 import completion_pb2 as _completion_pb2
 from mlx_hub.inference.v1 import generation_pb2 as _generation_pb2
 from mlx_hub.inference.v1 import generation_record_pb2 as _generation_record_pb2
@@ -36,6 +37,12 @@ class InferenceServiceStub:
     ListGenerations: _aio.UnaryUnaryMultiCallable[_generation_record_pb2.ListGenerationsRequest, _generation_record_pb2.ListGenerationsResponse]
     """Lists past answers, newest first.
     Fails with INVALID_PAGE_TOKEN, DEPENDENCY_UNAVAILABLE, INVALID_FIELD.
+    """
+    GetCacheStats: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetCacheStatsRequest, _cache_pb2.CacheStats]
+    """Tells what the engines keep of prompts that they have read."""
+    ClearCache: _aio.UnaryUnaryMultiCallable[_cache_pb2.ClearCacheRequest, _cache_pb2.ClearCacheResponse]
+    """Forgets it, in memory and on disk.
+    Fails with MODEL_NOT_FOUND, DEPENDENCY_UNAVAILABLE.
     """
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -82,6 +89,24 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_generation_record_pb2.ListGenerationsResponse]:
         """Lists past answers, newest first.
         Fails with INVALID_PAGE_TOKEN, DEPENDENCY_UNAVAILABLE, INVALID_FIELD.
+        """
+
+    @_abc_1.abstractmethod
+    def GetCacheStats(
+        self,
+        request: _cache_pb2.GetCacheStatsRequest,
+        context: _aio.ServicerContext[_cache_pb2.GetCacheStatsRequest, _abc.Awaitable[_cache_pb2.CacheStats]],
+    ) -> _abc.Awaitable[_cache_pb2.CacheStats]:
+        """Tells what the engines keep of prompts that they have read."""
+
+    @_abc_1.abstractmethod
+    def ClearCache(
+        self,
+        request: _cache_pb2.ClearCacheRequest,
+        context: _aio.ServicerContext[_cache_pb2.ClearCacheRequest, _abc.Awaitable[_cache_pb2.ClearCacheResponse]],
+    ) -> _abc.Awaitable[_cache_pb2.ClearCacheResponse]:
+        """Forgets it, in memory and on disk.
+        Fails with MODEL_NOT_FOUND, DEPENDENCY_UNAVAILABLE.
         """
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _aio.Server) -> None: ...

@@ -29,6 +29,7 @@ class EngineCommand(_message.Message):
     START_FIELD_NUMBER: _builtins.int
     SUBMIT_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
+    CLEAR_CACHE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def start(self) -> Global___StartCommand:
         """First, once."""
@@ -37,18 +38,21 @@ class EngineCommand(_message.Message):
     def submit(self) -> Global___SubmitCommand: ...
     @_builtins.property
     def cancel(self) -> Global___CancelCommand: ...
+    @_builtins.property
+    def clear_cache(self) -> Global___ClearCacheCommand: ...
     def __init__(
         self,
         *,
         start: Global___StartCommand | None = ...,
         submit: Global___SubmitCommand | None = ...,
         cancel: Global___CancelCommand | None = ...,
+        clear_cache: Global___ClearCacheCommand | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "command", b"command", "start", b"start", "submit", b"submit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "clear_cache", b"clear_cache", "command", b"command", "start", b"start", "submit", b"submit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "command", b"command", "start", b"start", "submit", b"submit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "clear_cache", b"clear_cache", "command", b"command", "start", b"start", "submit", b"submit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["start", "submit", "cancel"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["start", "submit", "cancel", "clear_cache"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -65,6 +69,8 @@ class StartCommand(_message.Message):
     ADAPTER_SLOTS_FIELD_NUMBER: _builtins.int
     TUNED_PATH_FIELD_NUMBER: _builtins.int
     ADAPTER_BYTES_FIELD_NUMBER: _builtins.int
+    PREFIX_CACHE_FIELD_NUMBER: _builtins.int
+    MAX_KV_SIZE_FIELD_NUMBER: _builtins.int
     max_rows: _builtins.int
     """Requests generated for at the same time."""
     kv_tokens: _builtins.int
@@ -77,6 +83,10 @@ class StartCommand(_message.Message):
     """
     adapter_bytes: _builtins.float
     """Bytes of all resident adapters together."""
+    max_kv_size: _builtins.int
+    """Keys and values of a row, in tokens: it attends to so many of the last ones; 0 to all."""
+    @_builtins.property
+    def prefix_cache(self) -> Global___PrefixCacheBounds: ...
     def __init__(
         self,
         *,
@@ -85,14 +95,50 @@ class StartCommand(_message.Message):
         adapter_slots: _builtins.int = ...,
         tuned_path: _builtins.str = ...,
         adapter_bytes: _builtins.float = ...,
+        prefix_cache: Global___PrefixCacheBounds | None = ...,
+        max_kv_size: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["prefix_cache", b"prefix_cache"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_bytes", b"adapter_bytes", "adapter_slots", b"adapter_slots", "kv_tokens", b"kv_tokens", "max_rows", b"max_rows", "tuned_path", b"tuned_path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_bytes", b"adapter_bytes", "adapter_slots", b"adapter_slots", "kv_tokens", b"kv_tokens", "max_kv_size", b"max_kv_size", "max_rows", b"max_rows", "prefix_cache", b"prefix_cache", "tuned_path", b"tuned_path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StartCommand: _TypeAlias = StartCommand  # noqa: Y015
+
+@_typing.final
+class PrefixCacheBounds(_message.Message):
+    """What the engine may keep of prompts that it has read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BYTES_FIELD_NUMBER: _builtins.int
+    DISK_BYTES_FIELD_NUMBER: _builtins.int
+    FOLDER_FIELD_NUMBER: _builtins.int
+    BASE_DIGEST_FIELD_NUMBER: _builtins.int
+    bytes: _builtins.float
+    """0 keeps nothing."""
+    disk_bytes: _builtins.float
+    """For all base models together; 0 keeps nothing on disk."""
+    folder: _builtins.str
+    """Absolute folder of this node for this base model's files."""
+    base_digest: _builtins.str
+    """sha256 (hex) of the base model's files."""
+    def __init__(
+        self,
+        *,
+        bytes: _builtins.float = ...,
+        disk_bytes: _builtins.float = ...,
+        folder: _builtins.str = ...,
+        base_digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_digest", b"base_digest", "bytes", b"bytes", "disk_bytes", b"disk_bytes", "folder", b"folder"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrefixCacheBounds: _TypeAlias = PrefixCacheBounds  # noqa: Y015
 
 @_typing.final
 class SubmitCommand(_message.Message):
@@ -148,6 +194,27 @@ class CancelCommand(_message.Message):
 Global___CancelCommand: _TypeAlias = CancelCommand  # noqa: Y015
 
 @_typing.final
+class ClearCacheCommand(_message.Message):
+    """Forget what is kept of prompts, in memory and on disk; answered by CacheCleared."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    request: _builtins.int
+    def __init__(
+        self,
+        *,
+        request: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClearCacheCommand: _TypeAlias = ClearCacheCommand  # noqa: Y015
+
+@_typing.final
 class EngineEvent(_message.Message):
     """Engine child → inference service."""
 
@@ -158,6 +225,7 @@ class EngineEvent(_message.Message):
     FINISHED_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
     STATS_FIELD_NUMBER: _builtins.int
+    CACHE_CLEARED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ready(self) -> Global___EngineReady: ...
     @_builtins.property
@@ -168,6 +236,8 @@ class EngineEvent(_message.Message):
     def failed(self) -> Global___EngineFailed: ...
     @_builtins.property
     def stats(self) -> Global___EngineStats: ...
+    @_builtins.property
+    def cache_cleared(self) -> Global___CacheCleared: ...
     def __init__(
         self,
         *,
@@ -176,12 +246,13 @@ class EngineEvent(_message.Message):
         finished: Global___EngineFinished | None = ...,
         failed: Global___EngineFailed | None = ...,
         stats: Global___EngineStats | None = ...,
+        cache_cleared: Global___CacheCleared | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "event", b"event", "failed", b"failed", "finished", b"finished", "ready", b"ready", "stats", b"stats"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache_cleared", b"cache_cleared", "delta", b"delta", "event", b"event", "failed", b"failed", "finished", b"finished", "ready", b"ready", "stats", b"stats"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "event", b"event", "failed", b"failed", "finished", b"finished", "ready", b"ready", "stats", b"stats"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_cleared", b"cache_cleared", "delta", b"delta", "event", b"event", "failed", b"failed", "finished", b"finished", "ready", b"ready", "stats", b"stats"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["ready", "delta", "finished", "failed", "stats"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["ready", "delta", "finished", "failed", "stats", "cache_cleared"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -350,12 +421,15 @@ class EngineStats(_message.Message):
     ACTIVE_BYTES_FIELD_NUMBER: _builtins.int
     PEAK_BYTES_FIELD_NUMBER: _builtins.int
     TOKENS_GENERATED_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
     running: _builtins.int
     waiting: _builtins.int
     active_bytes: _builtins.float
     peak_bytes: _builtins.float
     """The most that the process has held."""
     tokens_generated: _builtins.float
+    @_builtins.property
+    def cache(self) -> Global___PrefixCacheCounts: ...
     def __init__(
         self,
         *,
@@ -364,11 +438,73 @@ class EngineStats(_message.Message):
         active_bytes: _builtins.float = ...,
         peak_bytes: _builtins.float = ...,
         tokens_generated: _builtins.float = ...,
+        cache: Global___PrefixCacheCounts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_bytes", b"active_bytes", "peak_bytes", b"peak_bytes", "running", b"running", "tokens_generated", b"tokens_generated", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_bytes", b"active_bytes", "cache", b"cache", "peak_bytes", b"peak_bytes", "running", b"running", "tokens_generated", b"tokens_generated", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EngineStats: _TypeAlias = EngineStats  # noqa: Y015
+
+@_typing.final
+class PrefixCacheCounts(_message.Message):
+    """The engine's prefix cache, since it started."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BYTES_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    MISSES_FIELD_NUMBER: _builtins.int
+    TOKENS_REUSED_FIELD_NUMBER: _builtins.int
+    bytes: _builtins.float
+    blocks: _builtins.int
+    hits: _builtins.float
+    misses: _builtins.float
+    tokens_reused: _builtins.float
+    def __init__(
+        self,
+        *,
+        bytes: _builtins.float = ...,
+        blocks: _builtins.int = ...,
+        hits: _builtins.float = ...,
+        misses: _builtins.float = ...,
+        tokens_reused: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "bytes", b"bytes", "hits", b"hits", "misses", b"misses", "tokens_reused", b"tokens_reused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrefixCacheCounts: _TypeAlias = PrefixCacheCounts  # noqa: Y015
+
+@_typing.final
+class CacheCleared(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    DISK_BYTES_FIELD_NUMBER: _builtins.int
+    request: _builtins.int
+    blocks: _builtins.int
+    bytes: _builtins.float
+    disk_bytes: _builtins.float
+    def __init__(
+        self,
+        *,
+        request: _builtins.int = ...,
+        blocks: _builtins.int = ...,
+        bytes: _builtins.float = ...,
+        disk_bytes: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "bytes", b"bytes", "disk_bytes", b"disk_bytes", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CacheCleared: _TypeAlias = CacheCleared  # noqa: Y015

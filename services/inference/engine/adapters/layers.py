@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 from mlx.nn.layers.base import Module
-from mlx_lm.models.cache import make_prompt_cache
+from mlx_lm.models.cache import KVCache, RotatingKVCache, make_prompt_cache
+
+from services.chassis.errors import Unavailable
 
 BASE_SLOT = 0
 
@@ -213,9 +215,18 @@ class AdaptedLinear(Module):
 class RoutedModel:
     """The model as MLX-LM's batch sees it: it takes the rows' slots off the end of the cache."""
 
-    def __init__(self, model: Any) -> None:
-        """Wrap a loaded model."""
+    def __init__(self, model: Any, max_kv_size: int = 0) -> None:
+        """Wrap a loaded model; a row attends to its last `max_kv_size` tokens, or to all.
+
+        Raises Unavailable where layers have caches of their own kind.
+        """
         self.model = model
+        self._max_kv_size = max_kv_size
+        if max_kv_size and any(type(c) is not KVCache for c in make_prompt_cache(model)):
+            raise Unavailable(
+                "ENGINE_START_FAILED",
+                "its layers decide themselves what they attend to; MLX_HUB_MAX_KV_SIZE must be 0",
+            )
         self.router = Router()
         self.layers = model.layers
 
@@ -227,7 +238,11 @@ class RoutedModel:
 
     def row_cache(self, slot: int) -> list[Any]:
         """Make the empty cache of one row."""
-        return [*make_prompt_cache(self.model), RowTag([slot])]
+        # Not mlx-lm's `max_kv_size`: a model with a `make_cache`, as llama has, ignores it.
+        caches = make_prompt_cache(self.model)
+        if self._max_kv_size:
+            caches = [RotatingKVCache(self._max_kv_size) for _ in caches]  # type: ignore[no-untyped-call]
+        return [*caches, RowTag([slot])]
 
 
 def _rescaled(y: mx.array, gain: mx.array, shift: mx.array | None) -> mx.array:

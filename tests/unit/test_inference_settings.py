@@ -1,0 +1,35 @@
+"""What of serving an operator may set, and what is refused by its name."""
+
+import pytest
+
+from services.chassis.settings import load
+from services.inference.settings import InferenceSettings
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("MLX_HUB_KV_BITS", "8", "quantised keys and values can't be batched"),
+        ("MLX_HUB_MAX_KV_SIZE", "16385", "MLX_HUB_MAX_KV_SIZE must not be more than"),
+        ("MLX_HUB_PREFIX_CACHE_BYTES", "-1", "MLX_HUB_PREFIX_CACHE_BYTES"),
+    ],
+)
+def test_what_can_not_be_honoured_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    value: str,
+    why: str,
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        load(InferenceSettings)
+    told = capsys.readouterr().err
+    assert name in told
+    assert why in told
+
+
+def test_files_of_the_prefix_cache_lie_in_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLX_HUB_HOME", "/somewhere")
+    monkeypatch.setenv("MLX_HUB_KV_BITS", "0")
+    assert str(load(InferenceSettings).prefix_cache_folder) == "/somewhere/prefix-cache"
