@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from services.chassis.errors import Invalid
+from services.inference.output import Output, ToolCall, check_object
 
 MAX_PROMPT_BYTES = 1_000_000
+
+type Reason = Literal["stop", "length", "tool_calls"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,14 @@ class Turn:
 
     role: str
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes of text."""
+        calls = (f"{call.name}{call.arguments}" for call in self.tool_calls)
+        return len(self.content.encode()) + sum(len(call.encode()) for call in calls)
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,7 @@ class Generation:
     seed: int | None = None
     logprobs: bool = False
     top_logprobs: int = 0
+    output: Output = field(default_factory=Output)
     id: str = ""
 
     def begun(self, generation_id: str = "") -> "Generation":
@@ -51,7 +63,7 @@ class Generation:
 
     def check_size(self) -> None:
         """Refuse what is too large to be worth tokenising."""
-        size = len(self.prompt.encode()) + sum(len(t.content.encode()) for t in self.turns)
+        size = len(self.prompt.encode()) + sum(t.size for t in self.turns) + self.output.size
         if size > MAX_PROMPT_BYTES:
             field = "messages" if self.turns else "prompt"
             raise Invalid(
@@ -59,6 +71,13 @@ class Generation:
                 f"{field} has {size} bytes of text; at most {MAX_PROMPT_BYTES} are read",
                 field=field,
             )
+
+    def check_output(self) -> None:
+        """Refuse what no answer could be held to, and calls that are none."""
+        self.output.check()
+        for index, turn in enumerate(self.turns):
+            for call in turn.tool_calls:
+                check_object(call.arguments or "{}", f"messages[{index}].tool_calls.arguments")
 
 
 @dataclass(frozen=True)
@@ -124,18 +143,19 @@ class TokenLogprob:
 
 @dataclass(frozen=True)
 class Delta:
-    """The next piece of text, the tokens generated so far, and how likely the new ones were."""
+    """Text or a tool call, the tokens generated so far, and how likely the new ones were."""
 
     text: str
     tokens: int
     logprobs: tuple[TokenLogprob, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True)
 class Finished:
     """How the engine ended an answer."""
 
-    reason: Literal["stop", "length"]
+    reason: Reason
     tokens: int
     prompt_tokens: int
     cached_tokens: int
@@ -153,6 +173,7 @@ class Answer:
     provenance: Provenance
     generation: Generation
     logprobs: tuple[TokenLogprob, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True)

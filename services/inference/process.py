@@ -19,6 +19,8 @@ from services.inference.messages import cancel_of, delta_of, error_of, finished_
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
+# What comes of an answer before its end.
+_PIECES = ("delta", "tool_call")
 
 type OnStats = Callable[[str, engine_pb2.EngineStats], None]
 
@@ -99,8 +101,8 @@ class EngineProcess:
         over = False
         try:
             await self._send(submit_of(number, generation, adapter))
-            while (event := await inbox.get()) and event.HasField("delta"):
-                yield delta_of(event.delta)
+            while (event := await inbox.get()) and event.WhichOneof("event") in _PIECES:
+                yield delta_of(event)
             over = True
             if event is None:
                 raise self._died()
@@ -171,7 +173,7 @@ class EngineProcess:
         kind = event.WhichOneof("event")
         if kind == "stats":
             self._on_stats(self.base.name, event.stats)
-        elif kind in ("delta", "finished", "failed"):
+        elif kind in (*_PIECES, "finished", "failed"):
             inbox = self._inboxes.get(getattr(event, kind).request)
             if inbox is not None:
                 inbox.put_nowait(event)

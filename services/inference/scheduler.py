@@ -17,6 +17,7 @@ from services.inference.domain import (
     Target,
     TokenLogprob,
 )
+from services.inference.output import ToolCall
 from services.inference.residency import Engine
 
 type Clock = Callable[[], float]
@@ -126,8 +127,10 @@ class Scheduler:
     ) -> AsyncGenerator[Delta | Answer, None]:
         """Yield text as it comes and the whole answer last; closing it drops the request."""
         generation.check_size()
+        generation.check_output()
         text, first = "", 0.0
         logprobs: list[TokenLogprob] = []
+        calls: list[ToolCall] = []
         async with (
             self._row(target.base, arrival),
             self._use(target.base) as engine,
@@ -138,6 +141,7 @@ class Scheduler:
                 if isinstance(frame, Delta):
                     text += frame.text
                     logprobs += frame.logprobs
+                    calls += frame.tool_calls
                     yield frame
                     continue
                 yield Answer(
@@ -148,6 +152,7 @@ class Scheduler:
                     provenance=target.provenance,
                     generation=generation,
                     logprobs=tuple(logprobs),
+                    tool_calls=tuple(calls),
                 )
 
     async def stop(self) -> None:

@@ -11,7 +11,7 @@ from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_lm.generate import BatchGenerator, GenerationBatch
 
 from services.chassis.errors import HubError
-from services.inference.engine import sampling
+from services.inference.engine import grammar, sampling
 from services.inference.engine.adapters import Adapters, RoutedModel
 from services.inference.engine.events import (
     Closed,
@@ -129,6 +129,9 @@ class Batch:
     def _insert(self, job: Job, slot: int) -> None:
         sampler = sampling.sampler_of(job.generate)
         processors = sampling.processors_of(job.generate, len(job.tokens))
+        if job.matcher is not None:
+            # Last, so that nothing can favour what the grammar forbids.
+            processors.append(grammar.held_to(job.matcher, job.generate, len(job.tokens)))
         (uid,) = self._generator.insert(
             [job.tokens],
             max_tokens=[job.generate.max_tokens],
@@ -146,7 +149,8 @@ class Batch:
             if response.finish_reason is None:
                 self._generator.remove([response.uid])  # type: ignore[no-untyped-call]
             self._forget(response.uid)
-            self._tell(Failed(request, generation_failed()))
+            known = error if isinstance(error, HubError) else generation_failed()
+            self._tell(Failed(request, known))
             return
         self.tokens_generated += 1
         row.ttft_ms = row.ttft_ms or (time.monotonic() - row.job.received) * 1000

@@ -1,12 +1,18 @@
 """What the threads of the engine tell each other; plain values, never arrays."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.internal.v1 import engine_pb2
 
 from services.chassis.errors import HubError, Internal
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
+
+    from services.inference.engine.calls import ToolReader
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,8 @@ class Job:
     """`time.monotonic()` when the tokens were ready."""
     adapter: str = ""
     adapter_path: str = ""
+    matcher: "LLMatcher | None" = None
+    """What its answer is held to."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,8 @@ class Opened:
     request: int
     prompt_tokens: int
     stops: tuple[str, ...]
+    calls: "ToolReader | None" = None
+    """Where the model may call tools."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,11 @@ from mlx_hub.internal.v1 import engine_pb2
 from services.inference.engine.adapters import Adapters, RoutedModel
 from services.inference.engine.batch import Batch, BatchLimits
 from services.inference.engine.events import Cancel, Failed, Job, Outcome, Work
+from services.inference.engine.grammar import Outputs
 from services.inference.engine.prompt import PromptDesk, Prompts, Submitted
+from services.inference.engine.template import BoundedTokenizer, Renderer
 from services.inference.engine.text import Writer
+from services.inference.engine.tools import ToolFormat
 from services.runtime.frames import FrameError, Frames
 from services.runtime.model import load_base, on_cpu
 from services.runtime.peak import peak_memory
@@ -51,14 +54,20 @@ class Engine:
         _warm_up(routed, adapters, limits)
         context = _context(config, start.kv_tokens)
         writer = Writer(base / "tokenizer.json", self._frames.write, self._work.put)
-        tell = writer.outcomes.put
-        prompts = Prompts(tokenizer, context, _vocabulary(config, tokenizer))
-        desk = PromptDesk(self._submitted, prompts, self._work.put, tell)
-        batch = Batch(routed, adapters, set(tokenizer.eos_token_ids), limits, tell)
+        tell, eos = writer.outcomes.put, set(tokenizer.eos_token_ids)
+        renderer = Renderer()
+        prompts = Prompts(
+            BoundedTokenizer(tokenizer, renderer), context, _vocabulary(config, tokenizer)
+        )
+        outputs = Outputs(base / "tokenizer.json", eos, ToolFormat.of(tokenizer))
+        desk = PromptDesk(self._submitted, prompts, self._work.put, tell, outputs)
+        batch = Batch(routed, adapters, eos, limits, tell)
         ready = engine_pb2.EngineReady(
             context_length=context, weight_bytes=float(mx.get_active_memory())
         )
         self._frames.write(engine_pb2.EngineEvent(ready=ready))
+        if tokenizer.has_chat_template:
+            renderer.start()
         self._spawn(desk.run)
         self._spawn(writer.run)
         while True:

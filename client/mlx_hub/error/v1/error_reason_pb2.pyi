@@ -119,6 +119,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INTERNAL. Of failed jobs only: the worker was lost as often as max_attempts allows, each time
     before it could say why. The message has how the last one ended.
     """
+    ERROR_REASON_CONSTRAINT_REFUSED: _ErrorReason.ValueType  # 55
+    """INVALID_ARGUMENT. The grammar of an answer can't be compiled, or became too complex while the
+    answer was made. Metadata: field.
+    """
+    ERROR_REASON_TOOLS_UNSUPPORTED: _ErrorReason.ValueType  # 56
+    """INVALID_ARGUMENT. The model's chat template knows no tools, or can't be held to a call. Metadata:
+    field.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the value of `ErrorInfo.reason` (domain `mlx-hub`) in
@@ -222,5 +230,13 @@ Metadata: base_model, expected_digest, base_digest.
 ERROR_REASON_ATTEMPTS_EXHAUSTED: ErrorReason.ValueType  # 40
 """INTERNAL. Of failed jobs only: the worker was lost as often as max_attempts allows, each time
 before it could say why. The message has how the last one ended.
+"""
+ERROR_REASON_CONSTRAINT_REFUSED: ErrorReason.ValueType  # 55
+"""INVALID_ARGUMENT. The grammar of an answer can't be compiled, or became too complex while the
+answer was made. Metadata: field.
+"""
+ERROR_REASON_TOOLS_UNSUPPORTED: ErrorReason.ValueType  # 56
+"""INVALID_ARGUMENT. The model's chat template knows no tools, or can't be held to a call. Metadata:
+field.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

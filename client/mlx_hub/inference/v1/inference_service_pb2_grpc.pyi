@@ -20,8 +20,9 @@ class InferenceServiceStub:
     Generate: _aio.UnaryUnaryMultiCallable[_generation_pb2.GenerateRequest, _completion_pb2.Completion]
     """Generates a whole answer.
     Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, ARTIFACT_CORRUPT,
-    PROMPT_TOO_LONG, PROMPT_REFUSED, QUEUE_FULL, OUT_OF_MEMORY, ENGINE_DIED,
-    ENGINE_START_FAILED, GENERATION_FAILED, SHUTTING_DOWN, DEPENDENCY_UNAVAILABLE, INVALID_FIELD.
+    PROMPT_TOO_LONG, PROMPT_REFUSED, CONSTRAINT_REFUSED, TOOLS_UNSUPPORTED, QUEUE_FULL,
+    OUT_OF_MEMORY, ENGINE_DIED, ENGINE_START_FAILED, GENERATION_FAILED, SHUTTING_DOWN,
+    DEPENDENCY_UNAVAILABLE, INVALID_FIELD.
     """
     StreamGenerate: _aio.UnaryStreamMultiCallable[_generation_pb2.GenerateRequest, _generation_pb2.GenerateEvent]
     """Generates an answer and sends each piece as it is made. SSE over REST.
@@ -39,8 +40,9 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_completion_pb2.Completion]:
         """Generates a whole answer.
         Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, ARTIFACT_CORRUPT,
-        PROMPT_TOO_LONG, PROMPT_REFUSED, QUEUE_FULL, OUT_OF_MEMORY, ENGINE_DIED,
-        ENGINE_START_FAILED, GENERATION_FAILED, SHUTTING_DOWN, DEPENDENCY_UNAVAILABLE, INVALID_FIELD.
+        PROMPT_TOO_LONG, PROMPT_REFUSED, CONSTRAINT_REFUSED, TOOLS_UNSUPPORTED, QUEUE_FULL,
+        OUT_OF_MEMORY, ENGINE_DIED, ENGINE_START_FAILED, GENERATION_FAILED, SHUTTING_DOWN,
+        DEPENDENCY_UNAVAILABLE, INVALID_FIELD.
         """
 
     @_abc_1.abstractmethod
