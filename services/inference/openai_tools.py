@@ -38,6 +38,8 @@ def read_output(given: dict[str, Any], request: pb.GenerateRequest) -> None:
     schema = _schema(given.get("response_format", {"type": "text"}))
     if schema is not None:
         request.response_schema = schema
+    if given.get("tools") == []:
+        raise wrong("tools", "left out, or a list of at least one")
     for index, tool in enumerate(items(given.get("tools", []), "tools")):
         request.tools.append(_tool(tool, f"tools[{index}]"))
     if "tool_choice" in given:

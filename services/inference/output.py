@@ -69,12 +69,10 @@ def check_object(text: str, where: str) -> None:
 def _deeper(value: Any, levels: int) -> bool:
     """Tell whether a value is nested deeper than some levels."""
     level = [value]
-    for _ in range(levels + 1):
-        nested = [each for each in level if isinstance(each, dict | list)]
-        level = [v for each in nested for v in (each.values() if isinstance(each, dict) else each)]
-        if not level:
-            return False
-    return True
+    for _ in range(levels):
+        inner = (v for each in level for v in (each.values() if isinstance(each, dict) else each))
+        level = [each for each in inner if isinstance(each, dict | list)]
+    return bool(level)
 
 
 def _wrong(where: str, expected: str) -> Invalid:

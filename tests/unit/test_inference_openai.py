@@ -128,7 +128,7 @@ def test_every_other_parameter_is_refused_by_its_name(name: str) -> None:
         {"logit_bias": {}},
         {"top_logprobs": 0},
         {"response_format": {"type": "text"}},
-        {"parallel_tool_calls": True, "tool_choice": "auto", "tools": []},
+        {"parallel_tool_calls": True, "tool_choice": "auto"},
         {"parallel_tool_calls": False},
         dict.fromkeys(OTHERS),
     ],

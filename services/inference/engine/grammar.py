@@ -110,7 +110,9 @@ def held_to(matcher: LLMatcher, request: pb.GenerateRequest, prompt_tokens: int)
         nonlocal read
         new: list[int] = tokens[read:].tolist()  # type: ignore[assignment]
         read += len(new)
-        matcher.consume_tokens(new)
+        for token in new:
+            # Not consume_tokens: that one takes the end of a finished text for an error.
+            matcher.consume_token(token)
         bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")
         if matcher.is_error():
             raise refused(field, matcher.get_error())
