@@ -139,6 +139,16 @@ def test_a_grammar_that_breaks_fails_its_request_alone_and_by_name(held: Held) -
     assert failed.error.metadata == {"field": "regex"}
 
 
+def test_text_that_spells_the_end_of_a_text_never_passes_for_one(held: Held) -> None:
+    held.hold(1, choice=tools_pb2.Choice(options=["a<|im_end|>b"]))
+    held.finish()
+    [failed] = [o for o in held.outcomes if isinstance(o, Failed)]
+    assert (failed.error.reason, failed.error.metadata) == (
+        "CONSTRAINT_REFUSED",
+        {"field": "choice"},
+    )
+
+
 @pytest.mark.parametrize("width", [len(VOCABULARY) - 3, len(VOCABULARY) + 61])
 def test_a_vocabulary_of_another_width_is_masked_to_the_last_token(held: Held, width: int) -> None:
     import mlx.core as mx  # noqa: PLC0415

@@ -153,8 +153,7 @@ async def test_a_required_call_comes_as_a_frame_of_its_own(running: Running) -> 
 
 async def test_a_named_tool_is_the_one_that_is_called(running: Running) -> None:
     for tool in TOOLS:
-        asked = {"tools": TOOLS, "tool_choice": REQUIRED, "required_tool": tool.name}
-        deltas, _ = await ask(running, **asked)
+        deltas, _ = await ask(running, tools=TOOLS, tool_choice=REQUIRED, required_tool=tool.name)
         assert [call.name for delta in deltas for call in delta.tool_calls] == [tool.name]
 
 

@@ -1,5 +1,6 @@
 import inspect
 import json
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -178,11 +179,14 @@ def test_schemas_may_be_mappings_and_choices_are_named() -> None:
     chosen = GenerateRequest(model_id=1, prompt="x", choice=Choice(options=["a", "b"]))
     assert inference.generate(1, "x", choice=["a", "b"]).request == chosen
     call = {"id": "c", "name": "f", "arguments": "{}"}
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "assistant", "tool_calls": [call]},
         {"role": "tool", "content": "4", "tool_call_id": "c"},
     ]
-    tools = [{"name": "f", "parameters": schema, "strict": True}, {"name": "g"}]
+    tools: list[dict[str, Any]] = [
+        {"name": "f", "parameters": schema, "strict": True},
+        {"name": "g"},
+    ]
     asked = inference.generate(1, messages=messages, tools=tools, tool_choice="required").request
     assert asked == GenerateRequest(
         model_id=1,
@@ -193,8 +197,9 @@ def test_schemas_may_be_mappings_and_choices_are_named() -> None:
         tools=[Tool(name="f", parameters=json.dumps(schema), strict=True), Tool(name="g")],
         tool_choice=ToolChoice.TOOL_CHOICE_REQUIRED,
     )
+    maybe: Any = "maybe"
     with pytest.raises(Invalid, match="TOOL_CHOICE_MAYBE"):
-        build(inference.generate, 1, "x", tool_choice="maybe")
+        build(inference.generate, 1, "x", tool_choice=maybe)
 
 
 def test_pages_go_on_until_the_token_is_empty() -> None:

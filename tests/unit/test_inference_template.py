@@ -66,8 +66,11 @@ def test_it_renders_what_the_tokenizer_itself_would(
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     tokenizer.chat_template = TEMPLATE
     tokenizer.has_thinking = False
-    turns = [*TURNS, {"role": "assistant", "content": "", "tool_calls": [CALL]}]
-    options = {"tokenize": False, "add_generation_prompt": True, "tools": tools}
+    turns: list[dict[str, Any]] = [
+        *TURNS,
+        {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    ]
+    options: dict[str, Any] = {"tokenize": False, "add_generation_prompt": True, "tools": tools}
     bounded = BoundedTokenizer(tokenizer, renderer).apply_chat_template(turns, **options)
     assert bounded == tokenizer.apply_chat_template(turns, **options)
     assert "é" in bounded

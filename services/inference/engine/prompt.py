@@ -4,6 +4,7 @@ Runs on a thread of its own with a tokenizer of its own: making tokens on the th
 owns MLX would stall every row, and fast tokenizers can't be shared between threads.
 """
 
+import functools
 import logging
 import queue
 import time
@@ -92,12 +93,16 @@ class Prompts:
 
     def _check_tools(self, request: pb.GenerateRequest, tools: list[dict[str, Any]]) -> None:
         calls = any(message.tool_calls or message.tool_call_id for message in request.messages)
-        if (tools or calls) and ToolFormat.of(self._tokenizer) is None:
+        if (tools or calls) and self._tool_format is None:
             raise Invalid(
                 "TOOLS_UNSUPPORTED",
                 "this model's chat template knows no tools; send messages without them",
                 field="tools" if tools else "messages",
             )
+
+    @functools.cached_property
+    def _tool_format(self) -> ToolFormat | None:
+        return ToolFormat.of(self._tokenizer)
 
     def _encode(self, text: str, *, special: bool) -> list[int]:
         if len(text) > MAX_RENDERED_CHARACTERS:

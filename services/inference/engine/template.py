@@ -35,7 +35,7 @@ class Renderer:
     def render(self, **asked: Any) -> str:
         """Render one conversation; raises TemplateError with the reason."""
         child = self._child = self._child or _Child()
-        line = child.exchange(json.dumps(asked).encode() + b"\n")
+        line = child.exchange(json.dumps(asked, default=str).encode() + b"\n")
         if not line.endswith(b"\n"):
             self.close()
             self.start()
