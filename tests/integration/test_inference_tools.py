@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import pytest_asyncio
 from mlx_hub.inference.v1 import tools_pb2
@@ -111,7 +112,11 @@ async def test_a_call_that_the_model_does_not_close_is_one_all_the_same() -> Non
 async def running(tiny_tools: Path) -> AsyncIterator[Running]:
     running = await start(tiny_tools)
     yield running
+    renderers = psutil.Process(running.engine.pid).children()
+    assert len(renderers) == 1
     await running.engine.stop()
+    _, alive = psutil.wait_procs(renderers, timeout=60)
+    assert not alive, "a renderer outlives its engine"
 
 
 SMALL = json.dumps(
