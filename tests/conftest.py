@@ -19,6 +19,7 @@ pytest_plugins = [
     "tests.fixtures.tiers",
     "tests.fixtures.tiny_adapters",
     "tests.fixtures.tiny_model",
+    "tests.fixtures.tiny_tools",
     "tests.fixtures.exchange",
     "tests.fixtures.trained",
     "tests.fixtures.evaluator",

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 from services.chassis.errors import Invalid
+from services.inference.output import Output, ToolCall, check_object
 
 MAX_PROMPT_BYTES = 1_000_000
 # As many entries fit into one message of an answer, over gRPC and as JSON.
 MAX_LIKELY_TOKENS = 65_536
+
+type Reason = Literal["stop", "length", "tool_calls"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,14 @@ class Turn:
 
     role: str
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes of text."""
+        calls = (f"{call.name}{call.arguments}" for call in self.tool_calls)
+        return len(self.content.encode()) + sum(len(call.encode()) for call in calls)
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,7 @@ class Generation:
     drafting: bool = False
     cache_prompt: bool = True
     cache_salt: str = ""
+    output: Output = field(default_factory=Output)
     id: str = ""
 
     def begun(self, generation_id: str = "") -> "Generation":
@@ -58,11 +70,11 @@ class Generation:
     @property
     def text_bytes(self) -> int:
         """Bytes of the prompt's or the messages' text."""
-        return len(self.prompt.encode()) + sum(len(t.content.encode()) for t in self.turns)
+        return len(self.prompt.encode()) + sum(turn.size for turn in self.turns)
 
     def check_size(self) -> None:
         """Refuse what is too large to be worth tokenising, or to be told."""
-        size = self.text_bytes
+        size = self.text_bytes + self.output.size
         if size > MAX_PROMPT_BYTES:
             field = "messages" if self.turns else "prompt"
             raise Invalid(
@@ -78,6 +90,13 @@ class Generation:
                 "likely tokens are told of one answer, so ask for fewer",
                 field="top_logprobs",
             )
+
+    def check_output(self) -> None:
+        """Refuse what no answer could be held to, and calls that are none."""
+        self.output.check()
+        for index, turn in enumerate(self.turns):
+            for call in turn.tool_calls:
+                check_object(call.arguments or "{}", f"messages[{index}].tool_calls.arguments")
 
 
 @dataclass(frozen=True)
@@ -147,18 +166,19 @@ class TokenLogprob:
 
 @dataclass(frozen=True)
 class Delta:
-    """The next piece of text, the tokens generated so far, and how likely the new ones were."""
+    """Text or a tool call, the tokens generated so far, and how likely the new ones were."""
 
     text: str
     tokens: int
     logprobs: tuple[TokenLogprob, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True)
 class Finished:
     """How the engine ended an answer."""
 
-    reason: Literal["stop", "length"]
+    reason: Reason
     tokens: int
     prompt_tokens: int
     cached_tokens: int
@@ -178,6 +198,7 @@ class Answer:
     provenance: Provenance
     generation: Generation
     logprobs: tuple[TokenLogprob, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 class Outcome(StrEnum):

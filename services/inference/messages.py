@@ -17,6 +17,7 @@ from services.chassis.errors import (
     Unavailable,
     Violation,
 )
+from services.inference import output_messages as output
 from services.inference.domain import (
     Adapter,
     Answer,
@@ -28,7 +29,6 @@ from services.inference.domain import (
     Provenance,
     Target,
     TokenLogprob,
-    Turn,
 )
 
 # What picks tokens, as every completion tells it.
@@ -42,6 +42,8 @@ _OPTIONAL = (
 _KINDS: dict[str, type[HubError]] = {
     "PROMPT_TOO_LONG": Invalid,
     "PROMPT_REFUSED": Invalid,
+    "CONSTRAINT_REFUSED": Invalid,
+    "TOOLS_UNSUPPORTED": Invalid,
     "ARTIFACT_CORRUPT": DataLoss,
     "VERSION_NOT_READY": FailedPrecondition,
     "ENGINE_START_FAILED": Unavailable,
@@ -53,21 +55,27 @@ def generation_of(request: pb.GenerateRequest, *, drafting: bool = False) -> Gen
     given = {"drafting": drafting} | {
         f.name: value for f, value in request.ListFields() if f.name in _OPTIONAL
     }
-    turns = tuple(Turn(m.role, m.content) for m in request.messages)
-    bias = dict(request.logit_bias)
-    stop = tuple(request.stop)
-    return Generation(prompt=request.prompt, turns=turns, stop=stop, logit_bias=bias, **given)
+    return Generation(
+        prompt=request.prompt,
+        turns=tuple(map(output.turn_of, request.messages)),
+        stop=tuple(request.stop),
+        logit_bias=dict(request.logit_bias),
+        output=output.output_of(request),
+        **given,
+    )
 
 
 def request_of(generation: Generation) -> pb.GenerateRequest:
     """Write a request in which nothing but the seed is left open."""
-    return pb.GenerateRequest(
+    request = pb.GenerateRequest(
         prompt=generation.prompt,
-        messages=[pb.ChatMessage(role=t.role, content=t.content) for t in generation.turns],
+        messages=map(output.turn_to_proto, generation.turns),
         stop=generation.stop,
         logit_bias=generation.logit_bias,
         **{name: getattr(generation, name) for name in _OPTIONAL},
     )
+    output.write_output(generation.output, request)
+    return request
 
 
 def submit_of(
@@ -88,9 +96,13 @@ def cancel_of(number: int) -> engine_pb2.EngineCommand:
     return engine_pb2.EngineCommand(cancel=engine_pb2.CancelCommand(request=number))
 
 
-def delta_of(event: engine_pb2.EngineDelta) -> Delta:
+def delta_of(event: engine_pb2.EngineEvent) -> Delta:
     """Read a piece of an answer."""
-    return Delta(event.text, event.tokens, tuple(map(logprob_of, event.logprobs)))
+    if event.HasField("tool_call"):
+        call = event.tool_call
+        return Delta("", call.tokens, tool_calls=(output.call_of(call.call),))
+    delta = event.delta
+    return Delta(delta.text, delta.tokens, tuple(map(logprob_of, delta.logprobs)))
 
 
 def logprob_of(message: completion_pb.TokenLogprob) -> TokenLogprob:
@@ -113,7 +125,7 @@ def _likely(message: completion_pb.LikelyToken) -> LikelyToken:
 def finished_of(event: engine_pb2.EngineFinished) -> Finished:
     """Read the end of an answer."""
     return Finished(
-        reason="length" if event.finish_reason == completion_pb.FINISH_REASON_LENGTH else "stop",
+        reason=output.reason_of(event.finish_reason),
         tokens=event.tokens,
         prompt_tokens=event.prompt_tokens,
         cached_tokens=event.cached_tokens,
@@ -145,7 +157,7 @@ def completion_of(answer: Answer) -> completion_pb.Completion:
         text=answer.text,
         tokens=done.tokens,
         latency_ms=answer.latency_ms,
-        finish_reason=finish_reason_of(done),
+        finish_reason=output.reason_to_proto(done.reason),
         prompt_tokens=done.prompt_tokens,
         cached_tokens=done.cached_tokens,
         ttft_ms=answer.ttft_ms,
@@ -156,6 +168,7 @@ def completion_of(answer: Answer) -> completion_pb.Completion:
         logprobs=map(logprob_to_proto, answer.logprobs),
         drafted_tokens=done.drafted_tokens,
         accepted_tokens=done.accepted_tokens,
+        tool_calls=map(output.call_to_proto, answer.tool_calls),
     )
 
 
@@ -166,6 +179,8 @@ def _sampling(generation: Generation) -> completion_pb.Sampling:
 
 def event_of(frame: Delta | Answer) -> pb.GenerateEvent:
     """Write one frame of a stream."""
+    if isinstance(frame, Delta) and frame.tool_calls:
+        return pb.GenerateEvent(tool_call=output.call_to_proto(frame.tool_calls[0]))
     if isinstance(frame, Delta):
         logprobs = map(logprob_to_proto, frame.logprobs)
         delta = pb.TextDelta(text=frame.text, tokens=frame.tokens, logprobs=logprobs)

@@ -19,8 +19,9 @@ from services.chassis.requests import Context
 from services.inference.answering import Answering
 from services.inference.caller import Caller, caller_of
 from services.inference.catalogue import Catalogue
-from services.inference.domain import Answer
-from services.inference.openai_messages import Chat, Reply, error_body, models_body, read_chat
+from services.inference.domain import Answer, Delta
+from services.inference.openai_replies import Reply, error_body, models_body
+from services.inference.openai_requests import Chat, read_chat
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
@@ -82,13 +83,18 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
                     yield _body(JSON, reply.whole(frame))
 
     async def _stream(self, chat: Chat, reply: Reply, caller: Caller) -> Bodies:
-        begun = False
+        begun, calls = False, 0
         async with aclosing(self._answering.answer(chat.request, caller, reply.id)) as frames:
             async for frame in frames:
                 if not begun:
                     begun = True
                     first = reply.chunk({"role": "assistant", "content": ""})
                     yield _body(EVENTS, first)
+                if isinstance(frame, Delta) and frame.tool_calls:
+                    for call in frame.tool_calls:
+                        yield _body(EVENTS, reply.call(calls, call))
+                        calls += 1
+                    continue
                 if not isinstance(frame, Answer):
                     chunk = reply.chunk({"content": frame.text}, logprobs=frame.logprobs)
                     yield _body(EVENTS, chunk)

@@ -16,12 +16,13 @@ from services.chassis.leases import Lease
 from services.inference.cache_messages import bounds_of, clear_of, cleared_of, kept_of
 from services.inference.caching import Cleared, Kept
 from services.inference.domain import Adapter, Base, Delta, EngineLimits, Finished, Generation
-from services.inference.inbox import Inbox
+from services.inference.inbox import PIECES, Inbox
 from services.inference.messages import cancel_of, delta_of, error_of, finished_of, submit_of
 
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
+# What comes of an answer before its end.
 
 type OnStats = Callable[[str, engine_pb2.EngineStats], None]
 
@@ -102,8 +103,8 @@ class EngineProcess:
         self._inboxes[number] = inbox = Inbox()
         try:
             await self._send(submit_of(number, generation, adapter))
-            while (event := await inbox.get()).HasField("delta"):
-                yield delta_of(event.delta)
+            while (event := await inbox.get()).WhichOneof("event") in PIECES:
+                yield delta_of(event)
             if event.HasField("failed"):
                 raise error_of(event.failed)
             yield finished_of(event.finished)
@@ -191,12 +192,12 @@ class EngineProcess:
         if kind == "stats":
             self.kept = kept_of(event.stats.cache)
             self._on_stats(self.base.name, event.stats)
-        elif kind in ("delta", "finished", "failed", "cache_cleared"):
+        elif kind in (*PIECES, "finished", "failed", "cache_cleared"):
             number = getattr(event, kind).request
             inbox = self._inboxes.get(number)
             if inbox is not None and not inbox.over:
                 inbox.put(event)
-                if kind == "delta" and inbox.over:  # its reader is cut, and the row is free
+                if kind in PIECES and inbox.over:  # its reader is cut, and the row is free
                     send_frame(self._writer, cancel_of(number))
 
     async def _send(self, command: engine_pb2.EngineCommand) -> None:

@@ -19,6 +19,7 @@ from services.inference.domain import (
     TokenLogprob,
 )
 from services.inference.lane import Lane, shutting_down
+from services.inference.output import ToolCall
 from services.inference.residency import Engine
 
 type Clock = Callable[[], float]
@@ -87,6 +88,7 @@ class Scheduler:
         Raises DEADLINE_PASSED at the caller's deadline, wherever the request is then.
         """
         generation.check_size()
+        generation.check_output()
         course = Course()
         try:
             async with aclosing(self._serve(target, generation, arrival, course)) as frames:
@@ -118,6 +120,7 @@ class Scheduler:
     ) -> AsyncGenerator[Delta | Answer, None]:
         text, first = "", 0.0
         logprobs: list[TokenLogprob] = []
+        calls: list[ToolCall] = []
         async with (
             self._row(target.base, arrival, course),
             self._use(target.base) as engine,
@@ -128,6 +131,7 @@ class Scheduler:
                 if isinstance(frame, Delta):
                     text += frame.text
                     logprobs += frame.logprobs
+                    calls += frame.tool_calls
                     yield frame
                     continue
                 course.phase = Phase.DONE
@@ -139,6 +143,7 @@ class Scheduler:
                     provenance=target.provenance,
                     generation=generation,
                     logprobs=tuple(logprobs),
+                    tool_calls=tuple(calls),
                 )
 
     async def _frames(

@@ -35,6 +35,8 @@ BAD = "type.googleapis.com/google.rpc.BadRequest"
         ("/inference", '{"messages": [{"role": "user", "contnet": ""}]}', "messages[0].contnet"),
         ("/inference", '{"messages": [{}, {"role": {"a": 1}, "x": 1}]}', "messages[1].x"),
         ("/inference/stream", '{"messages": {"x": 1}}', "messages.x"),
+        ("/inference", '{"choice": {"optoins": ["a"]}}', "choice.optoins"),
+        ("/inference", '{"tools": [{"name": "f", "parametres": ""}]}', "tools[0].parametres"),
     ],
 )
 def test_an_unknown_field_is_named(

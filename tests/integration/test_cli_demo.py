@@ -82,12 +82,13 @@ def test_the_examples_of_the_readme_run(hub: ScriptedHub) -> None:
     hub.on["Generate"] = lambda _: Completion(text="there was")
     readme = Path(mlx_hub.client.__file__).parents[2] / "README.md"
     blocks = re.findall(r"```(\w+)\n(.*?)```", readme.read_text(), re.DOTALL)
-    assert [kind for kind, _ in blocks] == ["python", "python", "sh"]
-    for _, code in blocks[:2]:
+    *programs, commands = blocks
+    assert [kind for kind, _ in blocks] == ["python", "python", "python", "sh"]
+    for _, code in programs:
         python = [sys.executable, "-c", code]
         environment = {**os.environ, "MLX_HUB_ADDRESS": hub.address}
         done = subprocess.run(python, env=environment, check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    for line in blocks[2][1].splitlines():
+    for line in commands[1].splitlines():
         result = run(hub, *shlex.split(line)[1:])
         assert result.exit_code == 0, result.output

@@ -1,6 +1,7 @@
 """What the command line passes on, and what it says of mistakes."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -10,6 +11,7 @@ from mlx_hub.inference.v1.generation_pb2 import (
     ChatMessage,
     GenerateRequest,
 )
+from mlx_hub.inference.v1.tools_pb2 import Choice
 from mlx_hub.registry.v1 import model_messages_pb2 as models_pb
 from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 from mlx_hub.trainer.v1.training_job_pb2 import (
@@ -108,8 +110,24 @@ def test_options_reach_the_hub_under_their_own_names(hub: ScriptedHub) -> None:
     turn = ChatMessage(role="user", content="hi")
     asked = GenerateRequest(model_id=1, version="2", messages=[turn], top_k=3, stop=["a", "b"])
     assert hub.requests[-1] == asked
+    run(hub, "generate", "m:2", "hi", "--choice", "a", "--choice", "b", "--json")
+    asked = GenerateRequest(
+        model_id=1, version="2", messages=[turn], choice=Choice(options=["a", "b"])
+    )
+    assert hub.requests[-1] == asked
     run(hub, "--caller", "ann", "generate", "m:2", "hi")
     assert hub.callers[-1] == "ann"
+
+
+def test_an_answer_is_held_to_one_thing(hub: ScriptedHub, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object"}')
+    run(hub, "generate", "m", "hi", "--schema", str(schema), "--json")
+    turn = ChatMessage(role="user", content="hi")
+    asked = GenerateRequest(model_id=1, messages=[turn], response_schema='{"type": "object"}')
+    assert hub.requests[-1] == asked
+    for other in (("--regex", "a"), ("--schema", "nowhere.json")):
+        assert run(hub, "generate", "m", "hi", "--choice", "a", *other).exit_code == 2
 
 
 def test_a_recipe_has_an_option_for_each_of_its_fields() -> None:

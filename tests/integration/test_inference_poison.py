@@ -43,6 +43,7 @@ class Stations:
         from services.inference.engine.adapters.layers import RoutedModel  # noqa: PLC0415
         from services.inference.engine.adapters.slots import Adapters  # noqa: PLC0415
         from services.inference.engine.batch import Batch, BatchLimits  # noqa: PLC0415
+        from services.inference.engine.grammar import Outputs  # noqa: PLC0415
         from services.inference.engine.text import Writer  # noqa: PLC0415
 
         model, self.tokenizer, _ = load_base(folder)
@@ -57,8 +58,9 @@ class Stations:
         tell = self.writer.outcomes.put
         prompts = Prompts(self.tokenizer, 2048, len(VOCABULARY))
         adapters = Adapters(routed, limit=2, max_bytes=0)
-        reader = Reader(adapters.resident, 0)
-        self.desk = PromptDesk(self.submitted, prompts, self.work.put, tell, reader)
+        outputs = Outputs(folder / "tokenizer.json", {2}, None)
+        helpers = outputs, Reader(adapters.resident, 0)
+        self.desk = PromptDesk(self.submitted, prompts, self.work.put, tell, *helpers)
         self.batch = Batch(routed, adapters, {2}, limits, tell)
 
     def send(self, message: Message) -> None:
@@ -140,6 +142,11 @@ def poison_processors(s: Stations, patch: pytest.MonkeyPatch, error: BaseExcepti
     patch.setattr(sampling, "processors_of", failing(sampling.processors_of, of_seed, error))
 
 
+def poison_grammar(s: Stations, patch: pytest.MonkeyPatch, error: BaseException) -> None:
+    outputs = s.desk._outputs
+    patch.setattr(outputs, "matcher_of", failing(outputs.matcher_of, of_seed, error))
+
+
 def poison_likelihood(s: Stations, patch: pytest.MonkeyPatch, error: BaseException) -> None:
     from services.inference.engine import sampling  # noqa: PLC0415
 
@@ -175,6 +182,7 @@ PLACES = {
     "template": poison_template,
     "sampler": poison_sampler,
     "processors": poison_processors,
+    "grammar": poison_grammar,
     "likelihood": poison_likelihood,
     "detokenizer": poison_detokenizer,
 }

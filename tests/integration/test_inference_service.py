@@ -210,6 +210,17 @@ async def test_openai_chats_are_answered_whole_and_streamed(served: Served) -> N
     assert "".join(said) == text
     assert chunks[-2]["choices"][0]["finish_reason"] == "length"
     assert chunks[-1]["usage"]["completion_tokens"] == 8
+    schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+    form = {"type": "json_schema", "json_schema": {"name": "a", "strict": True, "schema": schema}}
+    _, [held] = await served.chat(response_format=form, max_tokens=200, logit_bias={"47": -100})
+    [choice] = json.loads(held.data)["choices"]
+    assert json.loads(choice["message"]["content"])["ok"] in (True, False)
+    assert choice["finish_reason"] == "stop"
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    headers, [refused] = await served.chat(tools=tools)
+    error = json.loads(refused.data)["error"]
+    assert headers["x-http-code"] == "400"
+    assert (error["code"], error["param"]) == ("tools_unsupported", "tools")
 
 
 async def test_openai_errors_take_openais_shape_and_status(served: Served) -> None:

@@ -1,4 +1,6 @@
 import inspect
+import json
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -16,6 +18,7 @@ from mlx_hub.client.calls import (
 from mlx_hub.client.contract import Call, Pages, build
 from mlx_hub.inference.v1 import inference_service_pb2
 from mlx_hub.inference.v1.generation_pb2 import ChatMessage, GenerateRequest
+from mlx_hub.inference.v1.tools_pb2 import Choice, Tool, ToolCall, ToolChoice
 from mlx_hub.registry.v1 import (
     dataset_service_pb2,
     provenance_service_pb2,
@@ -168,6 +171,39 @@ def test_generation_passes_messages_and_numbers_versions_as_text() -> None:
         model_id=1, messages=[ChatMessage(role="user", content="hi")], version="3", stop=["\n"]
     )
     assert request == expected
+
+
+def test_schemas_may_be_mappings_and_choices_are_named() -> None:
+    schema = {"type": "object"}
+    request = inference.generate(1, "x", response_schema=schema).request
+    assert request == GenerateRequest(model_id=1, prompt="x", response_schema=json.dumps(schema))
+    assert inference.generate(1, "x", regex="a").request == GenerateRequest(
+        model_id=1, prompt="x", regex="a"
+    )
+    chosen = GenerateRequest(model_id=1, prompt="x", choice=Choice(options=["a", "b"]))
+    assert inference.generate(1, "x", choice=["a", "b"]).request == chosen
+    call = {"id": "c", "name": "f", "arguments": "{}"}
+    messages: list[dict[str, Any]] = [
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "content": "4", "tool_call_id": "c"},
+    ]
+    tools: list[dict[str, Any]] = [
+        {"name": "f", "parameters": schema, "strict": True},
+        {"name": "g"},
+    ]
+    asked = inference.generate(1, messages=messages, tools=tools, tool_choice="required").request
+    assert asked == GenerateRequest(
+        model_id=1,
+        messages=[
+            ChatMessage(role="assistant", tool_calls=[ToolCall(**call)]),
+            ChatMessage(role="tool", content="4", tool_call_id="c"),
+        ],
+        tools=[Tool(name="f", parameters=json.dumps(schema), strict=True), Tool(name="g")],
+        tool_choice=ToolChoice.TOOL_CHOICE_REQUIRED,
+    )
+    maybe: Any = "maybe"
+    with pytest.raises(Invalid, match="TOOL_CHOICE_MAYBE"):
+        build(inference.generate, 1, "x", tool_choice=maybe)
 
 
 def test_pages_go_on_until_the_token_is_empty() -> None:

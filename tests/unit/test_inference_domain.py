@@ -1,6 +1,7 @@
 """Crash guard, memory forecast, and the conversions of messages."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from services.inference.domain import (
 )
 from services.inference.messages import (
     completion_of,
+    delta_of,
     error_of,
     event_of,
     generation_of,
@@ -35,6 +37,7 @@ from services.inference.messages import (
     request_of,
     target_of,
 )
+from services.inference.output import Output, Tool, ToolCall
 from services.runtime.shape import read_shape
 
 
@@ -109,6 +112,67 @@ generations = st.builds(
 def test_generations_survive_the_wire(generation: Generation) -> None:
     again = pb.GenerateRequest.FromString(request_of(generation).SerializeToString())
     assert generation_of(again) == generation
+
+
+CALL = ToolCall("c1", "f", '{"a": "é"}')
+TOOLS = (Tool("f", "does it", '{"type": "object"}', strict=True), Tool("g"))
+OUTPUTS = (
+    Output(response_schema='{"type": "object"}'),
+    Output(regex="a|b"),
+    Output(choice=("a", "b")),
+    Output(tools=TOOLS, tool_choice=2),
+    Output(tools=TOOLS, tool_choice=3, required_tool="g"),
+)
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_what_answers_are_held_to_survives_the_wire(output: Output) -> None:
+    turns = (Turn("assistant", "", (CALL,)), Turn("tool", "4", (), "c1"))
+    generation = Generation(turns=turns, output=output)
+    again = pb.GenerateRequest.FromString(request_of(generation).SerializeToString())
+    assert generation_of(again) == generation
+
+
+@pytest.mark.parametrize(
+    ("output", "field"),
+    [
+        (Output(response_schema="{"), "response_schema"),
+        (Output(response_schema="[]"), "response_schema"),
+        (Output(response_schema='{"a":' * 64 + "{}" + "}" * 64), "response_schema"),
+        (Output(response_schema='{"a":' * 9999 + "{}" + "}" * 9999), "response_schema"),
+        (Output(tools=(Tool("f"), Tool("g", "", "true"))), "tools[1].parameters"),
+    ],
+)
+def test_what_no_answer_could_be_held_to_is_refused(output: Output, field: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        Generation(prompt="x", output=output).check_output()
+    assert [v.field for v in caught.value.violations] == [field]
+
+
+def test_schemas_may_be_nested_as_deep_as_the_bound() -> None:
+    Generation(output=Output(response_schema='{"a":' * 63 + "{}" + "}" * 63)).check_output()
+    turn = Turn("assistant", "", (ToolCall("c", "f", "[1]"),))
+    with pytest.raises(Invalid, match=r"messages\[0\].tool_calls.arguments"):
+        Generation(turns=(turn,)).check_output()
+
+
+def test_tools_and_calls_count_as_text() -> None:
+    large = "x" * 600_000
+    turn = Turn("assistant", "", (ToolCall("c", "f", large),))
+    with pytest.raises(Invalid, match="messages has"):
+        Generation(turns=(turn,), output=Output(tools=(Tool("f", large),))).check_size()
+
+
+def test_calls_are_frames_of_their_own_and_in_the_completion() -> None:
+    event = engine_pb2.EngineEvent()
+    event.tool_call.tokens = 7
+    event.tool_call.call.MergeFrom(event_of(Delta("", 7, tool_calls=(CALL,))).tool_call)
+    assert delta_of(event) == Delta("", 7, tool_calls=(CALL,))
+    done = replace(DONE, reason="tool_calls")
+    answer = Answer("", done, 2, 1, PROVENANCE, Generation(), tool_calls=(CALL,))
+    completion = completion_of(answer)
+    assert completion.finish_reason == completion_pb.FINISH_REASON_TOOL_CALLS
+    assert [call.arguments for call in completion.tool_calls] == ['{"a": "é"}']
 
 
 def test_what_a_request_leaves_open_takes_the_documented_defaults() -> None:

@@ -23,7 +23,8 @@ from services.inference.domain import (
     Provenance,
     TokenLogprob,
 )
-from services.inference.openai_messages import Reply, error_body, models_body, read_chat
+from services.inference.openai_replies import Reply, error_body, models_body
+from services.inference.openai_requests import read_chat
 
 HI = [{"role": "user", "content": "hi"}]
 # Every parameter of OpenAI's chat completions.
@@ -34,16 +35,13 @@ OTHERS: dict[str, Any] = {
     "metadata": {"a": "b"},
     "modalities": ["text", "audio"],
     "n": 2,
-    "parallel_tool_calls": True,
     "prediction": {"type": "content", "content": "x"},
     "prompt_cache_key": "k",
     "reasoning_effort": "low",
-    "response_format": {"type": "json_object"},
     "safety_identifier": "u",
     "service_tier": "auto",
     "store": True,
-    "tool_choice": "auto",
-    "tools": [{"type": "function", "function": {"name": "f"}}],
+    "tool_choice": {"type": "allowed_tools"},
     "verbosity": "low",
     "web_search_options": {},
     "no_such_parameter": 1,
@@ -138,6 +136,8 @@ def test_every_other_parameter_is_refused_by_its_name(name: str) -> None:
         {"logit_bias": {}},
         {"top_logprobs": 0},
         {"response_format": {"type": "text"}},
+        {"parallel_tool_calls": True, "tool_choice": "auto"},
+        {"parallel_tool_calls": False},
         dict.fromkeys(OTHERS),
     ],
 )
@@ -154,7 +154,8 @@ def test_what_asks_for_nothing_is_accepted(neutral: dict[str, Any]) -> None:
         ({"messages": None}, "messages"),
         ({"messages": []}, "messages"),
         ({"messages": ["hi"]}, "messages[0]"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0]"),
         ({"messages": [{"role": "user"}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content"),
         ({"messages": [*HI, {"role": "user", "content": "x", "name": "n"}]}, "messages[1].name"),

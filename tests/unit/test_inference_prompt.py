@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from mlx_hub.inference.v1 import generation_pb2 as pb
+from mlx_hub.inference.v1 import tools_pb2
 from mlx_hub.internal.v1 import engine_pb2
 
 from services.chassis.errors import Invalid
@@ -13,11 +14,23 @@ from services.inference.engine.events import Cancel, Failed, Job, Opened, Outcom
 from services.inference.engine.prompt import PromptDesk, Prompts, Submitted
 
 
+class Unbounded:
+    """Answers are held to nothing."""
+
+    def matcher_of(self, _: pb.GenerateRequest) -> None:
+        return None
+
+    def reader_of(self, _: pb.GenerateRequest) -> None:
+        return None
+
+
 class LetterTokenizer:
     """One token a letter; renders messages as lines."""
 
     bos_token: str | None = "^"
     has_chat_template = True
+    has_tool_calling = False
+    chat_template: str | None = None
     refuses: str = ""
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
@@ -113,6 +126,28 @@ def test_without_a_template_messages_are_refused(
     assert "send prompt instead" in refusal(prompts, chat("hi")).message
 
 
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"tools": [tools_pb2.Tool(name="f")]}, "tools"),
+        ({"messages": [pb.ChatMessage(role="tool", content="4", tool_call_id="c")]}, "messages"),
+    ],
+)
+@pytest.mark.parametrize("has_parser", [False, True])
+def test_tools_are_refused_where_the_template_knows_none(
+    prompts: Prompts,
+    tokenizer: LetterTokenizer,
+    fields: dict[str, Any],
+    field: str,
+    has_parser: bool,
+) -> None:
+    tokenizer.has_tool_calling, tokenizer.chat_template = has_parser, "{{ messages }}"
+    request = chat("hi")
+    request.MergeFrom(pb.GenerateRequest(**fields))
+    error = refusal(prompts, request)
+    assert (error.reason, error.metadata) == ("TOOLS_UNSUPPORTED", {"field": field})
+
+
 def test_an_endless_rendering_is_refused(
     prompts: Prompts, tokenizer: LetterTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,8 +159,9 @@ def test_the_desk_refuses_one_and_goes_on_with_the_next(prompts: Prompts) -> Non
     submitted: queue.SimpleQueue[Submitted] = queue.SimpleQueue()
     work: list[Work] = []
     outcomes: list[Outcome] = []
+    outputs: Any = Unbounded()
     reader = Reader(lambda adapter: False, max_bytes=1)
-    desk = PromptDesk(submitted, prompts, work.append, outcomes.append, reader)
+    desk = PromptDesk(submitted, prompts, work.append, outcomes.append, outputs, reader)
     for number, prompt in enumerate(("x" * 200, "fine"), 1):
         generate = pb.GenerateRequest(prompt=prompt, max_tokens=5, stop=["."])
         submitted.put(engine_pb2.SubmitCommand(request=number, generate=generate))

@@ -2,14 +2,33 @@
 
 import sys
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from mlx_hub.cli.options import Options, takes
 from mlx_hub.cli.output import JsonOption, emit, plain, printable
-from mlx_hub.cli.session import find_model, hub, passed_on, split_version
+from mlx_hub.cli.session import find_model, hub, split_version
 from mlx_hub.client import TokenStream
 
+_SAMPLING: Options = {
+    "max_tokens": (int, "Tokens at most.", None),
+    "temperature": (float, "0: always the likeliest.", None),
+    "top_p": (float, "Likeliest up to this mass.", None),
+    "top_k": (int, "The k likeliest.", None),
+    "min_p": (float, "Drop below this share.", None),
+    "repetition_penalty": (float, "Above 1: fewer.", None),
+    "presence_penalty": (float, "Less of what is there.", None),
+    "frequency_penalty": (float, "By how often it is.", None),
+    "stop": (list[str], "End before it; repeatable.", None),
+    "seed": (int, "Makes sampling repeatable.", None),
+    "drafting": (bool, "Guess tokens that repeat.", None),
+    "cache_prompt": (bool, "Reuse and keep the prompt.", None),
+    "cache_salt": (str, "Share it by this salt only.", None),
+}
 
+
+@takes(_SAMPLING)
 def generate(
     ctx: typer.Context,
     model: Annotated[
@@ -19,31 +38,28 @@ def generate(
     *,
     system: Annotated[str, typer.Option(help="What to tell the model first.")] = "",
     raw: Annotated[bool, typer.Option("--raw", help="Continue it; no chat template.")] = False,
-    max_tokens: Annotated[int | None, typer.Option(help="Tokens at most.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="0: always the likeliest.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Likeliest up to this mass.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="The k likeliest.")] = None,
-    min_p: Annotated[float | None, typer.Option(help="Drop below this share.")] = None,
-    repetition_penalty: Annotated[float | None, typer.Option(help="Above 1: fewer.")] = None,
-    presence_penalty: Annotated[float | None, typer.Option(help="Less of what is there.")] = None,
-    frequency_penalty: Annotated[float | None, typer.Option(help="By how often it is.")] = None,
-    stop: Annotated[list[str] | None, typer.Option(help="End before it; repeatable.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Makes sampling repeatable.")] = None,
-    drafting: Annotated[bool | None, typer.Option(help="Guess tokens that repeat.")] = None,
-    cache_prompt: Annotated[bool | None, typer.Option(help="Reuse and keep the prompt.")] = None,
-    cache_salt: Annotated[str, typer.Option(help="Share it by this salt only.")] = "",
+    schema: Annotated[
+        Path | None, typer.Option(help="JSON schema that the answer fits.", dir_okay=False)
+    ] = None,
+    regex: Annotated[str, typer.Option(help="What the whole answer matches.")] = "",
+    choice: Annotated[list[str] | None, typer.Option(help="One answer; repeatable.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Answer a prompt, printing tokens as they are made."""
     if raw and system:
         raise typer.BadParameter("--raw has no chat template that could hold --system")
+    if sum(map(bool, (schema, regex, choice))) > 1:
+        raise typer.BadParameter("give one of --schema, --regex and --choice")
     here = hub(ctx)
     name, version = split_version(model)
     stream = here.stream(
         find_model(here, name).id,
         version=version,
         **_asked(sys.stdin.read() if prompt == "-" else prompt, system, raw),
-        **passed_on(ctx, "model", "prompt", "system", "raw", "json"),
+        response_schema=_read(schema) if schema else None,
+        regex=regex or None,
+        choice=choice or None,
+        **{option: ctx.params[option] for option in _SAMPLING},
     )
     with stream:
         if json:
@@ -58,6 +74,13 @@ def _asked(text: str, system: str, raw: bool) -> dict[str, Any]:
     if raw:
         return {"prompt": text}
     return {"messages": [{"role": role, "content": content} for role, content in turns]}
+
+
+def _read(schema: Path) -> str:
+    try:
+        return schema.read_text()
+    except (OSError, UnicodeError) as error:
+        raise typer.BadParameter(f"{schema} can't be read") from error
 
 
 def _print(stream: TokenStream) -> str:

@@ -1,12 +1,8 @@
 """A recipe's options, the same for every verb that takes one."""
 
-import functools
-import inspect
-from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated, Any
 
-import typer
+from mlx_hub.cli.options import Options, takes
 
 
 class Method(StrEnum):
@@ -35,8 +31,7 @@ class Schedule(StrEnum):
     COSINE = "cosine"
 
 
-# By their names in the contract: the type, what it says, and the flag where that differs.
-_OPTIONS: dict[str, tuple[Any, str, str | None]] = {
+_OPTIONS: Options = {
     "method": (Method, "So far only lora is served.", None),
     "quantize_bits": (int, "Of the base: 0, 4 or 8.", None),
     "lora_rank": (int, "Rank of the adapter.", None),
@@ -71,25 +66,4 @@ _OPTIONS: dict[str, tuple[Any, str, str | None]] = {
     "max_attempts": (int, "Before it fails for good.", None),
 }
 
-
-def takes_recipe[**P, R](command: Callable[P, R]) -> Callable[..., R]:
-    """Give a command a recipe's options beside its own; it finds them in the context."""
-    own = inspect.signature(command, eval_str=True).parameters
-    first = [p for p in own.values() if p.kind is not p.KEYWORD_ONLY]
-    last = [p for p in own.values() if p.kind is p.KEYWORD_ONLY]
-    whole = inspect.Signature([*first, *map(_parameter, _OPTIONS), *last])
-
-    @functools.wraps(command)
-    def wrapper(*args: Any, **given: Any) -> R:
-        return command(*args, **{name: value for name, value in given.items() if name in own})
-
-    wrapper.__annotations__ = {p.name: p.annotation for p in whole.parameters.values()}
-    wrapper.__signature__ = whole  # type: ignore[attr-defined]
-    return wrapper
-
-
-def _parameter(name: str) -> inspect.Parameter:
-    kind, words, flag = _OPTIONS[name]
-    option = typer.Option(*([flag] if flag else []), help=words)
-    hint = Annotated[kind | None, option]  # type: ignore[valid-type]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
+takes_recipe = takes(_OPTIONS)

@@ -11,7 +11,7 @@ from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_lm.generate import BatchGenerator, GenerationBatch
 
 from services.chassis.errors import HubError
-from services.inference.engine import sampling
+from services.inference.engine import grammar, sampling
 from services.inference.engine.adapters.layers import RoutedModel
 from services.inference.engine.adapters.slots import Adapters
 from services.inference.engine.drafting import Draft, Drafter, Reading, Response, draft_of
@@ -196,6 +196,9 @@ class Batch:
     def _insert(self, job: Job, slot: int) -> None:
         sampler = sampling.sampler_of(job.generate)
         processors = sampling.processors_of(job.generate, len(job.tokens))
+        if job.matcher is not None:
+            # Last, so that nothing can favour what the grammar forbids.
+            processors.append(grammar.held_to(job.matcher, job.generate, len(job.tokens)))
         reuse = self._prefixes.fetch(job)
         cache = self._model.row_cache(slot)
         if reuse.tokens:
@@ -239,7 +242,8 @@ class Batch:
         if response.finish_reason is None:
             self._generator.remove([response.uid])  # type: ignore[no-untyped-call]
         self._forget(response.uid)
-        self._tell(Failed(request, generation_failed()))
+        known = error if isinstance(error, HubError) else generation_failed()
+        self._tell(Failed(request, known))
 
     def _keep_row(self, row: Row, response: GenerationBatch.Response) -> None:
         """Keep a prompt once it has been read, and the answer with it once it has ended."""

@@ -1,6 +1,7 @@
 """What the threads of the engine tell each other; plain values, never arrays."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.inference.v1 import generation_pb2 as pb
@@ -8,6 +9,11 @@ from mlx_hub.internal.v1 import engine_pb2
 
 from services.chassis.errors import HubError, Internal
 from services.inference.engine.adapters.files import AdapterWeights
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
+
+    from services.inference.engine.calls import ToolReader
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ class Job:
     weights: AdapterWeights | None = field(default=None, compare=False)
     """Its adapter's, if the batch did not hold them when it was prepared."""
     recalled: tuple[Recalled, ...] = ()
+    matcher: "LLMatcher | None" = None
+    """What its answer is held to."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,8 @@ class Opened:
     request: int
     prompt_tokens: int
     stops: tuple[str, ...]
+    calls: "ToolReader | None" = None
+    """Where the model may call tools."""
 
 
 @dataclass(frozen=True)

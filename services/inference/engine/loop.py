@@ -21,11 +21,14 @@ from services.inference.engine.adapters.slots import Adapters
 from services.inference.engine.batch import Batch, BatchLimits
 from services.inference.engine.drafting import LONGEST, SHORTEST
 from services.inference.engine.events import Cancel, ClearCache, Failed, Job, Outcome, Work
+from services.inference.engine.grammar import Outputs
 from services.inference.engine.prefix_cache import PrefixCache
 from services.inference.engine.prefix_disk import Disk
 from services.inference.engine.prefix_tree import Counts
 from services.inference.engine.prompt import PromptDesk, Prompts, Submitted
+from services.inference.engine.template import BoundedTokenizer, Renderer
 from services.inference.engine.text import Writer
+from services.inference.engine.tools import ToolFormat
 from services.runtime.frames import FrameError, Frames
 from services.runtime.model import load_base, on_cpu
 from services.runtime.peak import peak_memory
@@ -59,17 +62,21 @@ class Engine:
         _warm_up(routed, adapters, limits)
         context = _context(config, start)
         writer = Writer(base / "tokenizer.json", self._frames.write, self._work.put)
-        tell = writer.outcomes.put
-        prompts = Prompts(tokenizer, context, _vocabulary(config, tokenizer))
+        tell, eos = writer.outcomes.put, set(tokenizer.eos_token_ids)
+        renderer = Renderer()
+        bounded = BoundedTokenizer(tokenizer, renderer)
+        prompts = Prompts(bounded, context, _vocabulary(config, tokenizer))
+        outputs = Outputs(base / "tokenizer.json", eos, ToolFormat.of(tokenizer))
         prefixes = _prefixes(routed, limits, start.prefix_cache)
-        reader = Reader(adapters.resident, adapters.max_bytes)
-        ways_out = self._work.put, tell
-        desk = PromptDesk(self._submitted, prompts, *ways_out, reader, prefixes.recall)
-        batch = Batch(routed, adapters, set(tokenizer.eos_token_ids), limits, tell, prefixes)
+        helpers = outputs, Reader(adapters.resident, adapters.max_bytes), prefixes.recall
+        desk = PromptDesk(self._submitted, prompts, self._work.put, tell, *helpers)
+        batch = Batch(routed, adapters, eos, limits, tell, prefixes)
         ready = engine_pb2.EngineReady(
             context_length=context, weight_bytes=float(mx.get_active_memory())
         )
         self._frames.write(engine_pb2.EngineEvent(ready=ready))
+        if tokenizer.has_chat_template:
+            renderer.start()
         self._spawn(desk.run)
         self._spawn(writer.run)
         while True:

@@ -4,11 +4,12 @@ Runs on a thread of its own with a tokenizer of its own: making tokens on the th
 owns MLX would stall every row, and fast tokenizers can't be shared between threads.
 """
 
+import functools
 import logging
 import queue
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.internal.v1 import engine_pb2
@@ -25,6 +26,10 @@ from services.inference.engine.events import (
     Work,
     generation_failed,
 )
+from services.inference.engine.tools import ToolFormat, offered, turn_of
+
+if TYPE_CHECKING:
+    from services.inference.engine.grammar import Outputs
 
 log = logging.getLogger(__name__)
 
@@ -80,17 +85,32 @@ class Prompts:
     def _chat(self, request: pb.GenerateRequest) -> list[int]:
         if not self._tokenizer.has_chat_template:
             raise _refused("messages", "this model has no chat template; send prompt instead")
-        turns = [{"role": m.role, "content": m.content} for m in request.messages]
+        turns, tools = [turn_of(message) for message in request.messages], offered(request)
+        self._check_tools(request, tools)
+        # Templates know a conversation without tools by not being given any.
+        options = {"tools": tools} if tools else {}
         try:
-            # transformers renders in Jinja's immutable sandbox.
             text = self._tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=True
+                turns, tokenize=False, add_generation_prompt=True, **options
             )
         except Exception as error:  # templates raise what they like
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             message = f"the model's chat template refused the messages: {reason}"
             raise _refused("messages", message) from error
         return self._encode(text, special=False)
+
+    def _check_tools(self, request: pb.GenerateRequest, tools: list[dict[str, Any]]) -> None:
+        calls = any(message.tool_calls or message.tool_call_id for message in request.messages)
+        if (tools or calls) and self._tool_format is None:
+            raise Invalid(
+                "TOOLS_UNSUPPORTED",
+                "this model's chat template knows no tools; send messages without them",
+                field="tools" if tools else "messages",
+            )
+
+    @functools.cached_property
+    def _tool_format(self) -> ToolFormat | None:
+        return ToolFormat.of(self._tokenizer)
 
     def _encode(self, text: str, *, special: bool) -> list[int]:
         if len(text) > MAX_RENDERED_CHARACTERS:
@@ -107,16 +127,19 @@ class PromptDesk:
         prompts: Prompts,
         to_batch: Callable[[Work], None],
         to_writer: Callable[[Outcome], None],
+        outputs: "Outputs",
         reader: Reader,
         recall: Recall = lambda *_: (),
     ) -> None:
-        """Take the way in, what prepares, both ways out, who reads adapters, and the prefix cache's
-        disk.
+        """Take the way in, what prepares, both ways out, and what else a request may need.
+
+        That is what bounds answers, who reads adapters, and the prefix cache's disk.
         """
         self._submitted = submitted
         self._prompts = prompts
         self._to_batch = to_batch
         self._to_writer = to_writer
+        self._outputs = outputs
         self._reader = reader
         self._recall = recall
 
@@ -145,14 +168,16 @@ class PromptDesk:
 
     def _prepare(self, command: engine_pb2.SubmitCommand) -> None:
         tokens = self._prompts.tokens_of(command.generate)
+        matcher = self._outputs.matcher_of(command.generate)
+        calls = self._outputs.reader_of(command.generate)
         stops = tuple(command.generate.stop)
         now = time.monotonic()
         asked, adapter = command.generate, (command.adapter, command.adapter_path)
         weights = self._reader.weights_of(*adapter)
-        self._to_writer(Opened(command.request, len(tokens), stops))
+        self._to_writer(Opened(command.request, len(tokens), stops, calls))
         # Here, not in the batch: a file takes milliseconds, in which every row would stand still.
         kept = self._recall(adapter[0], asked.cache_salt, tokens) if asked.cache_prompt else ()
-        self._to_batch(Job(command.request, asked, tokens, now, *adapter, weights, kept))
+        self._to_batch(Job(command.request, asked, tokens, now, *adapter, weights, kept, matcher))
 
 
 def _refused(field: str, message: str) -> Invalid:

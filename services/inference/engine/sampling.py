@@ -1,6 +1,7 @@
 """How one request picks its tokens, whatever else is in the batch."""
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -118,7 +119,12 @@ def processors_of(request: pb.GenerateRequest, prompt_tokens: int) -> list[Proce
     ):
         if penalty:
             found.append(_of_answer(make(penalty, request.max_tokens), prompt_tokens))
-    return [Guarded(processor, _keep) for processor in found]
+    return [guarded(processor) for processor in found]
+
+
+def guarded(processor: Processor) -> Guarded:
+    """Keep a processor from raising; after an error the logits stay as they are."""
+    return Guarded(processor, _keep)
 
 
 def likelihood_of(logprobs: mx.array, token: int, top: int) -> Likelihood:
@@ -129,7 +135,9 @@ def likelihood_of(logprobs: mx.array, token: int, top: int) -> Likelihood:
         wanted = mx.concatenate([wanted, likeliest])
     ids: list[int] = wanted.tolist()  # type: ignore[assignment]
     values: list[float] = logprobs[wanted].astype(mx.float32).tolist()  # type: ignore[assignment]
-    pairs = sorted(zip(ids[1:], values[1:], strict=True), key=lambda pair: (-pair[1], pair[0]))
+    # A grammar may leave fewer tokens than were asked for.
+    possible = [pair for pair in zip(ids[1:], values[1:], strict=True) if pair[1] > -math.inf]
+    pairs = sorted(possible, key=lambda pair: (-pair[1], pair[0]))
     return Likelihood(values[0], tuple(pairs))
 
 

@@ -7,6 +7,7 @@ import logging
 import queue
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from google.protobuf.message import Message
 from mlx_hub.inference.v1 import completion_pb2 as completion_pb
@@ -26,6 +27,9 @@ from services.inference.engine.events import (
     generation_failed,
 )
 from services.inference.engine.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from services.inference.engine.calls import Piece
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +73,10 @@ class Stream:
 
     def __init__(self, opened: Opened) -> None:
         """Start empty."""
-        self.decoder = DecodeStream(skip_special_tokens=True)
+        # Models write calls between special tokens, which are no part of other answers' texts.
+        self.decoder = DecodeStream(skip_special_tokens=opened.calls is None)
+        self.calls = opened.calls
+        self.called = False
         self.stop = StopBuffer(opened.stops)
         self.prompt_tokens = opened.prompt_tokens
         self.tokens = 0
@@ -162,8 +169,19 @@ class Writer:
             self._finish(event.request, event.reason)
 
     def _delta(self, request: int, stream: Stream, text: str) -> None:
-        if text:
+        if stream.calls:
+            self._pieces(request, stream, stream.calls.push(text))
+        elif text:
             self._send_delta(request, stream, text)
+
+    def _pieces(self, request: int, stream: Stream, pieces: "list[Piece]") -> None:
+        for piece in pieces:
+            if isinstance(piece, str):
+                self._send_delta(request, stream, piece)
+                continue
+            stream.called = True
+            call = engine_pb2.EngineToolCall(request=request, call=piece, tokens=stream.tokens)
+            self._send(engine_pb2.EngineEvent(tool_call=call))
 
     def _send_delta(self, request: int, stream: Stream, text: str) -> None:
         delta = engine_pb2.EngineDelta(
@@ -174,6 +192,10 @@ class Writer:
 
     def _finish(self, request: int, reason: completion_pb.FinishReason.ValueType) -> None:
         stream = self._streams.pop(request)
+        if stream.calls:
+            self._pieces(request, stream, stream.calls.flush())
+        if stream.called and reason == completion_pb.FINISH_REASON_STOP:
+            reason = completion_pb.FINISH_REASON_TOOL_CALLS
         if stream.logprobs:
             # Their text was held back or is none, and never came.
             self._send_delta(request, stream, "")

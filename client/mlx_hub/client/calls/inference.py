@@ -1,7 +1,8 @@
 """Calls of inference: one request, answered whole or as it is made."""
 
+import json
 from collections.abc import Iterable, Mapping
-from typing import TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
@@ -17,6 +18,7 @@ from mlx_hub.inference.v1.generation_record_pb2 import (
     ListGenerationsRequest,
     ListGenerationsResponse,
 )
+from mlx_hub.inference.v1.tools_pb2 import Choice, Tool, ToolChoice
 
 
 class SamplingFields(TypedDict, total=False):
@@ -37,32 +39,66 @@ class SamplingFields(TypedDict, total=False):
     top_logprobs: int | None
     drafting: bool | None
     cache_prompt: bool | None
+    cache_salt: str | None
+
+
+class OutputFields(SamplingFields, total=False):
+    """What the answer must look like: one of the first three at most, or tools.
+
+    A schema is a mapping or JSON as text, wherever one stands. A tool is a mapping of name,
+    description, parameters (the schema of its arguments) and strict.
+    """
+
+    response_schema: Mapping[str, Any] | str | None
+    regex: str | None
+    choice: Iterable[str] | None
+    tools: Iterable[Mapping[str, Any]] | None
+    tool_choice: Literal["auto", "none", "required"] | None
+    required_tool: str | None
 
 
 def generate(
     model_id: int,
     prompt: str = "",
     *,
-    messages: Iterable[Mapping[str, str]] = (),
+    messages: Iterable[Mapping[str, Any]] = (),
     version: int | str = "",
-    cache_salt: str = "",
     timeout: float | None = None,
-    **sampling: Unpack[SamplingFields],
+    **fields: Unpack[OutputFields],
 ) -> Generation[Completion]:
     """Answer a prompt (continued as it is) or messages ({"role", "content"}, by chat template).
 
-    `version` is a number, an alias, `base`, or empty for the latest; prompts share what is kept of
-    them with those of the same `cache_salt`; `timeout` is in seconds.
+    `version` is a number, an alias, `base`, or empty for the latest; `timeout` is in seconds.
+    The other fields are those of the contract's GenerateRequest. A message may hold `tool_calls`,
+    as completions do, or answer one by its `tool_call_id`.
     """
     request = GenerateRequest(
         model_id=model_id,
         prompt=prompt,
         messages=[ChatMessage(**message) for message in messages],
         version=str(version),
-        cache_salt=cache_salt,
-        **sampling,
+        **_encoded(fields),
     )
     return _as("Generate", request, Completion, timeout)
+
+
+def _encoded(fields: OutputFields) -> dict[str, Any]:
+    """Give fields as the contract holds them: schemas as text, choices by name."""
+    found: dict[str, Any] = {**fields}
+    if found.get("response_schema") is not None:
+        found["response_schema"] = _text(found["response_schema"])
+    if found.get("choice") is not None:
+        found["choice"] = Choice(options=found["choice"])
+    if found.get("tool_choice") is not None:
+        found["tool_choice"] = ToolChoice.Value(f"TOOL_CHOICE_{found['tool_choice'].upper()}")
+    tools = [dict(tool) for tool in found.get("tools") or ()]
+    for tool in tools:
+        tool["parameters"] = _text(tool.get("parameters") or "")
+    return found | {"tools": [Tool(**tool) for tool in tools]}
+
+
+def _text(schema: Mapping[str, Any] | str) -> str:
+    return schema if isinstance(schema, str) else json.dumps(schema)
 
 
 def streamed(whole: Generation[Completion]) -> Generation[GenerateEvent]:

@@ -137,6 +137,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """DEADLINE_EXCEEDED. The caller's deadline passed, and the work was dropped. Metadata: phase
     (queued, loading, prefill or decode).
     """
+    ERROR_REASON_CONSTRAINT_REFUSED: _ErrorReason.ValueType  # 55
+    """INVALID_ARGUMENT. The grammar of an answer can't be compiled, or became too complex while the
+    answer was made. Metadata: field.
+    """
+    ERROR_REASON_TOOLS_UNSUPPORTED: _ErrorReason.ValueType  # 56
+    """INVALID_ARGUMENT. The model's chat template knows no tools, or can't be held to a call. Metadata:
+    field.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the value of `ErrorInfo.reason` (domain `mlx-hub`) in
@@ -258,5 +266,13 @@ were unread; what was not read is lost.
 ERROR_REASON_DEADLINE_PASSED: ErrorReason.ValueType  # 59
 """DEADLINE_EXCEEDED. The caller's deadline passed, and the work was dropped. Metadata: phase
 (queued, loading, prefill or decode).
+"""
+ERROR_REASON_CONSTRAINT_REFUSED: ErrorReason.ValueType  # 55
+"""INVALID_ARGUMENT. The grammar of an answer can't be compiled, or became too complex while the
+answer was made. Metadata: field.
+"""
+ERROR_REASON_TOOLS_UNSUPPORTED: ErrorReason.ValueType  # 56
+"""INVALID_ARGUMENT. The model's chat template knows no tools, or can't be held to a call. Metadata:
+field.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -22,25 +22,26 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from mlx_hub.inference.v1 import tools_pb2 as mlx__hub_dot_inference_dot_v1_dot_tools__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%mlx_hub/inference/v1/completion.proto\x12\x14mlx_hub.inference.v1\"\xb6\x03\n\nCompletion\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x01(\x05\x12\x12\n\nlatency_ms\x18\x03 \x01(\x02\x12\x39\n\rfinish_reason\x18\x04 \x01(\x0e\x32\".mlx_hub.inference.v1.FinishReason\x12\x15\n\rprompt_tokens\x18\x05 \x01(\x05\x12\x15\n\rcached_tokens\x18\x06 \x01(\x05\x12\x0f\n\x07ttft_ms\x18\x07 \x01(\x02\x12\x16\n\x0e\x65ngine_ttft_ms\x18\x08 \x01(\x02\x12\x34\n\nprovenance\x18\t \x01(\x0b\x32 .mlx_hub.inference.v1.Provenance\x12\x15\n\rgeneration_id\x18\n \x01(\t\x12\x30\n\x08sampling\x18\x0b \x01(\x0b\x32\x1e.mlx_hub.inference.v1.Sampling\x12\x34\n\x08logprobs\x18\x0c \x03(\x0b\x32\".mlx_hub.inference.v1.TokenLogprob\x12\x16\n\x0e\x64rafted_tokens\x18\x0f \x01(\x05\x12\x17\n\x0f\x61\x63\x63\x65pted_tokens\x18\x10 \x01(\x05\"\xb9\x01\n\x08Sampling\x12\x13\n\x0btemperature\x18\x01 \x01(\x02\x12\r\n\x05top_p\x18\x02 \x01(\x02\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12\r\n\x05min_p\x18\x04 \x01(\x02\x12\x1a\n\x12repetition_penalty\x18\x05 \x01(\x02\x12\x18\n\x10presence_penalty\x18\x06 \x01(\x02\x12\x19\n\x11\x66requency_penalty\x18\x07 \x01(\x02\x12\x11\n\x04seed\x18\x08 \x01(\x05H\x00\x88\x01\x01\x42\x07\n\x05_seed\"p\n\x0cTokenLogprob\x12\x30\n\x05token\x18\x01 \x01(\x0b\x32!.mlx_hub.inference.v1.LikelyToken\x12.\n\x03top\x18\x02 \x03(\x0b\x32!.mlx_hub.inference.v1.LikelyToken\"G\n\x0bLikelyToken\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05\x62ytes\x18\x03 \x01(\x0c\x12\x0f\n\x07logprob\x18\x04 \x01(\x02\"\xc1\x01\n\nProvenance\x12\x10\n\x08model_id\x18\x01 \x01(\x05\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x16\n\x0e\x61\x64\x61pter_digest\x18\x04 \x01(\t\x12\x12\n\nbase_model\x18\x05 \x01(\t\x12\x13\n\x0b\x62\x61se_digest\x18\x06 \x01(\t\x12\x0e\n\x06job_id\x18\x07 \x01(\x05\x12\x16\n\x0e\x64\x61taset_digest\x18\x08 \x01(\t\x12\x13\n\x0b\x63ode_commit\x18\t \x01(\t*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%mlx_hub/inference/v1/completion.proto\x12\x14mlx_hub.inference.v1\x1a mlx_hub/inference/v1/tools.proto\"\xea\x03\n\nCompletion\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x01(\x05\x12\x12\n\nlatency_ms\x18\x03 \x01(\x02\x12\x39\n\rfinish_reason\x18\x04 \x01(\x0e\x32\".mlx_hub.inference.v1.FinishReason\x12\x15\n\rprompt_tokens\x18\x05 \x01(\x05\x12\x15\n\rcached_tokens\x18\x06 \x01(\x05\x12\x0f\n\x07ttft_ms\x18\x07 \x01(\x02\x12\x16\n\x0e\x65ngine_ttft_ms\x18\x08 \x01(\x02\x12\x34\n\nprovenance\x18\t \x01(\x0b\x32 .mlx_hub.inference.v1.Provenance\x12\x15\n\rgeneration_id\x18\n \x01(\t\x12\x30\n\x08sampling\x18\x0b \x01(\x0b\x32\x1e.mlx_hub.inference.v1.Sampling\x12\x34\n\x08logprobs\x18\x0c \x03(\x0b\x32\".mlx_hub.inference.v1.TokenLogprob\x12\x16\n\x0e\x64rafted_tokens\x18\x0f \x01(\x05\x12\x17\n\x0f\x61\x63\x63\x65pted_tokens\x18\x10 \x01(\x05\x12\x32\n\ntool_calls\x18\r \x03(\x0b\x32\x1e.mlx_hub.inference.v1.ToolCall\"\xb9\x01\n\x08Sampling\x12\x13\n\x0btemperature\x18\x01 \x01(\x02\x12\r\n\x05top_p\x18\x02 \x01(\x02\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12\r\n\x05min_p\x18\x04 \x01(\x02\x12\x1a\n\x12repetition_penalty\x18\x05 \x01(\x02\x12\x18\n\x10presence_penalty\x18\x06 \x01(\x02\x12\x19\n\x11\x66requency_penalty\x18\x07 \x01(\x02\x12\x11\n\x04seed\x18\x08 \x01(\x05H\x00\x88\x01\x01\x42\x07\n\x05_seed\"p\n\x0cTokenLogprob\x12\x30\n\x05token\x18\x01 \x01(\x0b\x32!.mlx_hub.inference.v1.LikelyToken\x12.\n\x03top\x18\x02 \x03(\x0b\x32!.mlx_hub.inference.v1.LikelyToken\"G\n\x0bLikelyToken\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05\x62ytes\x18\x03 \x01(\x0c\x12\x0f\n\x07logprob\x18\x04 \x01(\x02\"\xc1\x01\n\nProvenance\x12\x10\n\x08model_id\x18\x01 \x01(\x05\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x16\n\x0e\x61\x64\x61pter_digest\x18\x04 \x01(\t\x12\x12\n\nbase_model\x18\x05 \x01(\t\x12\x13\n\x0b\x62\x61se_digest\x18\x06 \x01(\t\x12\x0e\n\x06job_id\x18\x07 \x01(\x05\x12\x16\n\x0e\x64\x61taset_digest\x18\x08 \x01(\t\x12\x13\n\x0b\x63ode_commit\x18\t \x01(\t*}\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mlx_hub.inference.v1.completion_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FINISHREASON']._serialized_start=1075
-  _globals['_FINISHREASON']._serialized_end=1170
-  _globals['_COMPLETION']._serialized_start=64
-  _globals['_COMPLETION']._serialized_end=502
-  _globals['_SAMPLING']._serialized_start=505
-  _globals['_SAMPLING']._serialized_end=690
-  _globals['_TOKENLOGPROB']._serialized_start=692
-  _globals['_TOKENLOGPROB']._serialized_end=804
-  _globals['_LIKELYTOKEN']._serialized_start=806
-  _globals['_LIKELYTOKEN']._serialized_end=877
-  _globals['_PROVENANCE']._serialized_start=880
-  _globals['_PROVENANCE']._serialized_end=1073
+  _globals['_FINISHREASON']._serialized_start=1161
+  _globals['_FINISHREASON']._serialized_end=1286
+  _globals['_COMPLETION']._serialized_start=98
+  _globals['_COMPLETION']._serialized_end=588
+  _globals['_SAMPLING']._serialized_start=591
+  _globals['_SAMPLING']._serialized_end=776
+  _globals['_TOKENLOGPROB']._serialized_start=778
+  _globals['_TOKENLOGPROB']._serialized_end=890
+  _globals['_LIKELYTOKEN']._serialized_start=892
+  _globals['_LIKELYTOKEN']._serialized_end=963
+  _globals['_PROVENANCE']._serialized_start=966
+  _globals['_PROVENANCE']._serialized_end=1159
 # @@protoc_insertion_point(module_scope)

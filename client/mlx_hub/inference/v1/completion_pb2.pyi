@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from mlx_hub.inference.v1 import tools_pb2 as _tools_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -30,6 +31,8 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     """The model ended, or a stop string was met."""
     FINISH_REASON_LENGTH: _FinishReason.ValueType  # 2
     """max_tokens was reached."""
+    FINISH_REASON_TOOL_CALLS: _FinishReason.ValueType  # 3
+    """The model ended, and asks for tool calls."""
 
 class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper): ...
 
@@ -38,6 +41,8 @@ FINISH_REASON_STOP: FinishReason.ValueType  # 1
 """The model ended, or a stop string was met."""
 FINISH_REASON_LENGTH: FinishReason.ValueType  # 2
 """max_tokens was reached."""
+FINISH_REASON_TOOL_CALLS: FinishReason.ValueType  # 3
+"""The model ended, and asks for tool calls."""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
 @_typing.final
@@ -60,6 +65,7 @@ class Completion(_message.Message):
     LOGPROBS_FIELD_NUMBER: _builtins.int
     DRAFTED_TOKENS_FIELD_NUMBER: _builtins.int
     ACCEPTED_TOKENS_FIELD_NUMBER: _builtins.int
+    TOOL_CALLS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """The whole text."""
     tokens: _builtins.int
@@ -89,6 +95,10 @@ class Completion(_message.Message):
     def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
         """With `logprobs`: one for each of `tokens` but the one that ended the text, where one did."""
 
+    @_builtins.property
+    def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[_tools_pb2.ToolCall]:
+        """What the model asks its caller to call; text that only looks like a call is in `text`."""
+
     def __init__(
         self,
         *,
@@ -106,10 +116,11 @@ class Completion(_message.Message):
         logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
         drafted_tokens: _builtins.int = ...,
         accepted_tokens: _builtins.int = ...,
+        tool_calls: _abc.Iterable[_tools_pb2.ToolCall] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_tokens", b"accepted_tokens", "cached_tokens", b"cached_tokens", "drafted_tokens", b"drafted_tokens", "engine_ttft_ms", b"engine_ttft_ms", "finish_reason", b"finish_reason", "generation_id", b"generation_id", "latency_ms", b"latency_ms", "logprobs", b"logprobs", "prompt_tokens", b"prompt_tokens", "provenance", b"provenance", "sampling", b"sampling", "text", b"text", "tokens", b"tokens", "ttft_ms", b"ttft_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_tokens", b"accepted_tokens", "cached_tokens", b"cached_tokens", "drafted_tokens", b"drafted_tokens", "engine_ttft_ms", b"engine_ttft_ms", "finish_reason", b"finish_reason", "generation_id", b"generation_id", "latency_ms", b"latency_ms", "logprobs", b"logprobs", "prompt_tokens", b"prompt_tokens", "provenance", b"provenance", "sampling", b"sampling", "text", b"text", "tokens", b"tokens", "tool_calls", b"tool_calls", "ttft_ms", b"ttft_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -176,7 +187,7 @@ class TokenLogprob(_message.Message):
     def token(self) -> Global___LikelyToken: ...
     @_builtins.property
     def top(self) -> _containers.RepeatedCompositeFieldContainer[Global___LikelyToken]:
-        """The likeliest first; as many as `top_logprobs`."""
+        """The likeliest first; as many as `top_logprobs`, or fewer where a constraint allows no more."""
 
     def __init__(
         self,

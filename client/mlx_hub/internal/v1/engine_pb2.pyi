@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from mlx_hub.inference.v1 import completion_pb2 as _completion_pb2
 from mlx_hub.inference.v1 import generation_pb2 as _generation_pb2
+from mlx_hub.inference.v1 import tools_pb2 as _tools_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -226,6 +227,7 @@ class EngineEvent(_message.Message):
     FAILED_FIELD_NUMBER: _builtins.int
     STATS_FIELD_NUMBER: _builtins.int
     CACHE_CLEARED_FIELD_NUMBER: _builtins.int
+    TOOL_CALL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ready(self) -> Global___EngineReady: ...
     @_builtins.property
@@ -238,6 +240,8 @@ class EngineEvent(_message.Message):
     def stats(self) -> Global___EngineStats: ...
     @_builtins.property
     def cache_cleared(self) -> Global___CacheCleared: ...
+    @_builtins.property
+    def tool_call(self) -> Global___EngineToolCall: ...
     def __init__(
         self,
         *,
@@ -247,12 +251,13 @@ class EngineEvent(_message.Message):
         failed: Global___EngineFailed | None = ...,
         stats: Global___EngineStats | None = ...,
         cache_cleared: Global___CacheCleared | None = ...,
+        tool_call: Global___EngineToolCall | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cache_cleared", b"cache_cleared", "delta", b"delta", "event", b"event", "failed", b"failed", "finished", b"finished", "ready", b"ready", "stats", b"stats"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache_cleared", b"cache_cleared", "delta", b"delta", "event", b"event", "failed", b"failed", "finished", b"finished", "ready", b"ready", "stats", b"stats", "tool_call", b"tool_call"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_cleared", b"cache_cleared", "delta", b"delta", "event", b"event", "failed", b"failed", "finished", b"finished", "ready", b"ready", "stats", b"stats"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_cleared", b"cache_cleared", "delta", b"delta", "event", b"event", "failed", b"failed", "finished", b"finished", "ready", b"ready", "stats", b"stats", "tool_call", b"tool_call"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["ready", "delta", "finished", "failed", "stats", "cache_cleared"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["ready", "delta", "finished", "failed", "stats", "cache_cleared", "tool_call"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -315,6 +320,33 @@ class EngineDelta(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EngineDelta: _TypeAlias = EngineDelta  # noqa: Y015
+
+@_typing.final
+class EngineToolCall(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    CALL_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    request: _builtins.int
+    tokens: _builtins.int
+    """Generated so far."""
+    @_builtins.property
+    def call(self) -> _tools_pb2.ToolCall: ...
+    def __init__(
+        self,
+        *,
+        request: _builtins.int = ...,
+        call: _tools_pb2.ToolCall | None = ...,
+        tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "request", b"request", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EngineToolCall: _TypeAlias = EngineToolCall  # noqa: Y015
 
 @_typing.final
 class EngineFinished(_message.Message):
