@@ -1,8 +1,9 @@
 """From a request to its answer: resolve, schedule, count. Every surface comes through here."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Protocol
 
 from mlx_hub.inference.v1 import generation_pb2 as pb
@@ -10,7 +11,8 @@ from mlx_hub.inference.v1 import generation_pb2 as pb
 from services.chassis.errors import HubError, Internal
 from services.chassis.status import to_status
 from services.inference import metrics
-from services.inference.domain import Answer, Delta, Target
+from services.inference.domain import Answer, Delta, Loading, Target
+from services.inference.loading import with_loading
 from services.inference.messages import event_of, generation_of
 from services.inference.scheduler import Arrival, Scheduler
 
@@ -26,8 +28,14 @@ class Resolves(Protocol):
 class Answering:
     """Answers requests of the contract's form."""
 
-    def __init__(self, catalogue: Resolves, scheduler: Scheduler) -> None:
-        """Take who resolves and who schedules."""
+    def __init__(
+        self,
+        catalogue: Resolves,
+        scheduler: Scheduler,
+        loading: Callable[[str], Loading | None] = lambda digest: None,
+    ) -> None:
+        """Take who resolves, who schedules, and who knows how far a base model is."""
+        self._loading = loading
         self._catalogue = catalogue
         self._scheduler = scheduler
         metrics.WAITING.set_function(lambda: scheduler.waiting)
@@ -35,8 +43,8 @@ class Answering:
 
     async def answer(
         self, request: pb.GenerateRequest, seconds: float | None, generation_id: str = ""
-    ) -> AsyncGenerator[Delta | Answer, None]:
-        """Yield text as it comes and the whole answer last.
+    ) -> AsyncGenerator[Delta | Loading | Answer, None]:
+        """Yield text as it comes and the whole answer last; before, how far its model is.
 
         `seconds` is the caller's patience; an answer without an id gets one.
         """
@@ -46,7 +54,8 @@ class Answering:
             target = await self._catalogue.resolve(request.model_id, request.version)
             generation = generation_of(request).begun(generation_id)
             run = self._scheduler.generate(target, generation, arrival)
-            async with aclosing(run) as frames:
+            loading = partial(self._loading, target.base.digest)
+            async with aclosing(with_loading(run, loading)) as frames:
                 async for frame in frames:
                     if isinstance(frame, Answer):
                         metrics.answered(frame)
@@ -57,7 +66,7 @@ class Answering:
 
 
 async def with_error_frame(
-    frames: AsyncGenerator[Delta | Answer, None],
+    frames: AsyncGenerator[Delta | Loading | Answer, None],
 ) -> AsyncGenerator[pb.GenerateEvent, None]:
     """End a stream that has begun with a frame that says why: over HTTP/1.1 nothing else can.
 

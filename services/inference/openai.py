@@ -18,7 +18,7 @@ from services.chassis.errors import HubError, NotFound
 from services.chassis.requests import Context
 from services.inference.answering import Answering
 from services.inference.catalogue import Catalogue
-from services.inference.domain import Answer
+from services.inference.domain import Answer, Loading
 from services.inference.openai_messages import Chat, Reply, error_body, models_body, read_chat
 
 JSON = "application/json"
@@ -84,6 +84,10 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
         begun = False
         async with aclosing(self._answering.answer(chat.request, seconds, reply.id)) as frames:
             async for frame in frames:
+                if isinstance(frame, Loading):
+                    # A comment keeps the line alive; clients pass over it.
+                    yield _body(EVENTS, f": loading {frame.base_model}\n\n".encode())
+                    continue
                 if not begun:
                     begun = True
                     first = reply.chunk({"role": "assistant", "content": ""})

@@ -5,22 +5,61 @@ import itertools
 import logging
 import signal
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 from mlx_hub.internal.v1 import engine_pb2
 
 from services.chassis import children
-from services.chassis.errors import HubError, Unavailable
+from services.chassis.errors import HubError
 from services.chassis.frames import FrameError, open_pair, read_frame, send_frame, write_frame
 from services.chassis.leases import Lease
-from services.inference.domain import Adapter, Base, Delta, EngineLimits, Finished, Generation
-from services.inference.messages import cancel_of, delta_of, error_of, finished_of, submit_of
+from services.inference import failures, metrics
+from services.inference.domain import (
+    Adapter,
+    Base,
+    Delta,
+    EngineLimits,
+    Finished,
+    Generation,
+    Loading,
+)
+from services.inference.messages import (
+    cancel_of,
+    delta_of,
+    error_of,
+    finished_of,
+    loading_of,
+    submit_of,
+)
+from services.inference.quarantine import Asked, Quarantine
+from services.inference.seat import Facts
+from services.inference.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
 
 type OnStats = Callable[[str, engine_pb2.EngineStats], None]
+
+
+@dataclass(frozen=True)
+class Oversight:
+    """When an engine counts as stalled, and who hears of its loading and of what it died of."""
+
+    stall_seconds: float = 60
+    quarantine: Quarantine = field(default_factory=Quarantine)
+    on_loading: Callable[[Loading], None] = lambda loading: None
+
+
+@dataclass(frozen=True)
+class Open:
+    """A request that the engine has, and where its events go."""
+
+    asked: Asked
+    inbox: asyncio.Queue[engine_pb2.EngineEvent | None] = field(default_factory=asyncio.Queue)
 
 
 class EngineProcess:
@@ -32,6 +71,7 @@ class EngineProcess:
         process: asyncio.subprocess.Process,
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         on_stats: OnStats,
+        oversight: Oversight,
     ) -> None:
         """Take a child that has been spawned; it is not ready before `_wait_ready`."""
         self.base = base
@@ -40,13 +80,25 @@ class EngineProcess:
         self._reader, self._writer = streams
         self._on_stats = on_stats
         self._numbers = itertools.count(1)
-        self._inboxes: dict[int, asyncio.Queue[engine_pb2.EngineEvent | None]] = {}
-        self._reading: asyncio.Task[None] | None = None
-        self._dead = False
+        self._oversight = oversight
+        self._watchdog = Watchdog(oversight.stall_seconds)
+        self._open: dict[int, Open] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ready = engine_pb2.EngineReady()
+        self._stats = engine_pb2.EngineStats()
+        self._last_step_at = 0.0
+        self._dead = self._stopping = self._stalled = False
+        self._ending = ""
 
     @classmethod
     async def start(
-        cls, base: Base, limits: EngineLimits, lease: Lease, seconds: float, on_stats: OnStats
+        cls,
+        base: Base,
+        limits: EngineLimits,
+        lease: Lease,
+        seconds: float,
+        on_stats: OnStats,
+        oversight: Oversight | None = None,
     ) -> "EngineProcess":
         """Spawn an engine and wait until it is ready; raises Unavailable with the reason.
 
@@ -68,7 +120,7 @@ class EngineProcess:
         finally:
             theirs.close()
             lease.release()
-        engine = cls(base, process, (reader, writer), on_stats)
+        engine = cls(base, process, (reader, writer), on_stats, oversight or Oversight())
         try:
             async with asyncio.timeout(seconds):
                 await engine._wait_ready(limits)
@@ -76,9 +128,9 @@ class EngineProcess:
             await engine.stop()
             if isinstance(error, TimeoutError):
                 why = f"the engine did not load {base.name} within {seconds:.0f} s"
-                raise start_failed(base, why) from error
+                raise failures.start_failed(base, why) from error
             raise
-        engine._reading = asyncio.create_task(engine._read())
+        engine._tasks = [asyncio.create_task(w()) for w in (engine._read, engine._guard)]
         return engine
 
     @property
@@ -86,16 +138,38 @@ class EngineProcess:
         """The child's process id."""
         return self._process.pid
 
+    @property
+    def ending(self) -> str:
+        """How it ended, for people."""
+        return self._ending
+
+    def facts(self) -> Facts:
+        """Tell what it is and last said of itself."""
+        return Facts(
+            pid=self.pid,
+            weight_bytes=self._ready.weight_bytes,
+            active_bytes=self._stats.active_bytes,
+            peak_bytes=self._stats.peak_bytes,
+            adapters=self._stats.adapters,
+            steps=self._stats.steps,
+            last_step_at=self._last_step_at,
+            running=self._stats.running,
+            waiting=self._stats.waiting,
+            stalled=self._watchdog.stalled,
+        )
+
     async def generate(
         self, generation: Generation, adapter: Adapter | None
     ) -> AsyncGenerator[Delta | Finished, None]:
         """Yield text as it is made, then how it ended; closing the generator drops the request.
 
-        Raises Unavailable ENGINE_DIED when the engine ends first.
+        Raises Unavailable ENGINE_DIED or ENGINE_STALLED when the engine ends first, and
+        REQUEST_QUARANTINED where it ended too often with this very request.
         """
+        self._oversight.quarantine.check(self.base, generation, adapter)
         number = next(self._numbers)
-        inbox: asyncio.Queue[engine_pb2.EngineEvent | None] = asyncio.Queue()
-        self._inboxes[number] = inbox
+        inbox = (request := Open((generation, adapter))).inbox
+        self._open[number] = request
         over = False
         try:
             await self._send(submit_of(number, generation, adapter))
@@ -108,16 +182,16 @@ class EngineProcess:
                 raise error_of(event.failed)
             yield finished_of(event.finished)
         finally:
-            del self._inboxes[number]
+            del self._open[number]
             if not over and not self._dead:
                 send_frame(self._writer, cancel_of(number))
 
     async def stop(self) -> None:
         """End the child: closing the socket is enough, killing helps where it is not."""
+        self._stopping = True
         self._writer.close()
         await self._gone()
-        if self._reading:
-            await self._reading
+        await asyncio.gather(*self._tasks)
 
     async def _gone(self) -> int:
         """Wait for the child's end, which its closed socket brings about, and give its code."""
@@ -134,18 +208,37 @@ class EngineProcess:
         )
         try:
             await write_frame(self._writer, engine_pb2.EngineCommand(start=start))
-            event = await read_frame(self._reader, engine_pb2.EngineEvent)
+            while (event := await self._next()) and event.HasField("loading"):
+                self._oversight.on_loading(loading_of(self.base.name, event.loading))
         except (FrameError, ConnectionError):
             event = None
         if event is None:
-            raise start_failed(self.base, f"the engine ended while it loaded {self.base.name}")
+            raise failures.start_failed(
+                self.base, f"the engine ended while it loaded {self.base.name}"
+            )
         if event.WhichOneof("event") == "failed":
-            raise start_failed(self.base, event.failed.message)
+            raise failures.start_failed(self.base, event.failed.message)
+        self._ready = event.ready
+
+    async def _next(self) -> engine_pb2.EngineEvent | None:
+        return await read_frame(self._reader, engine_pb2.EngineEvent)
+
+    async def _guard(self) -> None:
+        """End the child if it has requests and makes no progress."""
+        while not self.ended.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._watchdog.pause):
+                    await self.ended.wait()
+            if self._watchdog.look(working=bool(self._open)) and not self._dead:
+                self._stalled = True
+                metrics.stalled(self.base.name)
+                self._process.kill()
+                return
 
     async def _read(self) -> None:
         """Hand events to their requests until the child is gone, then tell every request."""
         try:
-            while event := await read_frame(self._reader, engine_pb2.EngineEvent):
+            while event := await self._next():
                 self._dispatch(event)
         except FrameError as error:
             log.error("the engine of %s wrote no frames: %s", self.base.name, error)
@@ -154,27 +247,37 @@ class EngineProcess:
         self._dead = True
         self._writer.close()
         code = await self._gone()
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        self._ending = f"ended with {how}"
+        if self._stalled:
+            self._ending = f"made no progress for {self._watchdog.limit:g} s and was ended"
+        if not self._stopping:
+            running = [request.asked for request in self._open.values()]
+            self._oversight.quarantine.died(self.base, running, self._ending)
         # Not before: another engine may need the memory that this one gave back. And the requests
         # hear of it last: whoever sends one again finds the engine ended, and starts another.
         self.ended.set()
-        for inbox in self._inboxes.values():
-            inbox.put_nowait(None)
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        log.log(
-            logging.INFO if code == 0 else logging.ERROR,
-            "the engine of %s ended with %s",
-            self.base.name,
-            how,
-        )
+        for request in self._open.values():
+            request.inbox.put_nowait(None)
+        level = logging.INFO if code == 0 else logging.ERROR
+        log.log(level, "the engine of %s %s", self.base.name, self._ending)
 
     def _dispatch(self, event: engine_pb2.EngineEvent) -> None:
         kind = event.WhichOneof("event")
         if kind == "stats":
+            self._take(event.stats)
             self._on_stats(self.base.name, event.stats)
         elif kind in ("delta", "finished", "failed"):
-            inbox = self._inboxes.get(getattr(event, kind).request)
-            if inbox is not None:
-                inbox.put_nowait(event)
+            self._watchdog.progressed()
+            request = self._open.get(getattr(event, kind).request)
+            if request is not None:
+                request.inbox.put_nowait(event)
+
+    def _take(self, stats: engine_pb2.EngineStats) -> None:
+        if stats.steps > self._stats.steps:
+            self._watchdog.progressed()
+            self._last_step_at = time.time() - stats.last_step_age_seconds
+        self._stats = stats
 
     async def _send(self, command: engine_pb2.EngineCommand) -> None:
         try:
@@ -185,19 +288,6 @@ class EngineProcess:
             raise self._died() from error
 
     def _died(self) -> HubError:
-        return Unavailable(
-            "ENGINE_DIED",
-            "the engine that worked on this ended; send the request again",
-            metadata={"base_model": self.base.name},
-            retry_after_s=1,
-        )
-
-
-def start_failed(base: Base, why: str, retry_after_s: float = 1) -> HubError:
-    """Give the error of an engine that can't serve."""
-    return Unavailable(
-        "ENGINE_START_FAILED",
-        why,
-        metadata={"base_model": base.name},
-        retry_after_s=retry_after_s,
-    )
+        if self._stalled:
+            return failures.stalled(self.base, self._watchdog.limit)
+        return failures.died(self.base)

@@ -18,5 +18,15 @@ class InferenceSettings(HubSettings):
     """MLX_HUB_QUEUE_LIMIT: requests that may wait for one engine; more are refused."""
     adapter_slots: int = Field(default=16, ge=1, le=1024)
     """MLX_HUB_ADAPTER_SLOTS: versions resident in one engine at the same time."""
+    keep_alive_seconds: int = Field(default=1800, ge=0, le=31_536_000)
+    """MLX_HUB_KEEP_ALIVE_SECONDS: how long an unused engine stays; 0 unloads it at once."""
+    room_wait_seconds: float = Field(default=30, ge=0, le=3600)
+    """MLX_HUB_ROOM_WAIT_SECONDS: how long a model may wait for memory that busy engines hold."""
+    stall_seconds: float = Field(default=60, ge=1, le=3600)
+    """MLX_HUB_STALL_SECONDS: an engine that has requests and makes no step for so long is ended and
+    started again; must be longer than reading one piece of a prompt takes."""
+    quarantine_seconds: float = Field(default=600, ge=0, le=86_400)
+    """MLX_HUB_QUARANTINE_SECONDS: how long a request is refused that was running when two engines
+    ended; 0 refuses none."""
     engine_start_seconds: float = Field(default=300, gt=0, le=3600)
     """MLX_HUB_ENGINE_START_SECONDS: how long loading a base model may take."""

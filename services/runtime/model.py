@@ -2,17 +2,19 @@
 
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+from mlx.utils import tree_flatten
 
 from services.runtime.blas import BlasReport, redirect
 from services.runtime.folder import FolderError, inspect_model_folder
 
+LOADING_PIECES = 50
 # What MLX-LM's model classes raise on a configuration or weights that they don't expect.
 _UNBUILDABLE = (
     ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError,
@@ -55,11 +57,14 @@ def on_cpu() -> bool:
     return bool(mx.default_device() == mx.Device(mx.cpu))
 
 
-def load_base(path: Path) -> tuple[Any, Any, dict[str, Any]]:
+def load_base(
+    path: Path, told: Callable[[float], None] = lambda share: None
+) -> tuple[Any, Any, dict[str, Any]]:
     """Load the model folder at `path`; return (model, tokenizer wrapper, config.json as stored).
 
     The weights are evaluated: as stored on a GPU, as dense float32 on a CPU (4 bytes a parameter).
-    Load on the thread that will compute. Raises FolderError for a folder that is missing or unfit.
+    `told` hears which share of their bytes is there. Load on the thread that will compute. Raises
+    FolderError for a folder that is missing or unfit.
     """
     inspect_model_folder(path, hash_files=False)
     prepare()
@@ -70,8 +75,23 @@ def load_base(path: Path) -> tuple[Any, Any, dict[str, Any]]:
         model.set_dtype(mx.float32)
         model = dequantize_model(model)
         model.set_dtype(mx.float32)  # formats without float scales dequantise to 16 bits
-    mx.eval(model.parameters())
+    _evaluate(model, told)
     return model, load_tokenizer(path, config.get("eos_token_id")), config
+
+
+def _evaluate(model: Any, told: Callable[[float], None]) -> None:
+    """Read the weights, piece by piece: what one piece needs beside itself is free for the next."""
+    leaves: Any = tree_flatten(model.parameters())
+    arrays: list[mx.array] = [array for _, array in leaves]
+    total = sum(array.nbytes for array in arrays)
+    done, piece = 0, list[mx.array]()
+    for array in arrays:
+        piece.append(array)
+        if (size := sum(a.nbytes for a in piece)) * LOADING_PIECES >= total:
+            mx.eval(piece)
+            done, piece = done + size, []
+            told(done / total)
+    mx.eval(piece)
 
 
 def load_tokenizer(path: Path, eos_token_ids: Any = None) -> Any:

@@ -82,7 +82,7 @@ class Counted(datasets_grpc.DatasetServiceServicer):
 @pytest.fixture
 async def served() -> AsyncIterator["Served"]:
     server = HubServer("inference", HubSettings(drain_seconds=0))
-    servicer = Scripted()
+    servicer = Scripted()  # type: ignore[abstract]
     pb_grpc.add_InferenceServiceServicer_to_server(servicer, server.grpc)
     datasets_grpc.add_DatasetServiceServicer_to_server(servicer.counted, server.grpc)
     port = await server.start(0)

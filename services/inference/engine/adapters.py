@@ -142,6 +142,11 @@ class Adapters:
         self._users: Counter[str] = Counter()
         self._layers: dict[str, SlottedLinear] = {}
 
+    @property
+    def resident(self) -> int:
+        """Adapters in slots, used or not."""
+        return len(self._slots)
+
     def acquire(self, adapter: str, path: str) -> int | None:
         """Give the slot for a row, or None while every slot is in use by others.
 

@@ -16,6 +16,7 @@ from mlx_hub.internal.v1 import engine_pb2
 from services.inference.engine.adapters import Adapters, RoutedModel
 from services.inference.engine.batch import Batch, BatchLimits
 from services.inference.engine.events import Cancel, Failed, Job, Outcome, Work
+from services.inference.engine.loading import LoadingReport
 from services.inference.engine.prompt import PromptDesk, Prompts, Submitted
 from services.inference.engine.text import Writer
 from services.runtime.frames import FrameError, Frames
@@ -37,6 +38,8 @@ class Engine:
         self._work: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._submitted: queue.SimpleQueue[Submitted] = queue.SimpleQueue()
         self._stats_due = 0.0
+        self._steps = 0
+        self._last_step = 0.0
 
     def run(self, base: Path, start: engine_pb2.StartCommand) -> None:
         """Load, say ready, and batch for ever; the reader thread ends the process.
@@ -44,10 +47,12 @@ class Engine:
         Raises FolderError or MLX's own errors when the model can't be served.
         """
         self._spawn(self._read)
-        model, tokenizer, config = load_base(base)
+        loading = LoadingReport(self._frames.write)
+        model, tokenizer, config = load_base(base, loading.weights)
         routed = RoutedModel(model)
         limits = _limits(start)
         adapters = Adapters(routed, start.adapter_slots)
+        loading.warming_up()
         _warm_up(routed, adapters, limits)
         context = _context(config, start.kv_tokens)
         writer = Writer(base / "tokenizer.json", self._frames.write, self._work.put)
@@ -63,8 +68,8 @@ class Engine:
         self._spawn(writer.run)
         while True:
             self._take_work(batch)
-            batch.step()
-            self._tell_stats(batch, tell)
+            self._step(batch)
+            self._tell_stats(batch, adapters, tell)
 
     def _spawn(self, work: Callable[[], None]) -> None:
         threading.Thread(target=work, daemon=True).start()
@@ -96,7 +101,16 @@ class Engine:
                 batch.add(work)
             idle = False
 
-    def _tell_stats(self, batch: Batch, tell: Callable[[Outcome], None]) -> None:
+    def _step(self, batch: Batch) -> None:
+        before = batch.running
+        batch.step()
+        if before or batch.running:
+            self._steps += 1
+            self._last_step = time.monotonic()
+
+    def _tell_stats(
+        self, batch: Batch, adapters: Adapters, tell: Callable[[Outcome], None]
+    ) -> None:
         now = time.monotonic()
         if now < self._stats_due and batch.running:
             return
@@ -107,6 +121,9 @@ class Engine:
             active_bytes=mx.get_active_memory(),
             peak_bytes=peak_memory(),
             tokens_generated=batch.tokens_generated,
+            steps=self._steps,
+            last_step_age_seconds=now - self._last_step if self._steps else 0.0,
+            adapters=adapters.resident,
         )
         tell(stats)
 

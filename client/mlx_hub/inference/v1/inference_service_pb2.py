@@ -23,11 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from mlx_hub.inference.v1 import completion_pb2 as mlx__hub_dot_inference_dot_v1_dot_completion__pb2
 from mlx_hub.inference.v1 import generation_pb2 as mlx__hub_dot_inference_dot_v1_dot_generation__pb2
+from mlx_hub.inference.v1 import residency_pb2 as mlx__hub_dot_inference_dot_v1_dot_residency__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,mlx_hub/inference/v1/inference_service.proto\x12\x14mlx_hub.inference.v1\x1a\x1cgoogle/api/annotations.proto\x1a%mlx_hub/inference/v1/completion.proto\x1a%mlx_hub/inference/v1/generation.proto2\xfc\x01\n\x10InferenceService\x12j\n\x08Generate\x12%.mlx_hub.inference.v1.GenerateRequest\x1a .mlx_hub.inference.v1.Completion\"\x15\x82\xd3\xe4\x93\x02\x0f\"\n/inference:\x01*\x12|\n\x0eStreamGenerate\x12%.mlx_hub.inference.v1.GenerateRequest\x1a#.mlx_hub.inference.v1.GenerateEvent\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/inference/stream:\x01*0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,mlx_hub/inference/v1/inference_service.proto\x12\x14mlx_hub.inference.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a%mlx_hub/inference/v1/completion.proto\x1a%mlx_hub/inference/v1/generation.proto\x1a$mlx_hub/inference/v1/residency.proto2\x81\x05\n\x10InferenceService\x12j\n\x08Generate\x12%.mlx_hub.inference.v1.GenerateRequest\x1a .mlx_hub.inference.v1.Completion\"\x15\x82\xd3\xe4\x93\x02\x0f\"\n/inference:\x01*\x12|\n\x0eStreamGenerate\x12%.mlx_hub.inference.v1.GenerateRequest\x1a#.mlx_hub.inference.v1.GenerateEvent\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/inference/stream:\x01*0\x01\x12\x80\x01\n\x0bListEngines\x12(.mlx_hub.inference.v1.ListEnginesRequest\x1a).mlx_hub.inference.v1.ListEnginesResponse\"\x1c\x90\x02\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/inference/models\x12\x7f\n\tLoadModel\x12&.mlx_hub.inference.v1.LoadModelRequest\x1a\x1c.mlx_hub.inference.v1.Engine\",\x82\xd3\xe4\x93\x02&\"!/inference/models/{model_id}:load:\x01*\x12\x7f\n\x0bUnloadModel\x12(.mlx_hub.inference.v1.UnloadModelRequest\x1a\x16.google.protobuf.Empty\".\x82\xd3\xe4\x93\x02(\"#/inference/models/{model_id}:unload:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +40,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INFERENCESERVICE'].methods_by_name['Generate']._serialized_options = b'\202\323\344\223\002\017\"\n/inference:\001*'
   _globals['_INFERENCESERVICE'].methods_by_name['StreamGenerate']._loaded_options = None
   _globals['_INFERENCESERVICE'].methods_by_name['StreamGenerate']._serialized_options = b'\202\323\344\223\002\026\"\021/inference/stream:\001*'
-  _globals['_INFERENCESERVICE']._serialized_start=179
-  _globals['_INFERENCESERVICE']._serialized_end=431
+  _globals['_INFERENCESERVICE'].methods_by_name['ListEngines']._loaded_options = None
+  _globals['_INFERENCESERVICE'].methods_by_name['ListEngines']._serialized_options = b'\220\002\001\202\323\344\223\002\023\022\021/inference/models'
+  _globals['_INFERENCESERVICE'].methods_by_name['LoadModel']._loaded_options = None
+  _globals['_INFERENCESERVICE'].methods_by_name['LoadModel']._serialized_options = b'\202\323\344\223\002&\"!/inference/models/{model_id}:load:\001*'
+  _globals['_INFERENCESERVICE'].methods_by_name['UnloadModel']._loaded_options = None
+  _globals['_INFERENCESERVICE'].methods_by_name['UnloadModel']._serialized_options = b'\202\323\344\223\002(\"#/inference/models/{model_id}:unload:\001*'
+  _globals['_INFERENCESERVICE']._serialized_start=246
+  _globals['_INFERENCESERVICE']._serialized_end=887
 # @@protoc_insertion_point(module_scope)

@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from mlx_hub.inference.v1 import completion_pb2 as mlx__hub_dot_inference_dot_v1_dot_completion__pb2
 from mlx_hub.inference.v1 import generation_pb2 as mlx__hub_dot_inference_dot_v1_dot_generation__pb2
+from mlx_hub.inference.v1 import residency_pb2 as mlx__hub_dot_inference_dot_v1_dot_residency__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n mlx_hub/internal/v1/engine.proto\x12\x13mlx_hub.internal.v1\x1a%mlx_hub/inference/v1/completion.proto\x1a%mlx_hub/inference/v1/generation.proto\"\xba\x01\n\rEngineCommand\x12\x32\n\x05start\x18\x01 \x01(\x0b\x32!.mlx_hub.internal.v1.StartCommandH\x00\x12\x34\n\x06submit\x18\x02 \x01(\x0b\x32\".mlx_hub.internal.v1.SubmitCommandH\x00\x12\x34\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\".mlx_hub.internal.v1.CancelCommandH\x00\x42\t\n\x07\x63ommand\"J\n\x0cStartCommand\x12\x10\n\x08max_rows\x18\x01 \x01(\x05\x12\x11\n\tkv_tokens\x18\x02 \x01(\x05\x12\x15\n\radapter_slots\x18\x03 \x01(\x05\"\x80\x01\n\rSubmitCommand\x12\x0f\n\x07request\x18\x01 \x01(\x05\x12\x37\n\x08generate\x18\x02 \x01(\x0b\x32%.mlx_hub.inference.v1.GenerateRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x03 \x01(\t\x12\x14\n\x0c\x61\x64\x61pter_path\x18\x04 \x01(\t\" \n\rCancelCommand\x12\x0f\n\x07request\x18\x01 \x01(\x05\"\x9d\x02\n\x0b\x45ngineEvent\x12\x31\n\x05ready\x18\x01 \x01(\x0b\x32 .mlx_hub.internal.v1.EngineReadyH\x00\x12\x31\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32 .mlx_hub.internal.v1.EngineDeltaH\x00\x12\x37\n\x08\x66inished\x18\x03 \x01(\x0b\x32#.mlx_hub.internal.v1.EngineFinishedH\x00\x12\x33\n\x06\x66\x61iled\x18\x04 \x01(\x0b\x32!.mlx_hub.internal.v1.EngineFailedH\x00\x12\x31\n\x05stats\x18\x05 \x01(\x0b\x32 .mlx_hub.internal.v1.EngineStatsH\x00\x42\x07\n\x05\x65vent\";\n\x0b\x45ngineReady\x12\x16\n\x0e\x63ontext_length\x18\x01 \x01(\x05\x12\x14\n\x0cweight_bytes\x18\x02 \x01(\x01\"r\n\x0b\x45ngineDelta\x12\x0f\n\x07request\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\x12\x34\n\x08logprobs\x18\x04 \x03(\x0b\x32\".mlx_hub.inference.v1.TokenLogprob\"\xab\x01\n\x0e\x45ngineFinished\x12\x0f\n\x07request\x18\x01 \x01(\x05\x12\x39\n\rfinish_reason\x18\x02 \x01(\x0e\x32\".mlx_hub.inference.v1.FinishReason\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\x12\x15\n\rprompt_tokens\x18\x04 \x01(\x05\x12\x15\n\rcached_tokens\x18\x05 \x01(\x05\x12\x0f\n\x07ttft_ms\x18\x06 \x01(\x02\"\xb4\x01\n\x0c\x45ngineFailed\x12\x0f\n\x07request\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x41\n\x08metadata\x18\x04 \x03(\x0b\x32/.mlx_hub.internal.v1.EngineFailed.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"s\n\x0b\x45ngineStats\x12\x0f\n\x07running\x18\x01 \x01(\x05\x12\x0f\n\x07waiting\x18\x02 \x01(\x05\x12\x14\n\x0c\x61\x63tive_bytes\x18\x03 \x01(\x01\x12\x12\n\npeak_bytes\x18\x04 \x01(\x01\x12\x18\n\x10tokens_generated\x18\x05 \x01(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n mlx_hub/internal/v1/engine.proto\x12\x13mlx_hub.internal.v1\x1a%mlx_hub/inference/v1/completion.proto\x1a%mlx_hub/inference/v1/generation.proto\x1a$mlx_hub/inference/v1/residency.proto\"\xba\x01\n\rEngineCommand\x12\x32\n\x05start\x18\x01 \x01(\x0b\x32!.mlx_hub.internal.v1.StartCommandH\x00\x12\x34\n\x06submit\x18\x02 \x01(\x0b\x32\".mlx_hub.internal.v1.SubmitCommandH\x00\x12\x34\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\".mlx_hub.internal.v1.CancelCommandH\x00\x42\t\n\x07\x63ommand\"J\n\x0cStartCommand\x12\x10\n\x08max_rows\x18\x01 \x01(\x05\x12\x11\n\tkv_tokens\x18\x02 \x01(\x05\x12\x15\n\radapter_slots\x18\x03 \x01(\x05\"\x80\x01\n\rSubmitCommand\x12\x0f\n\x07request\x18\x01 \x01(\x05\x12\x37\n\x08generate\x18\x02 \x01(\x0b\x32%.mlx_hub.inference.v1.GenerateRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x03 \x01(\t\x12\x14\n\x0c\x61\x64\x61pter_path\x18\x04 \x01(\t\" \n\rCancelCommand\x12\x0f\n\x07request\x18\x01 \x01(\x05\"\xcf\x02\n\x0b\x45ngineEvent\x12\x31\n\x05ready\x18\x01 \x01(\x0b\x32 .mlx_hub.internal.v1.EngineReadyH\x00\x12\x31\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32 .mlx_hub.internal.v1.EngineDeltaH\x00\x12\x37\n\x08\x66inished\x18\x03 \x01(\x0b\x32#.mlx_hub.internal.v1.EngineFinishedH\x00\x12\x33\n\x06\x66\x61iled\x18\x04 \x01(\x0b\x32!.mlx_hub.internal.v1.EngineFailedH\x00\x12\x31\n\x05stats\x18\x05 \x01(\x0b\x32 .mlx_hub.internal.v1.EngineStatsH\x00\x12\x30\n\x07loading\x18\x06 \x01(\x0b\x32\x1d.mlx_hub.inference.v1.LoadingH\x00\x42\x07\n\x05\x65vent\";\n\x0b\x45ngineReady\x12\x16\n\x0e\x63ontext_length\x18\x01 \x01(\x05\x12\x14\n\x0cweight_bytes\x18\x02 \x01(\x01\"r\n\x0b\x45ngineDelta\x12\x0f\n\x07request\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\x12\x34\n\x08logprobs\x18\x04 \x03(\x0b\x32\".mlx_hub.inference.v1.TokenLogprob\"\xab\x01\n\x0e\x45ngineFinished\x12\x0f\n\x07request\x18\x01 \x01(\x05\x12\x39\n\rfinish_reason\x18\x02 \x01(\x0e\x32\".mlx_hub.inference.v1.FinishReason\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\x12\x15\n\rprompt_tokens\x18\x04 \x01(\x05\x12\x15\n\rcached_tokens\x18\x05 \x01(\x05\x12\x0f\n\x07ttft_ms\x18\x06 \x01(\x02\"\xb4\x01\n\x0c\x45ngineFailed\x12\x0f\n\x07request\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x41\n\x08metadata\x18\x04 \x03(\x0b\x32/.mlx_hub.internal.v1.EngineFailed.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb3\x01\n\x0b\x45ngineStats\x12\x0f\n\x07running\x18\x01 \x01(\x05\x12\x0f\n\x07waiting\x18\x02 \x01(\x05\x12\x14\n\x0c\x61\x63tive_bytes\x18\x03 \x01(\x01\x12\x12\n\npeak_bytes\x18\x04 \x01(\x01\x12\x18\n\x10tokens_generated\x18\x05 \x01(\x01\x12\r\n\x05steps\x18\x0b \x01(\x01\x12\x1d\n\x15last_step_age_seconds\x18\x0c \x01(\x01\x12\x10\n\x08\x61\x64\x61pters\x18\r \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,26 +36,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ENGINEFAILED_METADATAENTRY']._loaded_options = None
   _globals['_ENGINEFAILED_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_ENGINECOMMAND']._serialized_start=136
-  _globals['_ENGINECOMMAND']._serialized_end=322
-  _globals['_STARTCOMMAND']._serialized_start=324
-  _globals['_STARTCOMMAND']._serialized_end=398
-  _globals['_SUBMITCOMMAND']._serialized_start=401
-  _globals['_SUBMITCOMMAND']._serialized_end=529
-  _globals['_CANCELCOMMAND']._serialized_start=531
-  _globals['_CANCELCOMMAND']._serialized_end=563
-  _globals['_ENGINEEVENT']._serialized_start=566
-  _globals['_ENGINEEVENT']._serialized_end=851
-  _globals['_ENGINEREADY']._serialized_start=853
-  _globals['_ENGINEREADY']._serialized_end=912
-  _globals['_ENGINEDELTA']._serialized_start=914
-  _globals['_ENGINEDELTA']._serialized_end=1028
-  _globals['_ENGINEFINISHED']._serialized_start=1031
-  _globals['_ENGINEFINISHED']._serialized_end=1202
-  _globals['_ENGINEFAILED']._serialized_start=1205
-  _globals['_ENGINEFAILED']._serialized_end=1385
-  _globals['_ENGINEFAILED_METADATAENTRY']._serialized_start=1338
-  _globals['_ENGINEFAILED_METADATAENTRY']._serialized_end=1385
-  _globals['_ENGINESTATS']._serialized_start=1387
-  _globals['_ENGINESTATS']._serialized_end=1502
+  _globals['_ENGINECOMMAND']._serialized_start=174
+  _globals['_ENGINECOMMAND']._serialized_end=360
+  _globals['_STARTCOMMAND']._serialized_start=362
+  _globals['_STARTCOMMAND']._serialized_end=436
+  _globals['_SUBMITCOMMAND']._serialized_start=439
+  _globals['_SUBMITCOMMAND']._serialized_end=567
+  _globals['_CANCELCOMMAND']._serialized_start=569
+  _globals['_CANCELCOMMAND']._serialized_end=601
+  _globals['_ENGINEEVENT']._serialized_start=604
+  _globals['_ENGINEEVENT']._serialized_end=939
+  _globals['_ENGINEREADY']._serialized_start=941
+  _globals['_ENGINEREADY']._serialized_end=1000
+  _globals['_ENGINEDELTA']._serialized_start=1002
+  _globals['_ENGINEDELTA']._serialized_end=1116
+  _globals['_ENGINEFINISHED']._serialized_start=1119
+  _globals['_ENGINEFINISHED']._serialized_end=1290
+  _globals['_ENGINEFAILED']._serialized_start=1293
+  _globals['_ENGINEFAILED']._serialized_end=1473
+  _globals['_ENGINEFAILED_METADATAENTRY']._serialized_start=1426
+  _globals['_ENGINEFAILED_METADATAENTRY']._serialized_end=1473
+  _globals['_ENGINESTATS']._serialized_start=1476
+  _globals['_ENGINESTATS']._serialized_end=1655
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from mlx_hub.inference.v1 import completion_pb2 as _completion_pb2
 from mlx_hub.inference.v1 import generation_pb2 as _generation_pb2
+from mlx_hub.inference.v1 import residency_pb2 as _residency_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -148,6 +149,7 @@ class EngineEvent(_message.Message):
     FINISHED_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
     STATS_FIELD_NUMBER: _builtins.int
+    LOADING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ready(self) -> Global___EngineReady: ...
     @_builtins.property
@@ -158,6 +160,10 @@ class EngineEvent(_message.Message):
     def failed(self) -> Global___EngineFailed: ...
     @_builtins.property
     def stats(self) -> Global___EngineStats: ...
+    @_builtins.property
+    def loading(self) -> _residency_pb2.Loading:
+        """Before `ready`, at most four a second and whenever the stage changes."""
+
     def __init__(
         self,
         *,
@@ -166,12 +172,13 @@ class EngineEvent(_message.Message):
         finished: Global___EngineFinished | None = ...,
         failed: Global___EngineFailed | None = ...,
         stats: Global___EngineStats | None = ...,
+        loading: _residency_pb2.Loading | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "event", b"event", "failed", b"failed", "finished", b"finished", "ready", b"ready", "stats", b"stats"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "event", b"event", "failed", b"failed", "finished", b"finished", "loading", b"loading", "ready", b"ready", "stats", b"stats"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "event", b"event", "failed", b"failed", "finished", b"finished", "ready", b"ready", "stats", b"stats"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "event", b"event", "failed", b"failed", "finished", b"finished", "loading", b"loading", "ready", b"ready", "stats", b"stats"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["ready", "delta", "finished", "failed", "stats"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["ready", "delta", "finished", "failed", "stats", "loading"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -333,12 +340,21 @@ class EngineStats(_message.Message):
     ACTIVE_BYTES_FIELD_NUMBER: _builtins.int
     PEAK_BYTES_FIELD_NUMBER: _builtins.int
     TOKENS_GENERATED_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    LAST_STEP_AGE_SECONDS_FIELD_NUMBER: _builtins.int
+    ADAPTERS_FIELD_NUMBER: _builtins.int
     running: _builtins.int
     waiting: _builtins.int
     active_bytes: _builtins.float
     peak_bytes: _builtins.float
     """The most that the process has held."""
     tokens_generated: _builtins.float
+    steps: _builtins.float
+    """Forward passes of the batch, with prompts or for tokens, since the engine started."""
+    last_step_age_seconds: _builtins.float
+    """How long ago the last of them ended, when this was written."""
+    adapters: _builtins.int
+    """Adapters in slots."""
     def __init__(
         self,
         *,
@@ -347,10 +363,13 @@ class EngineStats(_message.Message):
         active_bytes: _builtins.float = ...,
         peak_bytes: _builtins.float = ...,
         tokens_generated: _builtins.float = ...,
+        steps: _builtins.float = ...,
+        last_step_age_seconds: _builtins.float = ...,
+        adapters: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_bytes", b"active_bytes", "peak_bytes", b"peak_bytes", "running", b"running", "tokens_generated", b"tokens_generated", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_bytes", b"active_bytes", "adapters", b"adapters", "last_step_age_seconds", b"last_step_age_seconds", "peak_bytes", b"peak_bytes", "running", b"running", "steps", b"steps", "tokens_generated", b"tokens_generated", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
