@@ -35,7 +35,9 @@ class Inference:
         )
         self.scheduler = Scheduler(self.residency.use, settings.max_rows, settings.queue_limit)
         self._housekeeping: asyncio.Task[None] | None = None
-        answering = Answering(catalogue, self.scheduler, self.residency.loading)
+        answering = Answering(
+            catalogue, self.scheduler, self.residency.loading, launcher.quarantine.check
+        )
         self.engines = Engines(catalogue, self.residency, launcher.quarantine)
         inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(
             InferenceServicer(answering, self.engines), self.server.grpc

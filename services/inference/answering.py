@@ -11,7 +11,7 @@ from mlx_hub.inference.v1 import generation_pb2 as pb
 from services.chassis.errors import HubError, Internal
 from services.chassis.status import to_status
 from services.inference import metrics
-from services.inference.domain import Answer, Delta, Loading, Target
+from services.inference.domain import Adapter, Answer, Base, Delta, Generation, Loading, Target
 from services.inference.loading import with_loading
 from services.inference.messages import event_of, generation_of
 from services.inference.scheduler import Arrival, Scheduler
@@ -33,9 +33,11 @@ class Answering:
         catalogue: Resolves,
         scheduler: Scheduler,
         loading: Callable[[str], Loading | None] = lambda digest: None,
+        check: Callable[[Base, Generation, Adapter | None], None] = lambda *asked: None,
     ) -> None:
-        """Take who resolves, who schedules, and who knows how far a base model is."""
+        """Take who resolves, who schedules, who knows how far a base model is, and who refuses."""
         self._loading = loading
+        self._check = check
         self._catalogue = catalogue
         self._scheduler = scheduler
         metrics.WAITING.set_function(lambda: scheduler.waiting)
@@ -53,6 +55,7 @@ class Answering:
         try:
             target = await self._catalogue.resolve(request.model_id, request.version)
             generation = generation_of(request).begun(generation_id)
+            self._check(target.base, generation, target.adapter)
             run = self._scheduler.generate(target, generation, arrival)
             loading = partial(self._loading, target.base.digest)
             async with aclosing(with_loading(run, loading)) as frames:

@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import logging
 import signal
-import sys
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
@@ -12,9 +11,8 @@ from dataclasses import dataclass, field
 
 from mlx_hub.internal.v1 import engine_pb2
 
-from services.chassis import children
 from services.chassis.errors import HubError
-from services.chassis.frames import FrameError, open_pair, read_frame, send_frame, write_frame
+from services.chassis.frames import FrameError, read_frame, send_frame, write_frame
 from services.chassis.leases import Lease
 from services.inference import failures, metrics
 from services.inference.domain import (
@@ -36,6 +34,7 @@ from services.inference.messages import (
 )
 from services.inference.quarantine import Asked, Quarantine
 from services.inference.seat import Facts
+from services.inference.spawning import spawn
 from services.inference.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -104,23 +103,8 @@ class EngineProcess:
 
         The lease is the engine's from then on: it ends with its process.
         """
-        reader, writer, theirs = await open_pair()
-        descriptor = theirs.fileno()
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "services.inference.engine"),
-                *(str(descriptor), str(base.path)),
-                pass_fds=(descriptor, lease.fileno()),
-                stdin=asyncio.subprocess.DEVNULL,
-                env=children.environment(),
-            )
-        except BaseException:
-            writer.close()
-            raise
-        finally:
-            theirs.close()
-            lease.release()
-        engine = cls(base, process, (reader, writer), on_stats, oversight or Oversight())
+        process, streams = await spawn(base, lease)
+        engine = cls(base, process, streams, on_stats, oversight or Oversight())
         try:
             async with asyncio.timeout(seconds):
                 await engine._wait_ready(limits)

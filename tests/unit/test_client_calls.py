@@ -5,6 +5,7 @@ import pytest
 from mlx_hub.client import AsyncHub, Hub, Invalid, aio, sync
 from mlx_hub.client.calls import (
     datasets,
+    engines,
     inference,
     provenance,
     quality,
@@ -77,6 +78,9 @@ CALLS = [
     trainer.tail_logs(1),
     inference.generate(1, "hi"),
     inference.streamed(inference.generate(1, "hi")),
+    engines.list_engines(),
+    engines.load_model(1, pin=True),
+    engines.unload_model(1),
     system.get_health(),
     system.get_metrics(),
 ]
@@ -111,6 +115,8 @@ def test_only_what_the_contract_calls_idempotent_is_repeatable() -> None:
     assert once == {
         "Generate",
         "StreamGenerate",
+        "LoadModel",
+        "UnloadModel",
         "DeleteModel",
         "DeleteAlias",
         "DeletePromotionGate",

@@ -5,9 +5,11 @@ import time
 from typing import Annotated
 
 import typer
+from mlx_hub.cli.engines import progress
 from mlx_hub.cli.output import JsonOption, emit, plain, printable
 from mlx_hub.cli.session import find_model, hub, passed_on, split_version
 from mlx_hub.client import TokenStream
+from mlx_hub.inference.v1.residency_pb2 import Loading
 
 
 def generate(
@@ -52,12 +54,22 @@ def generate(
             typer.echo(_print(stream), err=True)
 
 
+def _show_loading(loading: Loading) -> None:
+    """Overwrite one line of the terminal with how far the model is."""
+    typer.echo(f"\r\x1b[K{printable(loading.base_model)}: {progress(loading)}", err=True, nl=False)
+
+
 def _print(stream: TokenStream) -> str:
     """Print the tokens of a stream and return its speed, measured here."""
+    if sys.stderr.isatty():
+        stream.on_loading = _show_loading
     start = time.monotonic()
     first = None
     for text in stream:
-        first = first or time.monotonic()
+        if first is None:
+            first = time.monotonic()
+            if stream.on_loading:
+                typer.echo("\r\x1b[K", err=True, nl=False)
         typer.echo(printable(text), nl=False)
     end = time.monotonic()
     typer.echo()

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from mlx_hub.cli.datasets import datasets_app
 from mlx_hub.cli.doctor import doctor
+from mlx_hub.cli.engines import engines, load, unload
 from mlx_hub.cli.errors import HubGroup
 from mlx_hub.cli.forecast import forecast
 from mlx_hub.cli.generate import generate
@@ -36,6 +37,9 @@ app.add_typer(datasets_app, name="datasets")
 app.add_typer(jobs_app, name="jobs")
 jobs_app.command()(forecast)
 app.command()(generate)
+app.command()(engines)
+app.command()(load)
+app.command()(unload)
 app.command()(lineage)
 app.command()(verify)
 app.command()(status)

@@ -1,16 +1,15 @@
 """The hub for ordinary programs: the async hub's twin over a blocking channel."""
 
-import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Concatenate, Self
 
-import grpc
 from google.protobuf.message import Message
 from mlx_hub.client import channel as settings
 from mlx_hub.client.address import find_address
 from mlx_hub.client.calls import (
     datasets,
+    engines,
     inference,
     provenance,
     quality,
@@ -20,96 +19,20 @@ from mlx_hub.client.calls import (
     trainer,
 )
 from mlx_hub.client.contract import Call, Find, Generation, Pages, build, documented
-from mlx_hub.client.errors import HubError, from_rpc
-from mlx_hub.client.retry import Budget, policy
-from mlx_hub.client.stream import Incoming, TokenStream
-from mlx_hub.client.upload import Sending, Upload
+from mlx_hub.client.stream import TokenStream
+from mlx_hub.client.sync_transport import Transport
+from mlx_hub.client.upload import Upload
 from mlx_hub.client.watch import Cursor, LogCursor, WatchCursor
 from mlx_hub.inference.v1.completion_pb2 import Completion
 from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
 from mlx_hub.trainer.v1.training_job_pb2 import TrainingJob
 from mlx_hub.trainer.v1.training_log_pb2 import TrainingLogEvent
-from tenacity import Retrying
-
-
-class _Transport:
-    """Carries calls over one channel."""
-
-    def __init__(self, address: str, timeout: float) -> None:
-        self.address = address
-        self._timeout = timeout
-        self.channel = grpc.insecure_channel(address, options=settings.OPTIONS)
-
-    def unary[R: Message](self, call: Call[R]) -> R:
-        deadline = call.deadline(self._timeout)
-        budget = Budget(deadline)
-        rpc = self.channel.unary_unary(
-            call.path, type(call.request).SerializeToString, call.reply.FromString
-        )
-
-        def attempt() -> R:
-            try:
-                return rpc(call.request, timeout=budget.left())
-            except grpc.RpcError as error:
-                raise from_rpc(error, self.address) from error
-
-        return Retrying(**policy(call.repeatable, deadline))(attempt)
-
-    def upload[R: Message](self, call: Upload[R]) -> R:
-        budget = Budget(call.timeout)
-        rpc = self.channel.stream_unary(
-            call.path, type(call.request).SerializeToString, call.reply.FromString
-        )
-
-        def attempt() -> R:
-            sending = Sending(call.messages())
-            try:
-                return rpc(iter(sending), timeout=budget.left())
-            except grpc.RpcError as error:
-                raise (sending.broken or from_rpc(error, self.address)) from error
-
-        return Retrying(**policy(call.repeatable, call.timeout))(attempt)
-
-    def pages[P: Message, I](self, pages: Pages[P, I]) -> Iterator[I]:
-        rest: Pages[P, I] | None = pages
-        while rest is not None:
-            page = self.unary(rest.call)
-            yield from rest.items(page)
-            rest = rest.after(page)
-
-    def find[P: Message, I](self, find: Find[P, I]) -> I:
-        for item in self.pages(find.pages):
-            if find.matches(item):
-                return item
-        raise find.missing
-
-    def stream[R: Message](self, call: Call[R], timeout: float | None = None) -> Incoming[R]:
-        rpc = self.channel.unary_stream(
-            call.path, type(call.request).SerializeToString, call.reply.FromString
-        )
-        return rpc(call.request, timeout=timeout)
-
-    def follow[F: TrainingEvent | TrainingLogEvent, I](self, cursor: Cursor[F, I]) -> Iterator[I]:
-        while True:
-            frames = self.stream(cursor.call())
-            try:
-                for frame in frames:
-                    if (fresh := cursor.accept(frame)) is not None:
-                        yield fresh
-                return
-            except grpc.RpcError as error:
-                pause = cursor.pause(from_rpc(error, self.address))
-            except HubError as error:
-                pause = cursor.pause(error)
-            finally:
-                frames.cancel()
-            time.sleep(pause)
 
 
 class _Group:
     """Some verbs of a hub."""
 
-    def __init__(self, transport: _Transport) -> None:
+    def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
 
@@ -230,6 +153,14 @@ class Storage(_Group):
     reconcile = _unary(storage.reconcile)
 
 
+class Engines(_Group):
+    """What is in memory."""
+
+    list = _unary(engines.list_engines)
+    load = _unary(engines.load_model)
+    unload = _unary(engines.unload_model)
+
+
 class Jobs(_Group):
     """Training jobs."""
 
@@ -258,12 +189,13 @@ class Hub(_Group):
         self, address: str | None = None, *, timeout: float = settings.DEFAULT_TIMEOUT
     ) -> None:
         self.address = find_address(address)
-        super().__init__(_Transport(self.address, timeout))
+        super().__init__(Transport(self.address, timeout))
         self.models = Models(self._transport)
         self.quality = Quality(self._transport)
         self.datasets = Datasets(self._transport)
         self.storage = Storage(self._transport)
         self.jobs = Jobs(self._transport)
+        self.engines = Engines(self._transport)
 
     generate = _unary(inference.generate)
     stream = _tokens(inference.generate)

@@ -1,0 +1,91 @@
+"""Carrying calls over a blocking channel."""
+
+import time
+from collections.abc import Iterator
+
+import grpc
+from google.protobuf.message import Message
+from mlx_hub.client import channel as settings
+from mlx_hub.client.contract import Call, Find, Pages
+from mlx_hub.client.errors import HubError, from_rpc
+from mlx_hub.client.retry import Budget, policy
+from mlx_hub.client.stream import Incoming
+from mlx_hub.client.upload import Sending, Upload
+from mlx_hub.client.watch import Cursor
+from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
+from mlx_hub.trainer.v1.training_log_pb2 import TrainingLogEvent
+from tenacity import Retrying
+
+
+class Transport:
+    """Carries calls over one channel."""
+
+    def __init__(self, address: str, timeout: float) -> None:
+        self.address = address
+        self._timeout = timeout
+        self.channel = grpc.insecure_channel(address, options=settings.OPTIONS)
+
+    def unary[R: Message](self, call: Call[R]) -> R:
+        deadline = call.deadline(self._timeout)
+        budget = Budget(deadline)
+        rpc = self.channel.unary_unary(
+            call.path, type(call.request).SerializeToString, call.reply.FromString
+        )
+
+        def attempt() -> R:
+            try:
+                return rpc(call.request, timeout=budget.left())
+            except grpc.RpcError as error:
+                raise from_rpc(error, self.address) from error
+
+        return Retrying(**policy(call.repeatable, deadline))(attempt)
+
+    def upload[R: Message](self, call: Upload[R]) -> R:
+        budget = Budget(call.timeout)
+        rpc = self.channel.stream_unary(
+            call.path, type(call.request).SerializeToString, call.reply.FromString
+        )
+
+        def attempt() -> R:
+            sending = Sending(call.messages())
+            try:
+                return rpc(iter(sending), timeout=budget.left())
+            except grpc.RpcError as error:
+                raise (sending.broken or from_rpc(error, self.address)) from error
+
+        return Retrying(**policy(call.repeatable, call.timeout))(attempt)
+
+    def pages[P: Message, I](self, pages: Pages[P, I]) -> Iterator[I]:
+        rest: Pages[P, I] | None = pages
+        while rest is not None:
+            page = self.unary(rest.call)
+            yield from rest.items(page)
+            rest = rest.after(page)
+
+    def find[P: Message, I](self, find: Find[P, I]) -> I:
+        for item in self.pages(find.pages):
+            if find.matches(item):
+                return item
+        raise find.missing
+
+    def stream[R: Message](self, call: Call[R], timeout: float | None = None) -> Incoming[R]:
+        rpc = self.channel.unary_stream(
+            call.path, type(call.request).SerializeToString, call.reply.FromString
+        )
+        return rpc(call.request, timeout=timeout)
+
+    def follow[F: TrainingEvent | TrainingLogEvent, I](self, cursor: Cursor[F, I]) -> Iterator[I]:
+        while True:
+            frames = self.stream(cursor.call())
+            try:
+                for frame in frames:
+                    if (fresh := cursor.accept(frame)) is not None:
+                        yield fresh
+                return
+            except grpc.RpcError as error:
+                pause = cursor.pause(from_rpc(error, self.address))
+            except HubError as error:
+                pause = cursor.pause(error)
+            finally:
+                frames.cancel()
+            time.sleep(pause)
