@@ -101,7 +101,8 @@ class Residency:
                 f"{seat.users} requests use {base.name}; try again later, or end them by `force`",
                 metadata={"base_model": base.name, "users": str(seat.users)},
             )
-        seat.pinned, seat.keep_alive, seat.trouble = False, self._keep_alive, ""
+        seat.pinned = seat.reviving = False
+        seat.keep_alive, seat.trouble = self._keep_alive, ""
         if seat.starting and seat.engine:
             seat.engine.cancel()
         await self.rooms.evict(seat)

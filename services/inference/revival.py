@@ -44,6 +44,8 @@ class Revival:
     async def _try(self, seat: Seat) -> None:
         for _ in range(REVIVALS):
             await asyncio.sleep(seat.guard.wait(time.monotonic()))
+            if not seat.reviving:
+                return  # it was unloaded meanwhile
             try:
                 await self._start(seat)
                 return

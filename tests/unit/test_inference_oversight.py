@@ -1,10 +1,14 @@
 """When an engine counts as stalled, which requests are suspected, and what waiters are told."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlx_hub.openai.v1 import openai_service_pb2
+from mlx_hub.registry.v1 import model_pb2
 
 from services.chassis.errors import FailedPrecondition, Unavailable
 from services.inference.domain import (
@@ -16,6 +20,7 @@ from services.inference.domain import (
     Loading,
 )
 from services.inference.loading import with_loading
+from services.inference.openai import OpenAIServicer
 from services.inference.quarantine import REMEMBERED, Quarantine, fingerprint
 from services.inference.watchdog import Watchdog
 
@@ -160,3 +165,34 @@ async def test_a_failure_passes_through_and_who_leaves_is_known_at_once() -> Non
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     assert cancelled.closed
+
+
+class Surface:
+    """One model, and an answer that its loading comes before."""
+
+    async def models(self, name: str) -> list[model_pb2.Model]:
+        return [model_pb2.Model(id=7, name=name)]
+
+    async def answer(self, *_: object) -> AsyncGenerator[Delta | Loading | Answer, None]:
+        yield Loading("tiny", "weights", 0.5)
+        yield Delta("hi", 1)
+        raise Unavailable("ENGINE_DIED", "it ended")
+
+    def time_remaining(self) -> None:
+        return None
+
+
+async def test_an_openai_stream_is_kept_alive_by_comments_while_its_model_loads() -> None:
+    surface: Any = Surface()
+    body = json.dumps(
+        {"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    )
+    request = openai_service_pb2.CreateChatCompletionRequest()
+    request.body.data = body.encode()
+    chunks: list[bytes] = []
+    with pytest.raises(Unavailable):
+        async for piece in OpenAIServicer(surface, surface).CreateChatCompletion(request, surface):
+            chunks.append(piece.data)
+    assert chunks[0] == b": loading tiny\n\n"
+    assert b'"role":"assistant"' in chunks[1].replace(b" ", b"")
+    assert b"engine_died" in chunks[-1]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.chassis.errors import Exhausted, FailedPrecondition, Unavailable
+from services.inference.residency_messages import engine_of, state_name, state_of
 from services.inference.seat import Seat
 from tests.fixtures.hall import A, B, C, FakeEngine, Hall, base, settle
 
@@ -180,3 +181,44 @@ async def test_why_an_engine_is_away_is_remembered(tmp_path: Path) -> None:
     await hall.until(lambda: len(hall.started) == 2)
     await settle()
     assert (seat_of(hall, "a").restarts, seat_of(hall, "a").trouble) == (1, "")
+
+
+async def test_what_is_unloaded_while_it_restarts_stays_away(tmp_path: Path) -> None:
+    hall = Hall(tmp_path)
+    engine = await hall.touch(A)
+    hall.gate.clear()
+    hall.news.clear()
+    engine.die()
+    await hall.until(lambda: seat_of(hall, "a").starting)
+    assert state_name(state_of(seat_of(hall, "a"))) == "loading"
+    await hall.residency.unload(A, force=False)
+    hall.gate.set()
+    await asyncio.gather(*hall.residency._tasks)
+    assert (len(hall.started), seat_of(hall, "a").ready) == (1, None)
+
+
+async def test_a_seat_is_described_as_it_is(tmp_path: Path) -> None:
+    hall = Hall(tmp_path, engines=1, wait_seconds=LONG)
+
+    def described(name: str) -> tuple[str, str]:
+        engine = engine_of(seat_of(hall, name))
+        return state_name(engine.state), engine.reason
+
+    async with hall.residency.use(A) as engine:
+        assert described("a") == ("busy", "")
+        assert isinstance(engine, FakeEngine)
+        engine.stalled = True
+        assert described("a") == ("stalled", "it has requests and makes no progress")
+        engine.stalled = False
+        asking = asyncio.create_task(hall.touch(B))
+        await waiting_for(hall, 1)
+        assert described("b") == ("loading", "it waits for memory that others hold")
+    found = engine_of(seat_of(hall, "a"))
+    assert (state_name(found.state), found.forecast_bytes, found.peak_bytes) == ("ready", 40, 50)
+    assert found.forecast_error == pytest.approx(0.25)
+    await asking
+    assert described("a") == ("none", "")
+    hall.failure = Unavailable("ENGINE_START_FAILED", "it is broken")
+    with pytest.raises(Unavailable):
+        await hall.touch(C)
+    assert described("c") == ("failed", "it is broken")
