@@ -151,6 +151,8 @@ class EngineProcess:
         REQUEST_QUARANTINED where it ended too often with this very request.
         """
         self._oversight.quarantine.check(self.base, generation, adapter)
+        if not self._open:
+            self._watchdog.progressed()  # until now there was nothing to do
         number = next(self._numbers)
         inbox = (request := Open((generation, adapter))).inbox
         self._open[number] = request

@@ -26,6 +26,7 @@ class Watchdog:
     def progressed(self) -> None:
         """Note a sign of work."""
         self._quiet = 0.0
+        self._looked = self._clock()
 
     def look(self, *, working: bool) -> bool:
         """Take note of the time; tell whether the limit has passed."""

@@ -54,6 +54,18 @@ def test_only_work_without_progress_counts() -> None:
     assert looks(4) == [False, False, False, True]
 
 
+def test_the_limit_is_counted_from_the_last_sign_of_work() -> None:
+    clock = Clock()
+    watchdog = Watchdog(4, clock)
+    clock.now += 0.9
+    watchdog.progressed()
+    found = []
+    for passed in (0.1, 1, 1, 1, 0.8, 0.2):
+        clock.now += passed
+        found.append(watchdog.look(working=True))
+    assert found == [False] * 5 + [True]
+
+
 def test_a_machine_that_slept_does_not_blame_the_engine() -> None:
     clock = Clock()
     watchdog = Watchdog(60, clock)
