@@ -18,6 +18,7 @@ LONG_SECONDS = {
     "mlx_hub.inference.v1.InferenceService.Generate": 900,
     "mlx_hub.registry.v1.DatasetService.CreateDataset": 300,
     "mlx_hub.registry.v1.ProvenanceService.VerifyVersion": 900,
+    "mlx_hub.inference.v1.InferenceService.LoadModel": 900,
     "mlx_hub.registry.v1.DatasetService.GetDatasetReport": 300,
     "mlx_hub.registry.v1.RegistryService.ArchiveVersion": 300,
     "mlx_hub.registry.v1.RegistryService.RestoreVersion": 300,

@@ -13,6 +13,7 @@ from services.inference import metrics
 from services.inference.answering import Answering
 from services.inference.caching import PrefixCaches
 from services.inference.catalogue import Catalogue
+from services.inference.engines import Engines
 from services.inference.journal import Journal
 from services.inference.launching import Launcher
 from services.inference.openai import OpenAIServicer
@@ -35,20 +36,29 @@ class Inference:
             launcher.start, launcher.room(), self.server.set_serving, metrics.ended
         )
         self.scheduler = Scheduler(self.residency.use, settings.max_rows, settings.queue_limit)
-        self._yielding: asyncio.Task[None] | None = None
+        self._housekeeping: asyncio.Task[None] | None = None
         self.journal = Journal(settings.home / "generations.db", settings.generations_kept)
-        answering = Answering(catalogue, self.scheduler, self.journal, drafting=settings.drafting)
         caches = PrefixCaches(launcher.running, catalogue, settings)
+        self.engines = Engines(catalogue, self.residency, launcher.quarantine)
+        answering = Answering(
+            catalogue,
+            self.scheduler,
+            self.journal,
+            loading=self.residency.loading,
+            check=launcher.quarantine.check,
+            drafting=settings.drafting,
+        )
         inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(
-            InferenceServicer(answering, self.journal, caches), self.server.grpc
+            InferenceServicer(answering, self.journal, caches, self.engines), self.server.grpc
         )
         openai_service_pb2_grpc.add_OpenAIServiceServicer_to_server(
             OpenAIServicer(answering, catalogue), self.server.grpc
         )
 
     async def start(self) -> None:
-        """Watch for training jobs that wait for memory."""
-        self._yielding = asyncio.create_task(self.residency.keep_making_way())
+        """Watch for idle engines, stalls, and training jobs that wait for memory."""
+        keeping = self.residency.keep_house(self.engines.measure)
+        self._housekeeping = asyncio.create_task(keeping)
 
     async def drain(self) -> None:
         """Take nothing new; what runs goes on."""
@@ -57,8 +67,8 @@ class Inference:
 
     async def close(self) -> None:
         """Leave no engine behind."""
-        if self._yielding:
-            self._yielding.cancel()
+        if self._housekeeping:
+            self._housekeeping.cancel()
         await self.residency.close()
         await self.journal.close()
         await self.channel.close()

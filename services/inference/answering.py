@@ -1,8 +1,9 @@
 """From a request to its answer: resolve, schedule, count. Every surface comes through here."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Protocol
 
 from mlx_hub.inference.v1 import generation_pb2 as pb
@@ -11,8 +12,9 @@ from services.chassis.errors import HubError, Internal
 from services.chassis.status import to_status
 from services.inference import metrics
 from services.inference.caller import Caller
-from services.inference.domain import Answer, Delta, Target
+from services.inference.domain import Adapter, Answer, Base, Delta, Generation, Loading, Target
 from services.inference.journal import Journal
+from services.inference.loading import with_loading
 from services.inference.messages import event_of, generation_of
 from services.inference.recording import Recording
 from services.inference.scheduler import Arrival, Scheduler
@@ -35,12 +37,17 @@ class Answering:
         scheduler: Scheduler,
         journal: Journal,
         *,
+        loading: Callable[[str], Loading | None] = lambda digest: None,
+        check: Callable[[Base, Generation, Adapter | None], None] = lambda *asked: None,
         drafting: bool = False,
     ) -> None:
-        """Take who resolves, who schedules, who writes down what was answered.
+        """Take who resolves, who schedules, and who writes down what was answered.
 
-        `drafting`: whether to draft for a request that does not say.
+        And who knows how far a base model is, who refuses, and whether to draft for a request that
+        does not say.
         """
+        self._loading = loading
+        self._check = check
         self._catalogue = catalogue
         self._journal = journal
         self._scheduler = scheduler
@@ -50,19 +57,25 @@ class Answering:
 
     async def answer(
         self, request: pb.GenerateRequest, caller: Caller, generation_id: str = ""
-    ) -> AsyncGenerator[Delta | Answer, None]:
-        """Yield text as it comes and the whole answer last; an answer without an id gets one."""
+    ) -> AsyncGenerator[Delta | Loading | Answer, None]:
+        """Yield text as it comes and the whole answer last; before, how far its model is.
+
+        An answer without an id gets one.
+        """
         now = time.monotonic()
         seconds = caller.patience
         arrival = Arrival(now, None if seconds is None else now + seconds, caller.name)
         try:
             target = await self._catalogue.resolve(request.model_id, request.version)
             generation = generation_of(request, drafting=self._drafting).begun(generation_id)
+            self._check(target.base, generation, target.adapter)
             run = self._scheduler.generate(target, generation, arrival)
+            loading = partial(self._loading, target.base.digest)
             with Recording(self._journal, target, generation, arrival.at) as recording:
-                async with aclosing(run) as frames:
+                async with aclosing(with_loading(run, loading)) as frames:
                     async for frame in frames:
-                        recording.saw(frame)
+                        if not isinstance(frame, Loading):
+                            recording.saw(frame)
                         if isinstance(frame, Answer):
                             metrics.answered(frame)
                         yield frame
@@ -72,7 +85,7 @@ class Answering:
 
 
 async def with_error_frame(
-    frames: AsyncGenerator[Delta | Answer, None],
+    frames: AsyncGenerator[Delta | Loading | Answer, None],
 ) -> AsyncGenerator[pb.GenerateEvent, None]:
     """End a stream that has begun with a frame that says why: over HTTP/1.1 nothing else can.
 

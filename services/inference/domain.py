@@ -165,6 +165,15 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True)
+class Loading:
+    """How far a base model is on its way into memory: the share of a stage, from 0 to 1."""
+
+    base_model: str
+    stage: Literal["queued", "verifying", "weights", "warming_up"]
+    share: float = 0.0
+
+
+@dataclass(frozen=True)
 class Delta:
     """Text or a tool call, the tokens generated so far, and how likely the new ones were."""
 

@@ -1,15 +1,19 @@
 """How an engine starts here: files verified, memory forecast, process spawned."""
 
 import asyncio
+import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from services.chassis import memory as node
 from services.chassis.errors import DataLoss
 from services.chassis.leases import Lease, Ledger
 from services.inference import memory, metrics
-from services.inference.domain import Base, EngineLimits
+from services.inference.domain import Base, EngineLimits, Loading
+from services.inference.oversight import Oversight
 from services.inference.process import EngineProcess, OnStats
-from services.inference.residency import Room
+from services.inference.quarantine import Quarantine
+from services.inference.seat import Room
 from services.inference.settings import InferenceSettings
 from services.runtime.exchange.layout import CONFIG, WEIGHTS
 from services.runtime.folder import FolderError, digest_of, hash_files, hash_folder
@@ -24,6 +28,7 @@ class Launcher:
         self._settings = settings
         self._on_stats = on_stats
         self._started: list[EngineProcess] = []
+        self.quarantine = Quarantine(settings.quarantine_seconds)
         self._limits = EngineLimits(
             rows=settings.max_rows,
             kv_tokens=settings.kv_tokens,
@@ -40,15 +45,30 @@ class Launcher:
             ledger=Ledger.of(self._settings),
             engines=self._settings.max_engines,
             forecast=self._forecast,
+            wait_seconds=self._settings.room_wait_seconds,
+            keep_alive=self._settings.keep_alive_seconds,
         )
 
-    async def start(self, base: Base, lease: Lease) -> EngineProcess:
-        """Verify every file and start; raises DataLoss or Unavailable."""
-        await asyncio.to_thread(_verify, base)
+    async def start(
+        self, base: Base, lease: Lease, told: Callable[[Loading], None] = lambda loading: None
+    ) -> EngineProcess:
+        """Verify every file and start; `told` hears how far it is.
+
+        Raises DataLoss or Unavailable.
+        """
+        begun = time.monotonic()
+        await asyncio.to_thread(_verify, base, told)
         metrics.engine_forecast(base.name, lease.size)
         limits = await asyncio.to_thread(self._limits_of, base)
-        seconds = self._settings.engine_start_seconds
-        engine = await EngineProcess.start(base, limits, lease, seconds, self._on_stats)
+        engine = await EngineProcess.start(
+            base,
+            limits,
+            lease,
+            self._settings.engine_start_seconds,
+            self._on_stats,
+            Oversight(self._settings.stall_seconds, self.quarantine, told),
+        )
+        metrics.engine_loaded(base.name, time.monotonic() - begun)
         self._started = [*self.running(), engine]
         return engine
 
@@ -76,13 +96,21 @@ class Launcher:
         return replace(self._limits, adapter_bytes=size)
 
 
-def _verify(base: Base) -> None:
+def _verify(base: Base, told: Callable[[Loading], None]) -> None:
     """Compare the hash of every file; whether it is a model at all, the engine looks itself."""
     if base.under:
-        _verify(base.under)
+        _verify(base.under, told)
     whole = f"version {base.name}" if base.under else f"base model {base.name}"
+    done = 0
+
+    def read(size: int) -> None:
+        nonlocal done
+        done += size
+        told(Loading(base.name, "verifying", min(1.0, done / max(1, base.size_bytes))))
+
     try:
-        own = hash_files(base.path, CONFIG, WEIGHTS) if base.under else hash_folder(base.path)
+        weights = hash_files(base.path, CONFIG, WEIGHTS) if base.under else ()
+        own = weights or hash_folder(base.path, read)
     except (FolderError, OSError) as error:
         raise _corrupt(base, whole) from error
     if digest_of(own) != base.digest:

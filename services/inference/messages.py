@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.inference.v1 import generation_pb2 as pb
+from mlx_hub.inference.v1 import residency_pb2
 from mlx_hub.internal.v1 import engine_pb2
 from mlx_hub.registry.v1 import base_model_pb2, lineage_pb2, publication_pb2
 
@@ -26,6 +27,7 @@ from services.inference.domain import (
     Finished,
     Generation,
     LikelyToken,
+    Loading,
     Provenance,
     Target,
     TokenLogprob,
@@ -177,8 +179,22 @@ def _sampling(generation: Generation) -> completion_pb.Sampling:
     return completion_pb.Sampling(**used | ({"seed": None} if generation.temperature == 0 else {}))
 
 
-def event_of(frame: Delta | Answer) -> pb.GenerateEvent:
+def loading_of(base_model: str, message: residency_pb2.Loading) -> Loading:
+    """Read what an engine says of its way into memory."""
+    name = residency_pb2.LoadingStage.Name(message.stage).removeprefix("LOADING_STAGE_").lower()
+    return Loading(base_model, name, message.share)  # type: ignore[arg-type]  # its own stages
+
+
+def loading_to_proto(loading: Loading) -> residency_pb2.Loading:
+    """Write how far a model is."""
+    stage = residency_pb2.LoadingStage.Value("LOADING_STAGE_" + loading.stage.upper())
+    return residency_pb2.Loading(base_model=loading.base_model, stage=stage, share=loading.share)
+
+
+def event_of(frame: Delta | Loading | Answer) -> pb.GenerateEvent:
     """Write one frame of a stream."""
+    if isinstance(frame, Loading):
+        return pb.GenerateEvent(loading=loading_to_proto(frame))
     if isinstance(frame, Delta) and frame.tool_calls:
         return pb.GenerateEvent(tool_call=output.call_to_proto(frame.tool_calls[0]))
     if isinstance(frame, Delta):

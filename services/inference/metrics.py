@@ -1,7 +1,7 @@
 """What Prometheus sees of serving; labels are ids and names of ours, never a caller's text."""
 
 from mlx_hub.internal.v1 import engine_pb2
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Enum, Gauge, Histogram
 
 from services.inference.domain import Answer
 
@@ -63,6 +63,25 @@ FORECAST = Gauge(
     "What the engine was forecast to hold at most.",
     ["base_model"],
 )
+FORECAST_ERROR = Gauge(
+    "mlx_hub_engine_forecast_error_ratio",
+    "The most that the engine held / its forecast - 1; above 0 it took more.",
+    ["base_model"],
+)
+STEPS = Gauge("mlx_hub_engine_steps", "Steps of the engine's batch.", ["base_model"])
+STALLS = Counter("mlx_hub_engine_stalls", "Engines ended for want of progress.", ["base_model"])
+LOADS = Histogram(
+    "mlx_hub_engine_load_seconds",
+    "From the start of an engine to its readiness, files verified.",
+    ["base_model"],
+    buckets=_SECONDS,
+)
+STATE = Enum(
+    "mlx_hub_engine_state",
+    "How the engine is; `none` where it was unloaded or evicted.",
+    ["base_model"],
+    states=["none", "loading", "ready", "busy", "stalled", "stopping", "restarting", "failed"],
+)
 
 
 def answered(answer: Answer) -> None:
@@ -88,11 +107,28 @@ def engine_told(base_model: str, stats: engine_pb2.EngineStats) -> None:
     PEAK.labels(base_model).set(stats.peak_bytes)
     CACHE.labels(base_model).set(stats.cache.bytes)
     CACHE_BLOCKS.labels(base_model).set(stats.cache.blocks)
+    STEPS.labels(base_model).set(stats.steps)
 
 
 def engine_forecast(base_model: str, size: int) -> None:
     """Show what a starting engine was given."""
     FORECAST.labels(base_model).set(size)
+
+
+def engine_is(base_model: str, state: str, forecast_error: float) -> None:
+    """Show an engine's state, and by how much its forecast was wrong."""
+    STATE.labels(base_model).state(state)
+    FORECAST_ERROR.labels(base_model).set(forecast_error)
+
+
+def engine_loaded(base_model: str, seconds: float) -> None:
+    """Count how long an engine took to be ready."""
+    LOADS.labels(base_model).observe(seconds)
+
+
+def stalled(base_model: str) -> None:
+    """Count an engine that was ended for want of progress."""
+    STALLS.labels(base_model).inc()
 
 
 def ended(base_model: str) -> None:

@@ -19,7 +19,7 @@ from services.chassis.requests import Context
 from services.inference.answering import Answering
 from services.inference.caller import Caller, caller_of
 from services.inference.catalogue import Catalogue
-from services.inference.domain import Answer, Delta
+from services.inference.domain import Answer, Delta, Loading
 from services.inference.openai_replies import Reply, error_body, models_body
 from services.inference.openai_requests import Chat, read_chat
 
@@ -86,6 +86,10 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
         begun, calls = False, 0
         async with aclosing(self._answering.answer(chat.request, caller, reply.id)) as frames:
             async for frame in frames:
+                if isinstance(frame, Loading):
+                    # A comment keeps the line alive; clients pass over it.
+                    yield _body(EVENTS, f": loading {frame.base_model}\n\n".encode())
+                    continue
                 if not begun:
                     begun = True
                     first = reply.chunk({"role": "assistant", "content": ""})

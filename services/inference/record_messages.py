@@ -17,7 +17,7 @@ from services.inference.messages import finish_reason_of, request_of
 
 _TEXTUAL = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES, FieldDescriptor.TYPE_MESSAGE)
 # Of the fields that hold text or messages only these are kept.
-_KEPT = ("stop", "logit_bias")
+_KEPT = ("stop", "logit_bias", "response_schema", "regex", "choice", "required_tool")
 
 
 def entry_of(course: Course) -> Entry:

@@ -3,11 +3,13 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from google.protobuf import empty_pb2
 from mlx_hub.inference.v1 import cache_pb2 as cache_pb
 from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.inference.v1 import generation_record_pb2 as record_pb
 from mlx_hub.inference.v1 import inference_service_pb2_grpc as pb_grpc
+from mlx_hub.inference.v1 import residency_pb2 as residency_pb
 
 from services.chassis.paging import page_size
 from services.chassis.requests import Context
@@ -16,6 +18,7 @@ from services.inference.cache_messages import response_of, stats_of
 from services.inference.caching import PrefixCaches
 from services.inference.caller import caller_of
 from services.inference.domain import Answer
+from services.inference.engines import Engines
 from services.inference.journal import Journal
 from services.inference.messages import completion_of
 from services.inference.record_messages import page_key, page_of, record_of, wanted_of
@@ -24,11 +27,14 @@ from services.inference.record_messages import page_key, page_of, record_of, wan
 class InferenceServicer(pb_grpc.InferenceServiceServicer):
     """Both ways to generate are one; the shorter waits for its end."""
 
-    def __init__(self, answering: Answering, journal: Journal, caches: PrefixCaches) -> None:
-        """Take who answers, who knows what was answered, and what is kept of prompts."""
+    def __init__(
+        self, answering: Answering, journal: Journal, caches: PrefixCaches, engines: Engines
+    ) -> None:
+        """Take who answers, and who knows past answers, kept prompts and the engines."""
         self._answering = answering
         self._journal = journal
         self._caches = caches
+        self._engines = engines
 
     async def Generate(
         self, request: pb.GenerateRequest, context: Context
@@ -72,3 +78,22 @@ class InferenceServicer(pb_grpc.InferenceServiceServicer):
     ) -> cache_pb.ClearCacheResponse:
         """Forget it."""
         return response_of(await self._caches.clear(request.model_id))
+
+    async def ListEngines(
+        self, request: residency_pb.ListEnginesRequest, context: Context
+    ) -> residency_pb.ListEnginesResponse:
+        """Tell what is in memory."""
+        return await self._engines.list()
+
+    async def LoadModel(
+        self, request: residency_pb.LoadModelRequest, context: Context
+    ) -> residency_pb.Engine:
+        """Bring an engine into memory."""
+        return await self._engines.load(request)
+
+    async def UnloadModel(
+        self, request: residency_pb.UnloadModelRequest, context: Context
+    ) -> empty_pb2.Empty:
+        """End an engine."""
+        await self._engines.unload(request)
+        return empty_pb2.Empty()

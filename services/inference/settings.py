@@ -36,6 +36,16 @@ class InferenceSettings(HubSettings):
 
     Larger adapters are served in the room of several; one larger than all slots is refused.
     """
+    keep_alive_seconds: int = Field(default=1800, ge=0, le=31_536_000)
+    """MLX_HUB_KEEP_ALIVE_SECONDS: how long an unused engine stays; 0 unloads it at once."""
+    room_wait_seconds: float = Field(default=30, ge=0, le=3600)
+    """MLX_HUB_ROOM_WAIT_SECONDS: how long a model may wait for memory that busy engines hold."""
+    stall_seconds: float = Field(default=60, ge=1, le=3600)
+    """MLX_HUB_STALL_SECONDS: an engine that has requests and makes no step for so long is ended and
+    started again; must be longer than reading one piece of a prompt takes."""
+    quarantine_seconds: float = Field(default=600, ge=0, le=86_400)
+    """MLX_HUB_QUARANTINE_SECONDS: how long a request is refused that was running when two engines
+    ended; 0 refuses none."""
     engine_start_seconds: float = Field(default=300, gt=0, le=3600)
     """MLX_HUB_ENGINE_START_SECONDS: how long loading a base model may take."""
     generations_kept: int = Field(default=100_000, ge=0, le=10_000_000)

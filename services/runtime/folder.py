@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from services.runtime.safetensors import SafetensorsError, Tensor, read_header
 
 _MAX_JSON_BYTES = 64 << 20
+_PIECE_BYTES = 1 << 20
 INDEX = "model.safetensors.index.json"
 _SUFFIXES = {".safetensors", ".json", ".jsonl", ".jinja", ".txt", ".md", ".model", ".tiktoken"}
 _BARE_NAMES = {"LICENSE", "NOTICE"}
@@ -128,9 +130,11 @@ def read_configs(path: Path) -> dict[str, dict[str, Any]]:
     return {file.name: _read_config(file) for file in found}
 
 
-def hash_folder(path: Path) -> tuple[FileDigest, ...]:
-    """Hash what `list_files` lists, whatever it holds."""
-    return tuple(map(digest, list_files(path)))
+def hash_folder(
+    path: Path, read: Callable[[int], None] = lambda size: None
+) -> tuple[FileDigest, ...]:
+    """Hash what `list_files` lists, whatever it holds; `read` hears of each piece's bytes."""
+    return tuple(digest(file, read) for file in list_files(path))
 
 
 def hash_files(path: Path, *names: str) -> tuple[FileDigest, ...]:
@@ -144,12 +148,14 @@ def digest_of(files: tuple[FileDigest, ...]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def digest(path: Path) -> FileDigest:
-    """Hash one file."""
-    with path.open("rb") as file:
-        return FileDigest(
-            path.name, path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
-        )
+def digest(path: Path, read: Callable[[int], None] = lambda size: None) -> FileDigest:
+    """Hash one file; `read` hears of each piece's bytes."""
+    found, piece = hashlib.sha256(), bytearray(_PIECE_BYTES)
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(piece):
+            found.update(memoryview(piece)[:size])
+            read(size)
+    return FileDigest(path.name, path.stat().st_size, found.hexdigest())
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +14,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from services.runtime.blas import BlasReport, redirect
 from services.runtime.folder import FolderError, inspect_model_folder
 
+LOADING_PIECES = 50
 # What MLX-LM's model classes raise on a configuration or weights that they don't expect.
 _UNBUILDABLE = (
     ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError,
@@ -56,13 +57,16 @@ def on_cpu() -> bool:
     return bool(mx.default_device() == mx.Device(mx.cpu))
 
 
-def load_base(path: Path, tuned: Path | None = None) -> tuple[Any, Any, dict[str, Any]]:
+def load_base(
+    path: Path, told: Callable[[float], None] = lambda share: None, tuned: Path | None = None
+) -> tuple[Any, Any, dict[str, Any]]:
     """Load the model folder at `path`; return (model, tokenizer wrapper, config.json as stored).
 
     `tuned` is the folder of a fully fine-tuned version, whose weights take the place of the
     model's own, in their types; these are not read then. The weights are evaluated: as stored on a
-    GPU, as dense float32 on a CPU (4 bytes a parameter). Load on the thread that will compute.
-    Raises FolderError for a folder that is missing or unfit.
+    GPU, as dense float32 on a CPU (4 bytes a parameter). `told` hears which share of their bytes is
+    there. Load on the thread that will compute. Raises FolderError for a folder that is missing or
+    unfit.
     """
     inspect_model_folder(path, hash_files=False)
     prepare()
@@ -75,7 +79,7 @@ def load_base(path: Path, tuned: Path | None = None) -> tuple[Any, Any, dict[str
         model.set_dtype(mx.float32)  # formats without float scales dequantise to 16 bits
     if tuned:
         _replace_weights(model, tuned)
-    mx.eval(model.parameters())
+    _evaluate(model, told)
     return model, load_tokenizer(path, config.get("eos_token_id")), config
 
 
@@ -94,6 +98,20 @@ def _replace_weights(model: Any, tuned: Path) -> None:
 
 def _parameters(model: Any) -> dict[str, mx.array]:
     return dict(tree_flatten(model.parameters()))
+
+
+def _evaluate(model: Any, told: Callable[[float], None]) -> None:
+    """Read the weights, piece by piece: what one piece needs beside itself is free for the next."""
+    arrays = list(_parameters(model).values())
+    total = sum(array.nbytes for array in arrays)
+    done, piece = 0, list[mx.array]()
+    for array in arrays:
+        piece.append(array)
+        if (size := sum(a.nbytes for a in piece)) * LOADING_PIECES >= total:
+            mx.eval(piece)
+            done, piece = done + size, []
+            told(done / total)
+    mx.eval(piece)
 
 
 def load_tokenizer(path: Path, eos_token_ids: Any = None) -> Any:

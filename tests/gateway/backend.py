@@ -34,7 +34,7 @@ class Backend:
         self.recorders = {name: Recorder(name) for name in NAMES}
         self.systems = {name: System(name) for name in NAMES}
         self.datasets = make(Datasets)
-        self.inference = make(Inference)
+        self.inference: Inference = make(Inference)
         self._servers: dict[str, grpc.aio.Server] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)

@@ -124,9 +124,9 @@ async def hub(
         hub = Hub(inference, ports["inference"], gateway)
         start = inference.residency._start
 
-        async def when_told(base: Base, lease: Any) -> Any:
+        async def when_told(base: Base, lease: Any, told: Any) -> Any:
             await hub.loading.wait()
-            return await start(base, lease)
+            return await start(base, lease, told)
 
         inference.residency._start = when_told
         yield hub
@@ -188,7 +188,7 @@ async def resources(hub: Hub) -> dict[str, float]:
         "files of the gateway": envoy.num_fds(),
         "files of the engine": psutil.Process(hub.engine.pid).num_fds(),
         BYTES: engine_says("active_bytes"),
-        "inboxes": len(hub.engine._inboxes),
+        "inboxes": len(hub.engine._open),
         "callers in lanes": sum(len(lane.served) + len(lane.queues) for lane in lanes),
     }
 
@@ -258,7 +258,7 @@ async def test_who_does_not_read_is_cut_and_holds_up_nobody(hub: Hub) -> None:
     events = [event async for event in hub.through.StreamGenerate(brisk)]
     assert events[-1].completion.tokens == 1500
     await until(lambda: hub.quiet, "both cut off")
-    assert len(hub.engine._inboxes) == 0
+    assert len(hub.engine._open) == 0
     await until(lambda: engine_says("rows") == 0, "an idle engine")
     for call in stuck:
         seen: list[Any] = []

@@ -144,6 +144,8 @@ async def test_an_engine_killed_in_mid_stream_ends_it_with_an_error_frame_and_re
     events: list[pb.GenerateEvent] = []
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         async for event in served.stub.StreamGenerate(ask(max_tokens=1900)):
+            if event.HasField("loading"):
+                continue
             events.append(event)
             if len(events) == 3:
                 os.kill(engines()[0].pid, signal.SIGKILL)
@@ -187,7 +189,8 @@ async def test_a_full_line_says_when_to_come_back(served: Served) -> None:
 async def test_a_draining_service_takes_nothing_new(served: Served) -> None:
     call = served.stub.StreamGenerate(ask(max_tokens=40))
     events = aiter(call)
-    await anext(events)
+    while not (await anext(events)).HasField("delta"):
+        pass
     await served.inference.drain()
     error = from_rpc_error(await failure(served.stub.Generate(ask())), "inference")
     assert error.reason == "SHUTTING_DOWN"
@@ -242,6 +245,8 @@ async def test_a_dead_engine_ends_an_openai_stream_with_an_error_event(served: S
     bodies: list[httpbody_pb2.HttpBody] = []
     with pytest.raises(grpc.aio.AioRpcError):
         async for body in served.start_chat(stream=True, max_tokens=1900):
+            if body.data.startswith(b":"):
+                continue  # it still loads
             bodies.append(body)
             if len(bodies) == 2:
                 os.kill(engines()[0].pid, signal.SIGKILL)

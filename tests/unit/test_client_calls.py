@@ -7,6 +7,7 @@ import pytest
 from mlx_hub.client import AsyncHub, Hub, Invalid, aio, sync
 from mlx_hub.client.calls import (
     datasets,
+    engines,
     inference,
     provenance,
     quality,
@@ -84,6 +85,9 @@ CALLS = [
     inference.list_generations().call,
     inference.cache_stats(),
     inference.clear_cache(1),
+    engines.list_engines(),
+    engines.load_model(1, pin=True),
+    engines.unload_model(1),
     system.get_health(),
     system.get_metrics(),
 ]
@@ -118,6 +122,8 @@ def test_only_what_the_contract_calls_idempotent_is_repeatable() -> None:
     assert once == {
         "Generate",
         "StreamGenerate",
+        "LoadModel",
+        "UnloadModel",
         "DeleteModel",
         "DeleteAlias",
         "DeletePromotionGate",

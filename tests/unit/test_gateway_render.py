@@ -35,7 +35,7 @@ def test_only_declared_reads_are_retried() -> None:
     assert "/mlx_hub.system.v1.SystemService/GetHealth" in retried
     assert "/mlx_hub.registry.v1.RegistryService/CreateModel" not in retried
     inference = "/mlx_hub.inference.v1.InferenceService/"
-    reads = {"GetGeneration", "ListGenerations", "GetCacheStats"}
+    reads = {"GetGeneration", "ListGenerations", "GetCacheStats", "ListEngines"}
     assert {path for path in retried if path and path.startswith(inference)} == {
         inference + r for r in reads
     }

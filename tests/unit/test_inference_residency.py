@@ -1,88 +1,15 @@
 """Engines come, go, crash and return; scripted, so that every order can be played."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 import pytest
 
 from services.chassis.errors import DataLoss, Exhausted, HubError, Unavailable
-from services.chassis.leases import Lease, Ledger
-from services.inference.domain import Adapter, Base, CrashGuard, Delta, Finished, Generation
-from services.inference.residency import Residency, Room
-
-
-class FakeEngine:
-    def __init__(self, base: Base, lease: Lease) -> None:
-        self.base = base
-        self.lease = lease
-        self.ended = asyncio.Event()
-        self.stopped = False
-
-    async def generate(
-        self, generation: Generation, adapter: Adapter | None
-    ) -> AsyncGenerator[Delta | Finished, None]:
-        yield Delta(generation.prompt, 1)
-
-    async def stop(self) -> None:
-        self.stopped = True
-        self.die()
-
-    def die(self) -> None:
-        self.lease.release()
-        self.ended.set()
-
-
-class Hall:
-    """A residency, and the hands that start its engines."""
-
-    def __init__(self, folder: Path, *, engines: int = 2, budget: int = 100) -> None:
-        self.started: list[FakeEngine] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.failure: Exception | None = None
-        self.available = 1000
-        self.serving: list[bool] = []
-        self.ends: list[str] = []
-        self.news = asyncio.Event()
-        self.ledger = Ledger(folder, budget, lambda: self.available)
-        room = Room(self.ledger, engines, lambda base: base.size_bytes)
-        self.residency = Residency(self.start, room, self.set_serving, self.ends.append)
-
-    async def start(self, base: Base, lease: Lease) -> FakeEngine:
-        self.news.set()
-        await self.gate.wait()
-        if self.failure:
-            raise self.failure
-        self.started.append(FakeEngine(base, lease))
-        self.news.set()
-        return self.started[-1]
-
-    async def set_serving(self, serving: bool) -> None:
-        self.serving.append(serving)
-        self.news.set()
-
-    async def until(self, happened: Callable[[], bool]) -> None:
-        while not happened():
-            await self.news.wait()
-            self.news.clear()
-
-    async def touch(self, base: Base) -> FakeEngine:
-        async with self.residency.use(base) as engine:
-            assert isinstance(engine, FakeEngine)
-            return engine
-
-
-def base(name: str, size: int = 40) -> Base:
-    return Base(name, name * 64, Path(name), parameters=1, size_bytes=size)
-
-
-A, B, C = base("a"), base("b"), base("c")
-
-
-async def settle() -> None:
-    for _ in range(50):
-        await asyncio.sleep(0)
+from services.inference.domain import (
+    CrashGuard,
+)
+from tests.fixtures.hall import A, B, C, FakeEngine, Hall, base, settle
 
 
 async def test_all_who_ask_share_one_start_and_one_who_leaves_does_not_stop_it(
@@ -153,10 +80,10 @@ async def test_memory_promised_to_a_starting_engine_is_not_promised_twice(tmp_pa
 async def test_idle_engines_make_way_for_a_job_that_waits(tmp_path: Path) -> None:
     hall = Hall(tmp_path)
     first, second = await hall.touch(A), await hall.touch(B)
-    await hall.residency.make_way()
+    await hall.residency.rooms.make_way()
     assert not first.stopped
     with hall.ledger.wish("job-1", 60):
-        await hall.residency.make_way()
+        await hall.residency.rooms.make_way()
         assert (first.stopped, second.stopped) == (True, False)
         # What the job waits for is not given to the next model.
         async with hall.residency.use(B):
@@ -173,10 +100,10 @@ async def test_no_engine_goes_where_that_would_not_help(tmp_path: Path) -> None:
     idle = await hall.touch(A)
     async with hall.residency.use(B) as busy:
         with hall.ledger.wish("job-1", 70):
-            await hall.residency.make_way()
+            await hall.residency.rooms.make_way()
             assert not idle.stopped
     with hall.ledger.wish("job-1", 70):
-        await hall.residency.make_way()
+        await hall.residency.rooms.make_way()
         assert idle.stopped
         assert isinstance(busy, FakeEngine)
         assert busy.stopped
@@ -238,7 +165,7 @@ async def test_an_engine_that_never_returns_is_given_up_and_others_are_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(CrashGuard, "LONGEST_WAIT_S", 0.001)
-    monkeypatch.setattr("services.inference.residency.REVIVAL_PAUSE_S", 0.001)
+    monkeypatch.setattr("services.inference.revival.REVIVAL_PAUSE_S", 0.001)
     hall = Hall(tmp_path)
     engine = await hall.touch(A)
     hall.failure = Unavailable("ENGINE_START_FAILED", "no")

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from mlx_hub.cli.engines import progress
 from mlx_hub.cli.options import Options, takes
 from mlx_hub.cli.output import JsonOption, emit, plain, printable
 from mlx_hub.cli.session import find_model, hub, split_version
 from mlx_hub.client import TokenStream
+from mlx_hub.inference.v1.residency_pb2 import Loading
 
 _SAMPLING: Options = {
     "max_tokens": (int, "Tokens at most.", None),
@@ -83,12 +85,22 @@ def _read(schema: Path) -> str:
         raise typer.BadParameter(f"{schema} can't be read") from error
 
 
+def _show_loading(loading: Loading) -> None:
+    """Overwrite one line of the terminal with how far the model is."""
+    typer.echo(f"\r\x1b[K{printable(loading.base_model)}: {progress(loading)}", err=True, nl=False)
+
+
 def _print(stream: TokenStream) -> str:
     """Print the tokens of a stream; return its speed, measured here, and its name."""
+    if sys.stderr.isatty():
+        stream.on_loading = _show_loading
     start = time.monotonic()
     first = None
     for text in stream:
-        first = first or time.monotonic()
+        if first is None:
+            first = time.monotonic()
+            if stream.on_loading:
+                typer.echo("\r\x1b[K", err=True, nl=False)
         typer.echo(printable(text), nl=False)
     end = time.monotonic()
     typer.echo()

@@ -11,6 +11,7 @@ import typer
 from mlx_hub.cli.cache import cache_app
 from mlx_hub.cli.datasets import datasets_app
 from mlx_hub.cli.doctor import doctor
+from mlx_hub.cli.engines import engines, load, unload
 from mlx_hub.cli.errors import HubGroup
 from mlx_hub.cli.forecast import forecast
 from mlx_hub.cli.generate import generate
@@ -41,6 +42,9 @@ jobs_app.command()(forecast)
 app.command()(generate)
 app.command()(why)
 app.command()(generations)
+app.command()(engines)
+app.command()(load)
+app.command()(unload)
 app.command()(lineage)
 app.command()(verify)
 app.command()(status)

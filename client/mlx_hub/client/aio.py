@@ -10,6 +10,7 @@ from mlx_hub.client.address import find_address
 from mlx_hub.client.aio_transport import Transport
 from mlx_hub.client.calls import (
     datasets,
+    engines,
     inference,
     provenance,
     quality,
@@ -152,6 +153,14 @@ class AsyncStorage(_Group):
     reconcile = _unary(storage.reconcile)
 
 
+class AsyncEngines(_Group):
+    """What is in memory."""
+
+    list = _unary(engines.list_engines)
+    load = _unary(engines.load_model)
+    unload = _unary(engines.unload_model)
+
+
 class AsyncJobs(_Group):
     """Training jobs."""
 
@@ -199,6 +208,7 @@ class AsyncHub(_Group):
         self.storage = AsyncStorage(self._transport)
         self.jobs = AsyncJobs(self._transport)
         self.generations = AsyncGenerations(self._transport)
+        self.engines = AsyncEngines(self._transport)
 
     generate = _unary(inference.generate)
     stream = _tokens(inference.generate)

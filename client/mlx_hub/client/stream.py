@@ -1,7 +1,7 @@
 """Streams of generated text: an iterator of strings with the finished completion at its end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -11,6 +11,7 @@ from grpc import aio
 from mlx_hub.client.errors import Cancelled, Unavailable, from_rpc, from_status
 from mlx_hub.inference.v1.completion_pb2 import Completion
 from mlx_hub.inference.v1.generation_pb2 import GenerateEvent
+from mlx_hub.inference.v1.residency_pb2 import Loading
 
 
 class Incoming[R](Protocol):
@@ -27,6 +28,8 @@ class _Frames:
     def __init__(self, address: str) -> None:
         self._address = address
         self._completion: Completion | None = None
+        #: Hears how far the model is while it is still loading; set it before the first text.
+        self.on_loading: Callable[[Loading], object] | None = None
 
     @property
     def completion(self) -> Completion:
@@ -40,6 +43,8 @@ class _Frames:
             raise from_status(event.error)
         if event.WhichOneof("event") == "completion":
             self._completion = event.completion
+        if event.WhichOneof("event") == "loading" and self.on_loading:
+            self.on_loading(event.loading)
         return event.delta.text
 
     def _ended(self) -> Completion:

@@ -9,6 +9,7 @@ from mlx_hub.client import channel as settings
 from mlx_hub.client.address import find_address
 from mlx_hub.client.calls import (
     datasets,
+    engines,
     inference,
     provenance,
     quality,
@@ -152,6 +153,14 @@ class Storage(_Group):
     reconcile = _unary(storage.reconcile)
 
 
+class Engines(_Group):
+    """What is in memory."""
+
+    list = _unary(engines.list_engines)
+    load = _unary(engines.load_model)
+    unload = _unary(engines.unload_model)
+
+
 class Jobs(_Group):
     """Training jobs."""
 
@@ -199,6 +208,7 @@ class Hub(_Group):
         self.storage = Storage(self._transport)
         self.jobs = Jobs(self._transport)
         self.generations = Generations(self._transport)
+        self.engines = Engines(self._transport)
 
     generate = _unary(inference.generate)
     stream = _tokens(inference.generate)

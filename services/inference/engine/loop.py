@@ -22,6 +22,7 @@ from services.inference.engine.batch import Batch, BatchLimits
 from services.inference.engine.drafting import LONGEST, SHORTEST
 from services.inference.engine.events import Cancel, ClearCache, Failed, Job, Outcome, Work
 from services.inference.engine.grammar import Outputs
+from services.inference.engine.loading import LoadingReport
 from services.inference.engine.prefix_cache import PrefixCache
 from services.inference.engine.prefix_disk import Disk
 from services.inference.engine.prefix_tree import Counts
@@ -48,6 +49,8 @@ class Engine:
         self._work: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._submitted: queue.SimpleQueue[Submitted] = queue.SimpleQueue()
         self._stats_due = 0.0
+        self._steps = 0
+        self._last_step = 0.0
 
     def run(self, base: Path, start: engine_pb2.StartCommand) -> None:
         """Load, say ready, and batch for ever; the reader thread ends the process.
@@ -55,10 +58,12 @@ class Engine:
         Raises FolderError or MLX's own errors when the model can't be served.
         """
         self._spawn(self._read)
-        model, tokenizer, config = load_base(base, tuned=_tuned(start))
+        loading = LoadingReport(self._frames.write)
+        model, tokenizer, config = load_base(base, loading.weights, _tuned(start))
         routed = RoutedModel(model, start.max_kv_size)
         limits = _limits(start)
         adapters = Adapters(routed, start.adapter_slots, int(start.adapter_bytes))
+        loading.warming_up()
         _warm_up(routed, adapters, limits)
         context = _context(config, start)
         writer = Writer(base / "tokenizer.json", self._frames.write, self._work.put)
@@ -82,8 +87,8 @@ class Engine:
         while True:
             self._save(batch, prefixes)
             self._take_work(batch, prefixes, tell)
-            batch.step()
-            self._tell_stats(batch, prefixes, tell)
+            self._step(batch)
+            self._tell_stats(batch, prefixes, adapters, tell)
 
     def _spawn(self, work: Callable[[], None]) -> None:
         threading.Thread(target=work, daemon=True).start()
@@ -130,8 +135,19 @@ class Engine:
                     batch.add(work)
             idle = False
 
+    def _step(self, batch: Batch) -> None:
+        before = batch.running
+        batch.step()
+        if before or batch.running:
+            self._steps += 1
+            self._last_step = time.monotonic()
+
     def _tell_stats(
-        self, batch: Batch, prefixes: PrefixCache, tell: Callable[[Outcome], None]
+        self,
+        batch: Batch,
+        prefixes: PrefixCache,
+        adapters: Adapters,
+        tell: Callable[[Outcome], None],
     ) -> None:
         now = time.monotonic()
         if now < self._stats_due and batch.running:
@@ -144,6 +160,9 @@ class Engine:
             peak_bytes=peak_memory(),
             tokens_generated=batch.tokens_generated,
             cache=engine_pb2.PrefixCacheCounts(**asdict(prefixes.counts)),
+            steps=self._steps,
+            last_step_age_seconds=now - self._last_step if self._steps else 0.0,
+            adapters=len(adapters),
         )
         tell(stats)
 

@@ -145,6 +145,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT. The model's chat template knows no tools, or can't be held to a call. Metadata:
     field.
     """
+    ERROR_REASON_REQUEST_QUARANTINED: _ErrorReason.ValueType  # 52
+    """FAILED_PRECONDITION. The same request was running in several engines that ended; it is refused
+    for a while. Metadata: base_model, fingerprint, deaths, seconds.
+    """
+    ERROR_REASON_ENGINE_STALLED: _ErrorReason.ValueType  # 53
+    """UNAVAILABLE. The engine made no progress, was ended and starts again. Metadata: base_model, seconds."""
+    ERROR_REASON_ENGINE_BUSY: _ErrorReason.ValueType  # 54
+    """FAILED_PRECONDITION. Requests use the engine; `force` ends them. Metadata: base_model, users."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the value of `ErrorInfo.reason` (domain `mlx-hub`) in
@@ -275,4 +283,12 @@ ERROR_REASON_TOOLS_UNSUPPORTED: ErrorReason.ValueType  # 56
 """INVALID_ARGUMENT. The model's chat template knows no tools, or can't be held to a call. Metadata:
 field.
 """
+ERROR_REASON_REQUEST_QUARANTINED: ErrorReason.ValueType  # 52
+"""FAILED_PRECONDITION. The same request was running in several engines that ended; it is refused
+for a while. Metadata: base_model, fingerprint, deaths, seconds.
+"""
+ERROR_REASON_ENGINE_STALLED: ErrorReason.ValueType  # 53
+"""UNAVAILABLE. The engine made no progress, was ended and starts again. Metadata: base_model, seconds."""
+ERROR_REASON_ENGINE_BUSY: ErrorReason.ValueType  # 54
+"""FAILED_PRECONDITION. Requests use the engine; `force` ends them. Metadata: base_model, users."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.rpc import status_pb2 as _status_pb2
 from mlx_hub.inference.v1 import completion_pb2 as _completion_pb2
+from mlx_hub.inference.v1 import residency_pb2 as _residency_pb2
 from mlx_hub.inference.v1 import tools_pb2 as _tools_pb2
 import builtins as _builtins
 import sys
@@ -285,6 +286,7 @@ class GenerateEvent(_message.Message):
     COMPLETION_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     TOOL_CALL_FIELD_NUMBER: _builtins.int
+    LOADING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def delta(self) -> Global___TextDelta: ...
     @_builtins.property
@@ -297,6 +299,12 @@ class GenerateEvent(_message.Message):
     def tool_call(self) -> _tools_pb2.ToolCall:
         """The model asks for a call; the text of the call is in no delta."""
 
+    @_builtins.property
+    def loading(self) -> _residency_pb2.Loading:
+        """The model is still on its way into memory; from the first second of waiting on, at most
+        four a second, and only before the first text.
+        """
+
     def __init__(
         self,
         *,
@@ -304,12 +312,13 @@ class GenerateEvent(_message.Message):
         completion: _completion_pb2.Completion | None = ...,
         error: _status_pb2.Status | None = ...,
         tool_call: _tools_pb2.ToolCall | None = ...,
+        loading: _residency_pb2.Loading | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "delta", b"delta", "error", b"error", "event", b"event", "tool_call", b"tool_call"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "delta", b"delta", "error", b"error", "event", b"event", "loading", b"loading", "tool_call", b"tool_call"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "delta", b"delta", "error", b"error", "event", b"event", "tool_call", b"tool_call"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "delta", b"delta", "error", b"error", "event", b"event", "loading", b"loading", "tool_call", b"tool_call"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delta", "completion", "error", "tool_call"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delta", "completion", "error", "tool_call", "loading"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 

@@ -23,13 +23,15 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from mlx_hub.inference.v1 import cache_pb2 as mlx__hub_dot_inference_dot_v1_dot_cache__pb2
 from mlx_hub.inference.v1 import completion_pb2 as mlx__hub_dot_inference_dot_v1_dot_completion__pb2
 from mlx_hub.inference.v1 import generation_pb2 as mlx__hub_dot_inference_dot_v1_dot_generation__pb2
 from mlx_hub.inference.v1 import generation_record_pb2 as mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2
+from mlx_hub.inference.v1 import residency_pb2 as mlx__hub_dot_inference_dot_v1_dot_residency__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,mlx_hub/inference/v1/inference_service.proto\x12\x14mlx_hub.inference.v1\x1a\x1cgoogle/api/annotations.proto\x1a mlx_hub/inference/v1/cache.proto\x1a%mlx_hub/inference/v1/completion.proto\x1a%mlx_hub/inference/v1/generation.proto\x1a,mlx_hub/inference/v1/generation_record.proto2\xa3\x06\n\x10InferenceService\x12j\n\x08Generate\x12%.mlx_hub.inference.v1.GenerateRequest\x1a .mlx_hub.inference.v1.Completion\"\x15\x82\xd3\xe4\x93\x02\x0f\"\n/inference:\x01*\x12|\n\x0eStreamGenerate\x12%.mlx_hub.inference.v1.GenerateRequest\x1a#.mlx_hub.inference.v1.GenerateEvent\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/inference/stream:\x01*0\x01\x12\x96\x01\n\rGetGeneration\x12*.mlx_hub.inference.v1.GetGenerationRequest\x1a&.mlx_hub.inference.v1.GenerationRecord\"1\x90\x02\x01\x82\xd3\xe4\x93\x02(\x12&/inference/generations/{generation_id}\x12\x91\x01\n\x0fListGenerations\x12,.mlx_hub.inference.v1.ListGenerationsRequest\x1a-.mlx_hub.inference.v1.ListGenerationsResponse\"!\x90\x02\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/inference/generations\x12z\n\rGetCacheStats\x12*.mlx_hub.inference.v1.GetCacheStatsRequest\x1a .mlx_hub.inference.v1.CacheStats\"\x1b\x90\x02\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/inference/cache\x12|\n\nClearCache\x12\'.mlx_hub.inference.v1.ClearCacheRequest\x1a(.mlx_hub.inference.v1.ClearCacheResponse\"\x1b\x90\x02\x02\x82\xd3\xe4\x93\x02\x12*\x10/inference/cacheb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,mlx_hub/inference/v1/inference_service.proto\x12\x14mlx_hub.inference.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a mlx_hub/inference/v1/cache.proto\x1a%mlx_hub/inference/v1/completion.proto\x1a%mlx_hub/inference/v1/generation.proto\x1a,mlx_hub/inference/v1/generation_record.proto\x1a$mlx_hub/inference/v1/residency.proto2\xa8\t\n\x10InferenceService\x12j\n\x08Generate\x12%.mlx_hub.inference.v1.GenerateRequest\x1a .mlx_hub.inference.v1.Completion\"\x15\x82\xd3\xe4\x93\x02\x0f\"\n/inference:\x01*\x12|\n\x0eStreamGenerate\x12%.mlx_hub.inference.v1.GenerateRequest\x1a#.mlx_hub.inference.v1.GenerateEvent\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/inference/stream:\x01*0\x01\x12\x96\x01\n\rGetGeneration\x12*.mlx_hub.inference.v1.GetGenerationRequest\x1a&.mlx_hub.inference.v1.GenerationRecord\"1\x90\x02\x01\x82\xd3\xe4\x93\x02(\x12&/inference/generations/{generation_id}\x12\x91\x01\n\x0fListGenerations\x12,.mlx_hub.inference.v1.ListGenerationsRequest\x1a-.mlx_hub.inference.v1.ListGenerationsResponse\"!\x90\x02\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/inference/generations\x12z\n\rGetCacheStats\x12*.mlx_hub.inference.v1.GetCacheStatsRequest\x1a .mlx_hub.inference.v1.CacheStats\"\x1b\x90\x02\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/inference/cache\x12|\n\nClearCache\x12\'.mlx_hub.inference.v1.ClearCacheRequest\x1a(.mlx_hub.inference.v1.ClearCacheResponse\"\x1b\x90\x02\x02\x82\xd3\xe4\x93\x02\x12*\x10/inference/cache\x12\x80\x01\n\x0bListEngines\x12(.mlx_hub.inference.v1.ListEnginesRequest\x1a).mlx_hub.inference.v1.ListEnginesResponse\"\x1c\x90\x02\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/inference/models\x12\x7f\n\tLoadModel\x12&.mlx_hub.inference.v1.LoadModelRequest\x1a\x1c.mlx_hub.inference.v1.Engine\",\x82\xd3\xe4\x93\x02&\"!/inference/models/{model_id}:load:\x01*\x12\x7f\n\x0bUnloadModel\x12(.mlx_hub.inference.v1.UnloadModelRequest\x1a\x16.google.protobuf.Empty\".\x82\xd3\xe4\x93\x02(\"#/inference/models/{model_id}:unload:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,6 +50,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INFERENCESERVICE'].methods_by_name['GetCacheStats']._serialized_options = b'\220\002\001\202\323\344\223\002\022\022\020/inference/cache'
   _globals['_INFERENCESERVICE'].methods_by_name['ClearCache']._loaded_options = None
   _globals['_INFERENCESERVICE'].methods_by_name['ClearCache']._serialized_options = b'\220\002\002\202\323\344\223\002\022*\020/inference/cache'
-  _globals['_INFERENCESERVICE']._serialized_start=259
-  _globals['_INFERENCESERVICE']._serialized_end=1062
+  _globals['_INFERENCESERVICE'].methods_by_name['ListEngines']._loaded_options = None
+  _globals['_INFERENCESERVICE'].methods_by_name['ListEngines']._serialized_options = b'\220\002\001\202\323\344\223\002\023\022\021/inference/models'
+  _globals['_INFERENCESERVICE'].methods_by_name['LoadModel']._loaded_options = None
+  _globals['_INFERENCESERVICE'].methods_by_name['LoadModel']._serialized_options = b'\202\323\344\223\002&\"!/inference/models/{model_id}:load:\001*'
+  _globals['_INFERENCESERVICE'].methods_by_name['UnloadModel']._loaded_options = None
+  _globals['_INFERENCESERVICE'].methods_by_name['UnloadModel']._serialized_options = b'\202\323\344\223\002(\"#/inference/models/{model_id}:unload:\001*'
+  _globals['_INFERENCESERVICE']._serialized_start=326
+  _globals['_INFERENCESERVICE']._serialized_end=1518
 # @@protoc_insertion_point(module_scope)

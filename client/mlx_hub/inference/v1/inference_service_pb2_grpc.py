@@ -3,10 +3,12 @@
 import grpc
 import warnings
 
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from mlx_hub.inference.v1 import cache_pb2 as mlx__hub_dot_inference_dot_v1_dot_cache__pb2
 from mlx_hub.inference.v1 import completion_pb2 as mlx__hub_dot_inference_dot_v1_dot_completion__pb2
 from mlx_hub.inference.v1 import generation_pb2 as mlx__hub_dot_inference_dot_v1_dot_generation__pb2
 from mlx_hub.inference.v1 import generation_record_pb2 as mlx__hub_dot_inference_dot_v1_dot_generation__record__pb2
+from mlx_hub.inference.v1 import residency_pb2 as mlx__hub_dot_inference_dot_v1_dot_residency__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -68,6 +70,21 @@ class InferenceServiceStub:
                 request_serializer=mlx__hub_dot_inference_dot_v1_dot_cache__pb2.ClearCacheRequest.SerializeToString,
                 response_deserializer=mlx__hub_dot_inference_dot_v1_dot_cache__pb2.ClearCacheResponse.FromString,
                 _registered_method=True)
+        self.ListEngines = channel.unary_unary(
+                '/mlx_hub.inference.v1.InferenceService/ListEngines',
+                request_serializer=mlx__hub_dot_inference_dot_v1_dot_residency__pb2.ListEnginesRequest.SerializeToString,
+                response_deserializer=mlx__hub_dot_inference_dot_v1_dot_residency__pb2.ListEnginesResponse.FromString,
+                _registered_method=True)
+        self.LoadModel = channel.unary_unary(
+                '/mlx_hub.inference.v1.InferenceService/LoadModel',
+                request_serializer=mlx__hub_dot_inference_dot_v1_dot_residency__pb2.LoadModelRequest.SerializeToString,
+                response_deserializer=mlx__hub_dot_inference_dot_v1_dot_residency__pb2.Engine.FromString,
+                _registered_method=True)
+        self.UnloadModel = channel.unary_unary(
+                '/mlx_hub.inference.v1.InferenceService/UnloadModel',
+                request_serializer=mlx__hub_dot_inference_dot_v1_dot_residency__pb2.UnloadModelRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
 
 
 class InferenceServiceServicer:
@@ -78,8 +95,9 @@ class InferenceServiceServicer:
         """Generates a whole answer.
         Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, ARTIFACT_CORRUPT,
         PROMPT_TOO_LONG, PROMPT_REFUSED, CONSTRAINT_REFUSED, TOOLS_UNSUPPORTED, QUEUE_FULL,
-        OUT_OF_MEMORY, ENGINE_DIED, ENGINE_START_FAILED, GENERATION_FAILED, SHUTTING_DOWN,
-        DEPENDENCY_UNAVAILABLE, INVALID_FIELD, DEADLINE_PASSED, READER_TOO_SLOW.
+        OUT_OF_MEMORY, ENGINE_DIED, ENGINE_STALLED, REQUEST_QUARANTINED, ENGINE_START_FAILED,
+        GENERATION_FAILED, SHUTTING_DOWN, DEPENDENCY_UNAVAILABLE, INVALID_FIELD, DEADLINE_PASSED,
+        READER_TOO_SLOW.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,6 +142,34 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListEngines(self, request, context):
+        """Tells which base models are in memory or on their way, in which state and why.
+        Fails with DEPENDENCY_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadModel(self, request, context):
+        """Brings a model's engine into memory and returns when it is ready; one that is there takes the
+        given pin and keep-alive. Both belong to the base model, which other models may share, and last
+        until it is unloaded or the service ends. A load goes on when its caller leaves.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, ARTIFACT_CORRUPT,
+        OUT_OF_MEMORY, ENGINE_START_FAILED, SHUTTING_DOWN, DEPENDENCY_UNAVAILABLE, INVALID_FIELD.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadModel(self, request, context):
+        """Ends a model's engine, pinned or not, and returns when its memory is free; fine if there is none.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, ENGINE_BUSY,
+        DEPENDENCY_UNAVAILABLE, INVALID_FIELD.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InferenceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -156,6 +202,21 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.ClearCache,
                     request_deserializer=mlx__hub_dot_inference_dot_v1_dot_cache__pb2.ClearCacheRequest.FromString,
                     response_serializer=mlx__hub_dot_inference_dot_v1_dot_cache__pb2.ClearCacheResponse.SerializeToString,
+            ),
+            'ListEngines': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEngines,
+                    request_deserializer=mlx__hub_dot_inference_dot_v1_dot_residency__pb2.ListEnginesRequest.FromString,
+                    response_serializer=mlx__hub_dot_inference_dot_v1_dot_residency__pb2.ListEnginesResponse.SerializeToString,
+            ),
+            'LoadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadModel,
+                    request_deserializer=mlx__hub_dot_inference_dot_v1_dot_residency__pb2.LoadModelRequest.FromString,
+                    response_serializer=mlx__hub_dot_inference_dot_v1_dot_residency__pb2.Engine.SerializeToString,
+            ),
+            'UnloadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadModel,
+                    request_deserializer=mlx__hub_dot_inference_dot_v1_dot_residency__pb2.UnloadModelRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -321,6 +382,87 @@ class InferenceService:
             '/mlx_hub.inference.v1.InferenceService/ClearCache',
             mlx__hub_dot_inference_dot_v1_dot_cache__pb2.ClearCacheRequest.SerializeToString,
             mlx__hub_dot_inference_dot_v1_dot_cache__pb2.ClearCacheResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEngines(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlx_hub.inference.v1.InferenceService/ListEngines',
+            mlx__hub_dot_inference_dot_v1_dot_residency__pb2.ListEnginesRequest.SerializeToString,
+            mlx__hub_dot_inference_dot_v1_dot_residency__pb2.ListEnginesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlx_hub.inference.v1.InferenceService/LoadModel',
+            mlx__hub_dot_inference_dot_v1_dot_residency__pb2.LoadModelRequest.SerializeToString,
+            mlx__hub_dot_inference_dot_v1_dot_residency__pb2.Engine.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlx_hub.inference.v1.InferenceService/UnloadModel',
+            mlx__hub_dot_inference_dot_v1_dot_residency__pb2.UnloadModelRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,

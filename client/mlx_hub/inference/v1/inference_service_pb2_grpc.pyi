@@ -4,11 +4,13 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 from mlx_hub.inference.v1 import cache_pb2 as _cache_pb2
 from mlx_hub.inference.v1 import completion_pb2 as _completion_pb2
 from mlx_hub.inference.v1 import generation_pb2 as _generation_pb2
 from mlx_hub.inference.v1 import generation_record_pb2 as _generation_record_pb2
+from mlx_hub.inference.v1 import residency_pb2 as _residency_pb2
 import abc as _abc_1
 
 
@@ -23,8 +25,9 @@ class InferenceServiceStub:
     """Generates a whole answer.
     Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, ARTIFACT_CORRUPT,
     PROMPT_TOO_LONG, PROMPT_REFUSED, CONSTRAINT_REFUSED, TOOLS_UNSUPPORTED, QUEUE_FULL,
-    OUT_OF_MEMORY, ENGINE_DIED, ENGINE_START_FAILED, GENERATION_FAILED, SHUTTING_DOWN,
-    DEPENDENCY_UNAVAILABLE, INVALID_FIELD, DEADLINE_PASSED, READER_TOO_SLOW.
+    OUT_OF_MEMORY, ENGINE_DIED, ENGINE_STALLED, REQUEST_QUARANTINED, ENGINE_START_FAILED,
+    GENERATION_FAILED, SHUTTING_DOWN, DEPENDENCY_UNAVAILABLE, INVALID_FIELD, DEADLINE_PASSED,
+    READER_TOO_SLOW.
     """
     StreamGenerate: _aio.UnaryStreamMultiCallable[_generation_pb2.GenerateRequest, _generation_pb2.GenerateEvent]
     """Generates an answer and sends each piece as it is made. SSE over REST.
@@ -44,6 +47,22 @@ class InferenceServiceStub:
     """Forgets it, in memory and on disk.
     Fails with MODEL_NOT_FOUND, DEPENDENCY_UNAVAILABLE.
     """
+    ListEngines: _aio.UnaryUnaryMultiCallable[_residency_pb2.ListEnginesRequest, _residency_pb2.ListEnginesResponse]
+    """Tells which base models are in memory or on their way, in which state and why.
+    Fails with DEPENDENCY_UNAVAILABLE.
+    """
+    LoadModel: _aio.UnaryUnaryMultiCallable[_residency_pb2.LoadModelRequest, _residency_pb2.Engine]
+    """Brings a model's engine into memory and returns when it is ready; one that is there takes the
+    given pin and keep-alive. Both belong to the base model, which other models may share, and last
+    until it is unloaded or the service ends. A load goes on when its caller leaves.
+    Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, ARTIFACT_CORRUPT,
+    OUT_OF_MEMORY, ENGINE_START_FAILED, SHUTTING_DOWN, DEPENDENCY_UNAVAILABLE, INVALID_FIELD.
+    """
+    UnloadModel: _aio.UnaryUnaryMultiCallable[_residency_pb2.UnloadModelRequest, _empty_pb2.Empty]
+    """Ends a model's engine, pinned or not, and returns when its memory is free; fine if there is none.
+    Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, ENGINE_BUSY,
+    DEPENDENCY_UNAVAILABLE, INVALID_FIELD.
+    """
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers prompts with a base model or one of its trained versions."""
@@ -57,8 +76,9 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         """Generates a whole answer.
         Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, ARTIFACT_CORRUPT,
         PROMPT_TOO_LONG, PROMPT_REFUSED, CONSTRAINT_REFUSED, TOOLS_UNSUPPORTED, QUEUE_FULL,
-        OUT_OF_MEMORY, ENGINE_DIED, ENGINE_START_FAILED, GENERATION_FAILED, SHUTTING_DOWN,
-        DEPENDENCY_UNAVAILABLE, INVALID_FIELD, DEADLINE_PASSED, READER_TOO_SLOW.
+        OUT_OF_MEMORY, ENGINE_DIED, ENGINE_STALLED, REQUEST_QUARANTINED, ENGINE_START_FAILED,
+        GENERATION_FAILED, SHUTTING_DOWN, DEPENDENCY_UNAVAILABLE, INVALID_FIELD, DEADLINE_PASSED,
+        READER_TOO_SLOW.
         """
 
     @_abc_1.abstractmethod
@@ -107,6 +127,40 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_cache_pb2.ClearCacheResponse]:
         """Forgets it, in memory and on disk.
         Fails with MODEL_NOT_FOUND, DEPENDENCY_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def ListEngines(
+        self,
+        request: _residency_pb2.ListEnginesRequest,
+        context: _aio.ServicerContext[_residency_pb2.ListEnginesRequest, _abc.Awaitable[_residency_pb2.ListEnginesResponse]],
+    ) -> _abc.Awaitable[_residency_pb2.ListEnginesResponse]:
+        """Tells which base models are in memory or on their way, in which state and why.
+        Fails with DEPENDENCY_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def LoadModel(
+        self,
+        request: _residency_pb2.LoadModelRequest,
+        context: _aio.ServicerContext[_residency_pb2.LoadModelRequest, _abc.Awaitable[_residency_pb2.Engine]],
+    ) -> _abc.Awaitable[_residency_pb2.Engine]:
+        """Brings a model's engine into memory and returns when it is ready; one that is there takes the
+        given pin and keep-alive. Both belong to the base model, which other models may share, and last
+        until it is unloaded or the service ends. A load goes on when its caller leaves.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, ARTIFACT_CORRUPT,
+        OUT_OF_MEMORY, ENGINE_START_FAILED, SHUTTING_DOWN, DEPENDENCY_UNAVAILABLE, INVALID_FIELD.
+        """
+
+    @_abc_1.abstractmethod
+    def UnloadModel(
+        self,
+        request: _residency_pb2.UnloadModelRequest,
+        context: _aio.ServicerContext[_residency_pb2.UnloadModelRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
+        """Ends a model's engine, pinned or not, and returns when its memory is free; fine if there is none.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, VERSION_NOT_READY, ENGINE_BUSY,
+        DEPENDENCY_UNAVAILABLE, INVALID_FIELD.
         """
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _aio.Server) -> None: ...

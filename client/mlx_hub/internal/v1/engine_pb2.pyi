@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from mlx_hub.inference.v1 import completion_pb2 as _completion_pb2
 from mlx_hub.inference.v1 import generation_pb2 as _generation_pb2
+from mlx_hub.inference.v1 import residency_pb2 as _residency_pb2
 from mlx_hub.inference.v1 import tools_pb2 as _tools_pb2
 import builtins as _builtins
 import sys
@@ -228,6 +229,7 @@ class EngineEvent(_message.Message):
     STATS_FIELD_NUMBER: _builtins.int
     CACHE_CLEARED_FIELD_NUMBER: _builtins.int
     TOOL_CALL_FIELD_NUMBER: _builtins.int
+    LOADING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ready(self) -> Global___EngineReady: ...
     @_builtins.property
@@ -242,6 +244,10 @@ class EngineEvent(_message.Message):
     def cache_cleared(self) -> Global___CacheCleared: ...
     @_builtins.property
     def tool_call(self) -> Global___EngineToolCall: ...
+    @_builtins.property
+    def loading(self) -> _residency_pb2.Loading:
+        """Before `ready`, at most four a second and whenever the stage changes."""
+
     def __init__(
         self,
         *,
@@ -252,12 +258,13 @@ class EngineEvent(_message.Message):
         stats: Global___EngineStats | None = ...,
         cache_cleared: Global___CacheCleared | None = ...,
         tool_call: Global___EngineToolCall | None = ...,
+        loading: _residency_pb2.Loading | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cache_cleared", b"cache_cleared", "delta", b"delta", "event", b"event", "failed", b"failed", "finished", b"finished", "ready", b"ready", "stats", b"stats", "tool_call", b"tool_call"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache_cleared", b"cache_cleared", "delta", b"delta", "event", b"event", "failed", b"failed", "finished", b"finished", "loading", b"loading", "ready", b"ready", "stats", b"stats", "tool_call", b"tool_call"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_cleared", b"cache_cleared", "delta", b"delta", "event", b"event", "failed", b"failed", "finished", b"finished", "ready", b"ready", "stats", b"stats", "tool_call", b"tool_call"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_cleared", b"cache_cleared", "delta", b"delta", "event", b"event", "failed", b"failed", "finished", b"finished", "loading", b"loading", "ready", b"ready", "stats", b"stats", "tool_call", b"tool_call"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["ready", "delta", "finished", "failed", "stats", "cache_cleared", "tool_call"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["ready", "delta", "finished", "failed", "stats", "cache_cleared", "tool_call", "loading"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -454,12 +461,21 @@ class EngineStats(_message.Message):
     PEAK_BYTES_FIELD_NUMBER: _builtins.int
     TOKENS_GENERATED_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    LAST_STEP_AGE_SECONDS_FIELD_NUMBER: _builtins.int
+    ADAPTERS_FIELD_NUMBER: _builtins.int
     running: _builtins.int
     waiting: _builtins.int
     active_bytes: _builtins.float
     peak_bytes: _builtins.float
     """The most that the process has held."""
     tokens_generated: _builtins.float
+    steps: _builtins.float
+    """Forward passes of the batch, with prompts or for tokens, since the engine started."""
+    last_step_age_seconds: _builtins.float
+    """How long ago the last of them ended, when this was written."""
+    adapters: _builtins.int
+    """Adapters in slots."""
     @_builtins.property
     def cache(self) -> Global___PrefixCacheCounts: ...
     def __init__(
@@ -471,10 +487,13 @@ class EngineStats(_message.Message):
         peak_bytes: _builtins.float = ...,
         tokens_generated: _builtins.float = ...,
         cache: Global___PrefixCacheCounts | None = ...,
+        steps: _builtins.float = ...,
+        last_step_age_seconds: _builtins.float = ...,
+        adapters: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_bytes", b"active_bytes", "cache", b"cache", "peak_bytes", b"peak_bytes", "running", b"running", "tokens_generated", b"tokens_generated", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_bytes", b"active_bytes", "adapters", b"adapters", "cache", b"cache", "last_step_age_seconds", b"last_step_age_seconds", "peak_bytes", b"peak_bytes", "running", b"running", "steps", b"steps", "tokens_generated", b"tokens_generated", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -35,6 +35,10 @@ class Adapters:
         self._read: tuple[str, AdapterWeights] | None = None
         """What `acquire` had to read itself, while it waits for room."""
 
+    def __len__(self) -> int:
+        """Count the adapters in slots, used or not."""
+        return len(self._slots)
+
     def resident(self, adapter: str) -> bool:
         """Tell whether an adapter is here now; any thread may ask."""
         return adapter in self._slots

@@ -1,0 +1,52 @@
+"""Engines by request: what is in memory, what shall be, and what shall not."""
+
+from mlx_hub.inference.v1 import residency_pb2 as pb
+
+from services.inference import metrics
+from services.inference.answering import Resolves
+from services.inference.quarantine import Quarantine
+from services.inference.residency import Residency
+from services.inference.residency_messages import (
+    engine_of,
+    room_to_proto,
+    state_name,
+    state_of,
+    suspect_to_proto,
+)
+
+
+class Engines:
+    """What an operator asks of residency, in the contract's messages."""
+
+    def __init__(self, catalogue: Resolves, residency: Residency, quarantine: Quarantine) -> None:
+        """Take who resolves, who keeps the engines, and who remembers what ended them."""
+        self._catalogue = catalogue
+        self._residency = residency
+        self._quarantine = quarantine
+
+    async def list(self) -> pb.ListEnginesResponse:
+        """Tell what is in memory and what became of what is not."""
+        suspects = self._quarantine.suspects()
+        return pb.ListEnginesResponse(
+            engines=[engine_of(seat) for seat in self._residency.seats if state_of(seat)],
+            memory=room_to_proto(await self._residency.rooms.room()),
+            suspects=[suspect_to_proto(suspect, self._quarantine) for suspect in suspects],
+        )
+
+    async def load(self, request: pb.LoadModelRequest) -> pb.Engine:
+        """Bring an engine into memory."""
+        target = await self._catalogue.resolve(request.model_id, request.version)
+        pin = request.pin if request.HasField("pin") else None
+        keep = request.keep_alive_seconds if request.HasField("keep_alive_seconds") else None
+        return engine_of(await self._residency.load(target.base, pin, keep))
+
+    async def unload(self, request: pb.UnloadModelRequest) -> None:
+        """End an engine."""
+        target = await self._catalogue.resolve(request.model_id, request.version)
+        await self._residency.unload(target.base, force=request.force)
+
+    def measure(self) -> None:
+        """Show every engine's state to Prometheus."""
+        for seat in self._residency.seats:
+            engine = engine_of(seat)
+            metrics.engine_is(seat.base.name, state_name(engine.state), engine.forecast_error)
