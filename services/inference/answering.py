@@ -11,7 +11,7 @@ from services.chassis.errors import HubError, Internal
 from services.chassis.status import to_status
 from services.inference import metrics
 from services.inference.caller import Caller
-from services.inference.domain import Answer, Delta, Target
+from services.inference.domain import Answer, Base, Delta, Target
 from services.inference.messages import event_of, generation_of
 from services.inference.scheduler import Arrival, Scheduler
 
@@ -21,6 +21,10 @@ class Resolves(Protocol):
 
     async def resolve(self, model_id: int, version: str) -> Target:
         """Raise NotFound and the like."""
+        ...
+
+    def base_of(self, model_id: int) -> Base | None:
+        """Tell what was found before."""
         ...
 
 
@@ -42,6 +46,8 @@ class Answering:
         seconds = caller.patience
         arrival = Arrival(now, None if seconds is None else now + seconds, caller.name)
         try:
+            if base := self._catalogue.base_of(request.model_id):
+                self._scheduler.check(base, caller.name)  # a refusal costs the registry nothing
             target = await self._catalogue.resolve(request.model_id, request.version)
             generation = generation_of(request).begun(generation_id)
             run = self._scheduler.generate(target, generation, arrival)

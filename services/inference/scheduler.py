@@ -97,6 +97,11 @@ class Scheduler:
                 metrics.CANCELLED.labels(course.phase).inc()
             raise
 
+    def check(self, base: Base, caller: str) -> None:
+        """Raise QUEUE_FULL if the line would not take this caller's request now."""
+        if lane := self._lanes.get(base.digest):
+            lane.check(caller)
+
     async def stop(self) -> None:
         """Refuse new requests and those in line."""
         self._closed = True
