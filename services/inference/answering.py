@@ -46,9 +46,9 @@ class Answering:
         seconds = caller.patience
         arrival = Arrival(now, None if seconds is None else now + seconds, caller.name)
         try:
-            if base := self._catalogue.base_of(request.model_id):
-                self._scheduler.check(base, caller.name)  # a refusal costs the registry nothing
-            target = await self._catalogue.resolve(request.model_id, request.version)
+            base = self._catalogue.base_of(request.model_id)
+            with self._scheduler.expecting(base, caller.name):  # a refusal asks no registry
+                target = await self._catalogue.resolve(request.model_id, request.version)
             generation = generation_of(request).begun(generation_id)
             run = self._scheduler.generate(target, generation, arrival)
             async with aclosing(run) as frames:

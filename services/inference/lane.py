@@ -8,6 +8,8 @@ away again: refusals come at once. ADR 0028.
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from services.chassis.errors import Exhausted, HubError, Unavailable
@@ -30,6 +32,8 @@ class Lane:
     """Rows by caller; those without any aren't listed."""
     queues: dict[str, deque[Place]] = field(default_factory=dict)
     """Who waits, the caller first whose turn it is; no queue is empty."""
+    coming: Counter[str] = field(default_factory=Counter)
+    """Who will enter in a moment, by caller."""
     closed: bool = False
 
     @property
@@ -46,8 +50,19 @@ class Lane:
         """Raise what `enter` would raise now."""
         if self.closed:
             raise shutting_down()
-        if self.running >= self.rows and not self._has_place(caller):
+        if not self._has_place(caller):
             raise self._full()
+
+    @contextmanager
+    def expecting(self, caller: str) -> Iterator[None]:
+        """Keep a place for one who has something to do before; raises what `check` does."""
+        self.check(caller)
+        self.coming[caller] += 1
+        try:
+            yield
+        finally:
+            self.coming[caller] -= 1
+            self.coming += Counter()
 
     async def enter(self, caller: str) -> None:
         """Wait for a row; raises QUEUE_FULL at once."""
@@ -89,10 +104,10 @@ class Lane:
                     place.set_exception(shutting_down())
 
     def _has_place(self, caller: str) -> bool:
-        waiting = self.waiting
+        ahead = self.running + self.waiting + self.coming.total() - self.rows
         share = max(1, self.limit // len(self.queues.keys() | {caller}))
-        mine = len(self.queues.get(caller, ()))
-        return waiting < self.limit or (mine < share and waiting < 2 * self.limit)
+        mine = len(self.queues.get(caller, ())) + self.coming[caller]
+        return ahead < self.limit or (mine < share and ahead < 2 * self.limit)
 
     def _forget(self, caller: str, place: Place) -> None:
         queue = self.queues.get(caller, deque())

@@ -3,7 +3,13 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    aclosing,
+    asynccontextmanager,
+    nullcontext,
+)
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -97,10 +103,13 @@ class Scheduler:
                 metrics.CANCELLED.labels(course.phase).inc()
             raise
 
-    def check(self, base: Base, caller: str) -> None:
-        """Raise QUEUE_FULL if the line would not take this caller's request now."""
-        if lane := self._lanes.get(base.digest):
-            lane.check(caller)
+    def expecting(self, base: Base | None, caller: str) -> AbstractContextManager[None]:
+        """Keep a place in the line while the request is made ready; raises QUEUE_FULL if full.
+
+        Without a base model, or one that was asked for before, there is no line yet.
+        """
+        lane = self._lanes.get(base.digest) if base else None
+        return lane.expecting(caller) if lane else nullcontext()
 
     async def stop(self) -> None:
         """Refuse new requests and those in line."""

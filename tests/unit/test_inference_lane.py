@@ -141,6 +141,21 @@ async def test_a_caller_alone_may_fill_the_line_and_others_still_find_places() -
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def test_those_who_will_come_have_their_places() -> None:
+    lane = Lane(rows=1, limit=1)
+    with lane.expecting("a"), lane.expecting("a"):
+        with pytest.raises(Exhausted):
+            lane.check("a")
+        lane.check("b")
+    first, second = await enter(lane, "a"), await enter(lane, "a")
+    with pytest.raises(Exhausted), lane.expecting("a"):
+        pass
+    assert (first.done(), second.done(), lane.waiting) == (True, False, 1)
+    assert not lane.coming
+    lane.leave("a")
+    await second
+
+
 async def test_a_flood_costs_another_caller_one_answer_of_waiting() -> None:
     lane, order = Lane(rows=1, limit=100), list[str]()
 
