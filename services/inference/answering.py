@@ -27,6 +27,10 @@ class Resolves(Protocol):
         """Raise NotFound and the like."""
         ...
 
+    def base_of(self, model_id: int) -> Base | None:
+        """Tell what was found before."""
+        ...
+
 
 class Answering:
     """Answers requests of the contract's form."""
@@ -66,7 +70,9 @@ class Answering:
         seconds = caller.patience
         arrival = Arrival(now, None if seconds is None else now + seconds, caller.name)
         try:
-            target = await self._catalogue.resolve(request.model_id, request.version)
+            base = self._catalogue.base_of(request.model_id)
+            with self._scheduler.expecting(base, caller.name):  # a refusal asks no registry
+                target = await self._catalogue.resolve(request.model_id, request.version)
             generation = generation_of(request, drafting=self._drafting).begun(generation_id)
             self._check(target.base, generation, target.adapter)
             run = self._scheduler.generate(target, generation, arrival)

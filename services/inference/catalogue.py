@@ -17,7 +17,8 @@ from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 
 from services.chassis.errors import DataLoss
 from services.chassis.status import from_rpc_error
-from services.inference.domain import Target
+from services.inference.domain import Base, Target
+from services.inference.flights import Flights
 from services.inference.messages import target_of
 
 CALL_SECONDS = 5.0
@@ -34,6 +35,12 @@ class Catalogue:
         self._stub = registry_service_pb2_grpc.RegistryServiceStub(channel)
         self._archive = archive.resolve()
         self._kept: dict[tuple[int, str], tuple[float, Target]] = {}
+        self._bases: dict[int, Base] = {}
+        self._flights = Flights(self._ask)
+
+    def base_of(self, model_id: int) -> Base | None:
+        """Give the base model that this model was last found to have; it never gets another."""
+        return self._bases.get(model_id)
 
     async def resolve(self, model_id: int, version: str) -> Target:
         """Find what a model id and a version, alias, `base` or nothing stand for.
@@ -44,18 +51,26 @@ class Catalogue:
         kept = self._kept.get(key)
         if kept and now - kept[0] < KEEP_SECONDS:
             return kept[1]
-        request = publication_pb2.ResolveModelRequest(model_id=model_id, version=version)
-        try:
-            resolved = await self._stub.ResolveModel(request, timeout=CALL_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, "registry") from error
-        target = target_of(resolved, self._locate)
+        target = await self._flights.ask(key)
         # Aliases move; a number and `base` do not. One that was archived or deleted is thus
         # answered from for KEEP_SECONDS more.
         if version.isdigit() or version == "base":
             if len(self._kept) >= KEEP_ENTRIES:
                 self._kept.clear()
             self._kept[key] = (now, target)
+        return target
+
+    async def _ask(self, key: tuple[int, str]) -> Target:
+        model_id, version = key
+        request = publication_pb2.ResolveModelRequest(model_id=model_id, version=version)
+        try:
+            resolved = await self._stub.ResolveModel(request, timeout=CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, "registry") from error
+        target = target_of(resolved, self._locate)
+        if len(self._bases) >= KEEP_ENTRIES:
+            self._bases.clear()
+        self._bases[model_id] = target.base
         return target
 
     async def models(self, name_prefix: str = "") -> list[model_pb2.Model]:

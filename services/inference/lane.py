@@ -1,13 +1,15 @@
 """The line before one engine: bounded, first come first served within a caller, fair between them.
 
 A free row goes to the caller who has the fewest, and among equals in turn: nobody without a row
-is overtaken twice by the same caller. A full line makes room for a caller by sending the newest of
-the longest queue away (longest queue drop), so one caller may fill it all but can't keep others
-out. ADR 0028.
+is overtaken twice by the same caller. In a full line one more is taken from a caller who has less
+than an equal share of it, so nobody's flood keeps others out, and no one who was taken is sent
+away again: refusals come at once. ADR 0028.
 """
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from services.chassis.errors import Exhausted, HubError, Unavailable
@@ -17,7 +19,10 @@ type Place = asyncio.Future[None]
 
 @dataclass
 class Lane:
-    """`rows` requests are served at a time; up to `limit` wait, in a queue for each caller."""
+    """`rows` requests are served at a time, others wait, in a queue for each caller.
+
+    Beyond `limit` only callers with less than their share are taken, up to twice as many in all.
+    """
 
     rows: int
     limit: int
@@ -27,6 +32,8 @@ class Lane:
     """Rows by caller; those without any aren't listed."""
     queues: dict[str, deque[Place]] = field(default_factory=dict)
     """Who waits, the caller first whose turn it is; no queue is empty."""
+    coming: Counter[str] = field(default_factory=Counter)
+    """Who will enter in a moment, by caller."""
     closed: bool = False
 
     @property
@@ -39,15 +46,30 @@ class Lane:
         """Requests in line."""
         return sum(map(len, self.queues.values()))
 
-    async def enter(self, caller: str) -> None:
-        """Wait for a row; raises QUEUE_FULL at once, or when others need the place more."""
+    def check(self, caller: str) -> None:
+        """Raise what `enter` would raise now."""
         if self.closed:
             raise shutting_down()
+        if not self._has_place(caller):
+            raise self._full()
+
+    @contextmanager
+    def expecting(self, caller: str) -> Iterator[None]:
+        """Keep a place for one who has something to do before; raises what `check` does."""
+        self.check(caller)
+        self.coming[caller] += 1
+        try:
+            yield
+        finally:
+            self.coming[caller] -= 1
+            self.coming += Counter()
+
+    async def enter(self, caller: str) -> None:
+        """Wait for a row; raises QUEUE_FULL at once."""
+        self.check(caller)
         if self.running < self.rows:
             self.served[caller] += 1
             return
-        if self.waiting >= self.limit:
-            self._make_place(caller)
         place: Place = asyncio.get_running_loop().create_future()
         self.queues.setdefault(caller, deque()).append(place)
         try:
@@ -81,15 +103,11 @@ class Lane:
                 if not place.done():
                     place.set_exception(shutting_down())
 
-    def _make_place(self, caller: str) -> None:
-        """Send the newest of the longest queue away; raises where the caller would be next."""
-        longest = max(self.queues, key=lambda name: len(self.queues[name]), default=caller)
-        if len(self.queues.get(longest, ())) <= len(self.queues.get(caller, ())) + 1:
-            raise self._full("try again later")
-        newest = self.queues[longest][-1]
-        self._forget(longest, newest)
-        if not newest.done():
-            newest.set_exception(self._full("others wait, and this caller had the most in line"))
+    def _has_place(self, caller: str) -> bool:
+        ahead = self.running + self.waiting + self.coming.total() - self.rows
+        share = max(1, self.limit // len(self.queues.keys() | {caller}))
+        mine = len(self.queues.get(caller, ())) + self.coming[caller]
+        return ahead < self.limit or (mine < share and ahead < 2 * self.limit)
 
     def _forget(self, caller: str, place: Place) -> None:
         queue = self.queues.get(caller, deque())
@@ -98,10 +116,10 @@ class Lane:
             if not queue:
                 del self.queues[caller]
 
-    def _full(self, advice: str) -> HubError:
+    def _full(self) -> HubError:
         return Exhausted(
             "QUEUE_FULL",
-            f"{self.limit} requests wait for this model; {advice}",
+            f"{self.waiting} requests wait for this model; try again later",
             metadata={"queue_limit": str(self.limit)},
             retry_after_s=max(1.0, self.seconds * (self.waiting + 1) / self.rows),
         )

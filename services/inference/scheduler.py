@@ -3,7 +3,13 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    aclosing,
+    asynccontextmanager,
+    nullcontext,
+)
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -98,6 +104,14 @@ class Scheduler:
             if course.phase is not Phase.DONE:
                 metrics.CANCELLED.labels(course.phase).inc()
             raise
+
+    def expecting(self, base: Base | None, caller: str) -> AbstractContextManager[None]:
+        """Keep a place in the line while the request is made ready; raises QUEUE_FULL if full.
+
+        Without a base model, or one that was asked for before, there is no line yet.
+        """
+        lane = self._lanes.get(base.digest) if base else None
+        return lane.expecting(caller) if lane else nullcontext()
 
     async def stop(self) -> None:
         """Refuse new requests and those in line."""

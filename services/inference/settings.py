@@ -28,7 +28,8 @@ class InferenceSettings(HubSettings):
     kv_tokens: int = Field(default=16384, ge=512, le=4_194_304)
     """MLX_HUB_KV_TOKENS: rows × the longest row, in tokens; also the longest context served."""
     queue_limit: int = Field(default=64, ge=0, le=100_000)
-    """MLX_HUB_QUEUE_LIMIT: requests that may wait for one engine; more are refused."""
+    """MLX_HUB_QUEUE_LIMIT: requests that may wait for one engine; more are refused, unless they
+    come from a caller who has less than an equal share of the line."""
     adapter_slots: int = Field(default=16, ge=1, le=1024)
     """MLX_HUB_ADAPTER_SLOTS: versions resident in one engine at the same time."""
     adapter_rank: int = Field(default=16, ge=1, le=4096)

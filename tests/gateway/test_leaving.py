@@ -37,10 +37,13 @@ CHAT: dict[str, Any] = {
     "stream": True,
 }
 BYTES = "bytes of the engine"
-# Keys and values of one token: an empty batch keeps a few bytes or not, but no row keeps less.
-SLACK = {BYTES: LAYERS * 2 * KV_HEADS * (HIDDEN // HEADS) * 4}
 ROWS = 5
 WAVES = 10
+# What one row's cache takes at the least, 256 tokens: an empty batch keeps the logits of its last
+# step or not. Tasks and connections of the servers' own come and go, one for each of the gateway's
+# threads; each kind of leaver would leave as many as there are waves.
+CACHE_BYTES = 256 * LAYERS * 2 * KV_HEADS * (HIDDEN // HEADS) * 4
+SLACK = {BYTES: CACHE_BYTES, "tasks": WAVES, "files": WAVES, "files of the gateway": WAVES}
 PHASES = ("loading", "queued", "prefill", "decode")
 
 

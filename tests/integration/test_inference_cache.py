@@ -40,6 +40,9 @@ class Node:
         )
         self.running = await start(self.base.path, limits)
 
+    def base_of(self, model_id: int) -> None:
+        return None
+
     async def resolve(self, model_id: int, version: str) -> Target:
         assert version == "base"
         base = self.base if model_id == 7 else Base("other", "0" * 64, Path(), 1, 1)

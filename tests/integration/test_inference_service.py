@@ -178,10 +178,14 @@ async def test_one_who_leaves_and_one_whose_time_is_up_free_their_rows(served: S
     assert served.inference.scheduler.running == 0
 
 
-async def test_a_full_line_says_when_to_come_back(served: Served) -> None:
+async def test_a_full_line_says_when_to_come_back(
+    served: Served, scripted_registry: ScriptedRegistry
+) -> None:
     calls = await served.fill_up()
+    asked = scripted_registry.asked
     error = from_rpc_error(await failure(served.stub.Generate(ask())), "inference")
     assert (error.reason, error.metadata) == ("QUEUE_FULL", {"queue_limit": "1"})
+    assert scripted_registry.asked == asked, "a refusal costs the registry nothing"
     for call in calls:
         call.cancel()
 

@@ -31,7 +31,8 @@ if _version_not_supported:
 
 
 class InferenceServiceStub:
-    """Answers prompts with a base model or one of its trained versions.
+    """Answers prompts with a base model or one of its trained versions. Engines are shared evenly between
+    callers; the header `x-mlx-hub-caller` names one (100 printable ASCII characters at most).
     """
 
     def __init__(self, channel):
@@ -88,7 +89,8 @@ class InferenceServiceStub:
 
 
 class InferenceServiceServicer:
-    """Answers prompts with a base model or one of its trained versions.
+    """Answers prompts with a base model or one of its trained versions. Engines are shared evenly between
+    callers; the header `x-mlx-hub-caller` names one (100 printable ASCII characters at most).
     """
 
     def Generate(self, request, context):
@@ -227,7 +229,8 @@ def add_InferenceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InferenceService:
-    """Answers prompts with a base model or one of its trained versions.
+    """Answers prompts with a base model or one of its trained versions. Engines are shared evenly between
+    callers; the header `x-mlx-hub-caller` names one (100 printable ASCII characters at most).
     """
 
     @staticmethod

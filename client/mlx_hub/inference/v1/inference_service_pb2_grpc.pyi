@@ -18,7 +18,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class InferenceServiceStub:
-    """Answers prompts with a base model or one of its trained versions."""
+    """Answers prompts with a base model or one of its trained versions. Engines are shared evenly between
+    callers; the header `x-mlx-hub-caller` names one (100 printable ASCII characters at most).
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Generate: _aio.UnaryUnaryMultiCallable[_generation_pb2.GenerateRequest, _completion_pb2.Completion]
@@ -65,7 +67,9 @@ class InferenceServiceStub:
     """
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Answers prompts with a base model or one of its trained versions."""
+    """Answers prompts with a base model or one of its trained versions. Engines are shared evenly between
+    callers; the header `x-mlx-hub-caller` names one (100 printable ASCII characters at most).
+    """
 
     @_abc_1.abstractmethod
     def Generate(
