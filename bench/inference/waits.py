@@ -52,12 +52,15 @@ def _stalled(side: Side) -> tuple[float, float]:
     """Give p99 of the gaps while the prompt is read minus the idle median, and its first token."""
     leave, streams = threading.Event(), [Answer() for _ in range(STREAMS)]
     with ThreadPoolExecutor(STREAMS) as pool:
-        for answer in streams:
-            pool.submit(side.ask, prompts.story(), 1000, answer, leave)
-        while min(len(answer.moments) for answer in streams) < ENOUGH:
-            time.sleep(0.02)
-        long = side.ask(prompts.long(LONG), 1)
-        leave.set()
+        running = {pool.submit(side.ask, prompts.story(), 1000, a, leave): a for a in streams}
+        try:
+            while any(len(a.moments) < ENOUGH and not each.done() for each, a in running.items()):
+                time.sleep(0.02)
+            long = side.ask(prompts.long(LONG), 1)
+        finally:
+            leave.set()
+        for each in running:
+            each.result()
     gaps = [pair for answer in streams for pair in pairwise(answer.moments)]
     begun = max(answer.moments[0] for answer in streams)
     idle = [b - a for a, b in gaps if a >= begun and b <= long.start]
