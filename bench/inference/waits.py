@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.inference import prompts
 from bench.inference.rows import STREAMS, Found, Sides
-from bench.inference.sides import Answer, Side
+from bench.inference.sides import Answer, Hub, Side
 from bench.inference.table import Line, Note, median, percentile
 
 LONG, PREFIX, CHUNK = 2000, 1000, 64
@@ -30,10 +30,9 @@ def edge(sides: Sides, rounds: int) -> Found:
 
 def stall(sides: Sides, rounds: int) -> Found:
     """Let a long prompt arrive amid streams: how much longer is the gap between their tokens."""
-    ours, theirs, chunks, firsts = [], [], [], []
+    ours, theirs, firsts = [], [], []
+    chunks = [_chunk(sides.hub) for _ in range(min(rounds, 3))]
     for _ in range(rounds):
-        short = sides.hub.ask(prompts.short(), 1).engine_ttft_ms
-        chunks.append(sides.hub.ask(prompts.long(CHUNK), 1).engine_ttft_ms - short)
         gap, first = _stalled(sides.hub)
         ours.append(gap)
         firsts.append(first)
@@ -46,6 +45,13 @@ def stall(sides: Sides, rounds: int) -> Found:
         Line(f"{name}, vs one chunk", shown, f"{chunk:.0f} ms", gap / chunk, 1, False),
         Line(f"{name}, vs mlx_lm.server", shown, other, gap / peer, 0.5, False, samples=samples),
     ]
+
+
+def _chunk(hub: Hub) -> float:
+    """Give the milliseconds that a chunk takes alone, as deep as the long prompt ends."""
+    part = 8 * CHUNK
+    whole, less = (hub.ask(prompts.long(n), 1).engine_ttft_ms for n in (LONG, LONG - part))
+    return (whole - less) * CHUNK / part
 
 
 def _stalled(side: Side) -> tuple[float, float]:
