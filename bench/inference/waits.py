@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.inference import prompts
 from bench.inference.rows import STREAMS, Found, Sides
-from bench.inference.sides import Answer, Side
+from bench.inference.sides import Answer, Hub, Side
 from bench.inference.table import Line, Note, median, percentile
 
 LONG, PREFIX, CHUNK = 2000, 1000, 64
@@ -30,10 +30,9 @@ def edge(sides: Sides, rounds: int) -> Found:
 
 def stall(sides: Sides, rounds: int) -> Found:
     """Let a long prompt arrive amid streams: how much longer is the gap between their tokens."""
-    ours, theirs, chunks, firsts = [], [], [], []
+    ours, theirs, firsts = [], [], []
+    chunks = [_chunk(sides.hub) for _ in range(min(rounds, 3))]
     for _ in range(rounds):
-        short = sides.hub.ask(prompts.short(), 1).engine_ttft_ms
-        chunks.append(sides.hub.ask(prompts.long(CHUNK), 1).engine_ttft_ms - short)
         gap, first = _stalled(sides.hub)
         ours.append(gap)
         firsts.append(first)
@@ -48,16 +47,26 @@ def stall(sides: Sides, rounds: int) -> Found:
     ]
 
 
+def _chunk(hub: Hub) -> float:
+    """Give the milliseconds that a chunk takes alone, as deep as the long prompt ends."""
+    part = 8 * CHUNK
+    whole, less = (hub.ask(prompts.long(n), 1).engine_ttft_ms for n in (LONG, LONG - part))
+    return (whole - less) * CHUNK / part
+
+
 def _stalled(side: Side) -> tuple[float, float]:
     """Give p99 of the gaps while the prompt is read minus the idle median, and its first token."""
     leave, streams = threading.Event(), [Answer() for _ in range(STREAMS)]
     with ThreadPoolExecutor(STREAMS) as pool:
-        for answer in streams:
-            pool.submit(side.ask, prompts.story(), 1000, answer, leave)
-        while min(len(answer.moments) for answer in streams) < ENOUGH:
-            time.sleep(0.02)
-        long = side.ask(prompts.long(LONG), 1)
-        leave.set()
+        running = {pool.submit(side.ask, prompts.story(), 1000, a, leave): a for a in streams}
+        try:
+            while any(len(a.moments) < ENOUGH and not each.done() for each, a in running.items()):
+                time.sleep(0.02)
+            long = side.ask(prompts.long(LONG), 1)
+        finally:
+            leave.set()
+        for each in running:
+            each.result()
     gaps = [pair for answer in streams for pair in pairwise(answer.moments)]
     begun = max(answer.moments[0] for answer in streams)
     idle = [b - a for a, b in gaps if a >= begun and b <= long.start]

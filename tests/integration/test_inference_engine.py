@@ -101,6 +101,15 @@ async def test_more_adapters_than_slots_take_turns(
     assert together[:6] == [*alone, *reversed(alone)]
 
 
+async def test_drafts_give_the_same_text_and_are_counted(running: Running) -> None:
+    asked: dict[str, Any] = {"prompt": "la la la la la la", "max_tokens": 120}
+    plain, without = await running.text(**asked)
+    drafted, finished = await running.text(drafting=True, **asked)
+    assert (drafted, finished.tokens) == (plain, without.tokens)
+    assert 0 < finished.accepted_tokens <= finished.drafted_tokens
+    assert without.drafted_tokens == 0
+
+
 async def test_a_seed_gives_the_same_text_whatever_else_is_in_the_batch(
     running: Running,
 ) -> None:

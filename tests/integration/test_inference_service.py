@@ -107,6 +107,14 @@ async def test_the_same_answer_at_once_and_as_it_is_made(
     assert version.text != whole.text
     assert version.provenance.adapter_digest == adapters[0].digest
     assert version.provenance.dataset_digest == "d" * 64
+    # As the service is set, and as a request says.
+    loop: dict[str, Any] = {"prompt": "la la la la la la", "max_tokens": 120}
+    drafted = await served.stub.Generate(ask(**loop))
+    assert drafted.drafted_tokens
+    told = sum(c.drafted_tokens for c in (whole, events[-1].completion, drafted))
+    base = {"model_id": "7", "version": "0"}
+    assert REGISTRY.get_sample_value("mlx_hub_inference_drafted_tokens_total", base) == told
+    assert not (await served.stub.Generate(ask(**loop, drafting=False))).drafted_tokens
     asked = scripted_registry.asked
     await served.stub.Generate(ask(version="1"))
     assert scripted_registry.asked == asked
