@@ -77,7 +77,7 @@ async def test_a_trainer_that_wakes_after_the_takeover_is_refused(
     old, new = (trainer_environment(hub.settings.database_url, hub.port, port) for port in ports)
     model, dataset = await hub.model(), await register(hub, "rows", ROWS)
     request = CreateTrainingJobRequest(
-        model_id=model.id, dataset_id=dataset, **{**FAST, "epochs": 12}
+        model_id=model.id, dataset_id=dataset, **{**FAST, "epochs": 30}
     )
     first = start(**old)
     async with (

@@ -188,7 +188,7 @@ def test_guesses_that_fail_stop_for_longer_and_longer_and_come_back() -> None:
 def test_between_two_tokens_of_a_row_at_most_one_piece_of_a_prompt_is_read(bench: Bench) -> None:
     bench.outcomes.clear()
     bench.add(1, [7, 8, 9], max_tokens=200, logit_bias={EOS: -100})
-    while not bench.told(1):
+    while len(bench.told(1)) < 2:  # the first comes a step early
         bench.batch.step()
     bench.add(2, list(range(3, 203)), max_tokens=2, logit_bias={EOS: -100})
     bench.add(3, list(range(3, 103)), max_tokens=2, logit_bias={EOS: -100})

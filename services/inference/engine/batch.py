@@ -63,6 +63,8 @@ class Row:
     draft: Draft | None
     cached_tokens: int = 0
     ttft_ms: float = 0.0
+    told_early: bool = False
+    """Its first token was told before its response came."""
     kept: bool = False
     """Its prompt went into the prefix cache."""
 
@@ -124,6 +126,7 @@ class Batch:
             return
         try:
             read, responses = self._generate()
+            self._tell_early(read)
         except Exception as error:
             log.error("the batch failed; all its requests fail", exc_info=error)
             self._fail_all()
@@ -150,6 +153,19 @@ class Batch:
         self._generator.prefill_step_size = self._piece()
         rows = list(self._rows.values())
         return self._drafter.step(self._generator, rows[0].draft if len(rows) == 1 else None)
+
+    def _tell_early(self, read: list[Reading]) -> None:
+        """Tell a lone row's first token: its response comes once the second is being computed."""
+        batch, rows = self._generator._generation_batch, list(self._rows.values())
+        if len(rows) != 1 or not len(batch) or not any(each.end_of_prompt for each in read):
+            return
+        [row], token = rows, int(batch._next_tokens.item())
+        if row.job.generate.logprobs or token in self._eos or sampling.error_of(row.guards):
+            return  # its response has more to say
+        row.ttft_ms = (time.monotonic() - row.job.received) * 1000
+        row.told_early = True
+        self._tell(Token(row.job.request, token, row.ttft_ms, cached_tokens=row.cached_tokens))
+        self._keep(row, batch.uids[0])
 
     def _piece(self) -> int:
         """Give how much to read of each prompt before the next token."""
@@ -226,8 +242,11 @@ class Batch:
         likelihood = None
         if asked.logprobs and not stopped:
             likelihood = sampling.likelihood_of(response.logprobs, token, asked.top_logprobs)
-        shown, cached, drafts = not stopped, row.cached_tokens, _drafts(row)
-        self._tell(Token(request, token, row.ttft_ms, shown, likelihood, cached, *drafts))
+        if row.told_early:
+            row.told_early = False
+        else:
+            shown, cached, drafts = not stopped, row.cached_tokens, _drafts(row)
+            self._tell(Token(request, token, row.ttft_ms, shown, likelihood, cached, *drafts))
         if response.finish_reason is not None:
             self._forget(response.uid)
             reason = (

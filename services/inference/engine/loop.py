@@ -1,5 +1,6 @@
 """The engine's life: load, warm up, say ready, then batch until the service goes."""
 
+import gc
 import logging
 import os
 import queue
@@ -65,6 +66,9 @@ class Engine:
         adapters = Adapters(routed, start.adapter_slots, int(start.adapter_bytes))
         loading.warming_up()
         _warm_up(routed, adapters, limits)
+        # What is here stays: looking through it again would stall a step for milliseconds.
+        gc.collect()
+        gc.freeze()
         context = _context(config, start)
         writer = Writer(base / "tokenizer.json", self._frames.write, self._work.put)
         tell, eos = writer.outcomes.put, set(tokenizer.eos_token_ids)
