@@ -50,7 +50,9 @@ class LaneMachine(RuleBasedStateMachine):
         mine = self.inside.count(one.caller)
         for other in self.waiting:
             assert other.caller != one.caller or self.later(other, one), "not in order"
-            if other.caller != one.caller:
+            if other.caller == one.caller:
+                other.overtaken.clear()  # its caller had a turn
+            else:
                 assert mine <= self.inside.count(other.caller), "one with fewer rows waits"
                 if other.caller not in self.inside:
                     other.overtaken.append(one.caller)
