@@ -1,9 +1,9 @@
 """The line before one engine: bounded, first come first served within a caller, fair between them.
 
 A free row goes to the caller who has the fewest, and among equals in turn: a caller without a row
-is overtaken once at most by each other one before it has its turn. In a full line one more is taken from a caller who has less
-than an equal share of it, so nobody's flood keeps others out, and no one who was taken is sent
-away again: refusals come at once. ADR 0028.
+is overtaken once at most by each other one before it has its turn. In a full line one more is taken
+from a caller who has less than an equal share of it, so nobody's flood keeps others out, and no one
+who was taken is sent away again: refusals come at once. ADR 0028.
 """
 
 import asyncio

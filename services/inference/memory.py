@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from services.inference.domain import Base, EngineLimits
 from services.runtime.shape import Shape, Weight
 
-# Python, MLX, the tokenizer twice.
-PROCESS_BYTES = 400 * 1024**2
-# One step of prompt reading, as the engine bounds it: tokens of a row, and of all rows.
-PREFILL_STEP = 256
-PREFILL_TOKENS = 1024
+# Python, MLX, the tokenizer twice; and the process that renders chat templates.
+PROCESS_BYTES = (400 + 60) * 1024**2
+# One step of prompt reading, as the engine bounds it at most: tokens of a row, and of all rows.
+PREFILL_ON_CPU = 256, 1024
+PREFILL_ON_GPU = 512, 2048
 
 
 def forecast(base: Base, shape: Shape, limits: EngineLimits, *, dense: bool) -> int:
@@ -18,11 +18,12 @@ def forecast(base: Base, shape: Shape, limits: EngineLimits, *, dense: bool) -> 
     `dense`: the engine holds float32 weights, as it does on a CPU.
     """
     width = 4 if dense else 2
+    step, tokens = PREFILL_ON_CPU if dense else PREFILL_ON_GPU
     weights = base.parameters * 4 if dense else base.size_bytes
     kv = 2 * shape.layers * shape.kv_heads * shape.head_dim * limits.kv_tokens
     # Attention scores of every head, before and after softmax; rows share the tokens.
-    scores = 2 * shape.heads * PREFILL_STEP * limits.kv_tokens
-    layer = PREFILL_TOKENS * (4 * shape.hidden + 3 * shape.inner)
+    scores = 2 * shape.heads * step * limits.kv_tokens
+    layer = tokens * (4 * shape.hidden + 3 * shape.inner)
     logits = 4 * limits.rows * shape.vocabulary
     running = (kv + scores + layer + logits) * width
     # While loading, the stored form lies beside the dense one.
