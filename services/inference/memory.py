@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from services.inference.domain import Base, EngineLimits
 from services.runtime.shape import Shape, Weight
 
-# Python, MLX, the tokenizer twice; and the process that renders chat templates.
-PROCESS_BYTES = (400 + 60) * 1024**2
+# Python, MLX, the tokenizer twice, and the process that renders chat templates.
+PROCESS_BYTES = 400 * 1024**2
 # One step of prompt reading, as the engine bounds it at most: tokens of a row, and of all rows.
 PREFILL_ON_CPU = 256, 1024
 PREFILL_ON_GPU = 512, 2048

@@ -31,11 +31,8 @@ from tests.gateway.conftest import Start
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ENDLESS: dict[str, Any] = {"model_id": 7, "logit_bias": {EOS: -100}, "temperature": 0}
 CHAT: dict[str, Any] = {
-    "model": "bot",
-    "logit_bias": {str(EOS): -100},
-    "temperature": 0,
-    "stream": True,
-}
+    "model": "bot", "logit_bias": {str(EOS): -100}, "temperature": 0, "stream": True,
+}  # fmt: skip
 BYTES = "bytes of the engine"
 ROWS = 5
 WAVES = 10
@@ -119,9 +116,8 @@ async def hub(
 ) -> AsyncIterator[Hub]:
     home = tmp_path_factory.mktemp("leaving")
     model = long_context(tiny_model, home / "model", 4096)
-    # What is kept of prompts would look like a leak.
-    kept = {"prefix_cache_bytes": 0}
-    bounds = {"max_rows": ROWS, "kv_tokens": ROWS * 4096, "reader_seconds": 1, **kept}
+    bounds = {"max_rows": ROWS, "kv_tokens": ROWS * 4096, "reader_seconds": 1}
+    bounds["prefix_cache_bytes"] = 0  # what it keeps would look like a leak
     taken: set[int] = set()
     ports = {name: free_port(taken) for name in ("registry", "inference", "trainer")}
     gateway = start_gateway(ports)  # before them: it blocks this loop until it answers
@@ -181,17 +177,14 @@ async def full_rows(hub: Hub) -> AsyncIterator[None]:
     await until(lambda: hub.quiet, "no blocker")
 
 
-def listens(process: psutil.Process, port: int) -> bool:
-    return any(c.laddr.port == port and c.status == "LISTEN" for c in process.net_connections())
-
-
 async def resources(hub: Hub) -> dict[str, float]:
     """Give what a leak would show in, once the engine has nothing to do."""
     await hub.direct.Generate(pb.GenerateRequest(**ENDLESS, prompt="x", max_tokens=1))
     await until(lambda: engine_says("rows") == 0, "an idle engine")
     children = psutil.Process().children(recursive=True)
     # Those of other tests run beside it.
-    (envoy,) = (p for p in children if "envoy" in p.name() and listens(p, hub.gateway))
+    ports = {p: {c.laddr.port for c in p.net_connections()} for p in children}
+    (envoy,) = (p for p in children if hub.gateway in ports[p] and "envoy" in p.name())
     lanes = hub.inference.scheduler._lanes.values()
     return {
         "tasks": len(asyncio.all_tasks()),

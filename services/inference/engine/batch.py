@@ -5,7 +5,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_lm.generate import BatchGenerator, GenerationBatch
@@ -14,7 +13,7 @@ from services.chassis.errors import HubError
 from services.inference.engine import grammar, sampling
 from services.inference.engine.adapters.layers import RoutedModel
 from services.inference.engine.adapters.slots import Adapters
-from services.inference.engine.drafting import Draft, Drafter, Reading, Response, draft_of
+from services.inference.engine.drafting import Drafter, Reading, Response, draft_of
 from services.inference.engine.events import (
     Closed,
     Ended,
@@ -25,6 +24,7 @@ from services.inference.engine.events import (
     generation_failed,
 )
 from services.inference.engine.prefix_cache import PrefixCache
+from services.inference.engine.row import Row
 
 log = logging.getLogger(__name__)
 
@@ -52,21 +52,6 @@ class BatchLimits:
         if self.max_kv_size:
             tokens = min(tokens, self.max_kv_size + self.prefill_step)
         return -(-tokens // KV_STEP) * KV_STEP
-
-
-@dataclass
-class Row:
-    """A request in the batch."""
-
-    job: Job
-    guards: list[Any]
-    draft: Draft | None
-    cached_tokens: int = 0
-    ttft_ms: float = 0.0
-    told_early: bool = False
-    """Its first token was told before its response came."""
-    kept: bool = False
-    """Its prompt went into the prefix cache."""
 
 
 class Batch:
@@ -245,7 +230,7 @@ class Batch:
         if row.told_early:
             row.told_early = False
         else:
-            shown, cached, drafts = not stopped, row.cached_tokens, _drafts(row)
+            shown, cached, drafts = not stopped, row.cached_tokens, row.drafts
             self._tell(Token(request, token, row.ttft_ms, shown, likelihood, cached, *drafts))
         if response.finish_reason is not None:
             self._forget(response.uid)
@@ -300,7 +285,3 @@ class Batch:
             prefill_batch_size=min(self._limits.prefill_rows, self._limits.rows),
             prefill_step_size=self._limits.prefill_step,
         )
-
-
-def _drafts(row: Row) -> tuple[int, int]:
-    return (row.draft.drafted, row.draft.accepted) if row.draft else (0, 0)
