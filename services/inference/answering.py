@@ -27,7 +27,7 @@ class Resolves(Protocol):
         """Raise NotFound and the like."""
         ...
 
-    def base_of(self, model_id: int) -> Base | None:
+    def base_of(self, model_id: int, version: str) -> Base | None:
         """Tell what was found before."""
         ...
 
@@ -70,7 +70,7 @@ class Answering:
         seconds = caller.patience
         arrival = Arrival(now, None if seconds is None else now + seconds, caller.name)
         try:
-            base = self._catalogue.base_of(request.model_id)
+            base = self._catalogue.base_of(request.model_id, request.version)
             with self._scheduler.expecting(base, caller.name):  # a refusal asks no registry
                 target = await self._catalogue.resolve(request.model_id, request.version)
             generation = generation_of(request, drafting=self._drafting).begun(generation_id)

@@ -35,12 +35,15 @@ class Catalogue:
         self._stub = registry_service_pb2_grpc.RegistryServiceStub(channel)
         self._archive = archive.resolve()
         self._kept: dict[tuple[int, str], tuple[float, Target]] = {}
-        self._bases: dict[int, Base] = {}
+        self._bases: dict[tuple[int, str], Base] = {}
         self._flights = Flights(self._ask)
 
-    def base_of(self, model_id: int) -> Base | None:
-        """Give the base model that this model was last found to have; it never gets another."""
-        return self._bases.get(model_id)
+    def base_of(self, model_id: int, version: str) -> Base | None:
+        """Give the model that answered this the last time.
+
+        It is another one only after an alias moved to or from a version with an engine of its own.
+        """
+        return self._bases.get((model_id, version))
 
     async def resolve(self, model_id: int, version: str) -> Target:
         """Find what a model id and a version, alias, `base` or nothing stand for.
@@ -70,7 +73,7 @@ class Catalogue:
         target = target_of(resolved, self._locate)
         if len(self._bases) >= KEEP_ENTRIES:
             self._bases.clear()
-        self._bases[model_id] = target.base
+        self._bases[key] = target.base
         return target
 
     async def models(self, name_prefix: str = "") -> list[model_pb2.Model]:

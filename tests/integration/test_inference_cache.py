@@ -40,7 +40,7 @@ class Node:
         )
         self.running = await start(self.base.path, limits)
 
-    def base_of(self, model_id: int) -> None:
+    def base_of(self, model_id: int, version: str) -> None:
         return None
 
     async def resolve(self, model_id: int, version: str) -> Target:

@@ -19,6 +19,7 @@ from services.chassis.server import HubServer
 from services.chassis.settings import HubSettings
 from services.chassis.status import from_rpc_error
 from services.inference.__main__ import Inference
+from services.inference.catalogue import Catalogue
 from services.inference.domain import Adapter
 from services.inference.settings import InferenceSettings
 from services.runtime.exchange.fuse import fuse
@@ -92,9 +93,10 @@ async def served(
     server = HubServer("registry", HubSettings(drain_seconds=0))
     registry = Registry(tiny_model)  # type: ignore[abstract]
     registry_service_pb2_grpc.add_RegistryServiceServicer_to_server(registry, server.grpc)
+    registry.port = await server.start(0)
     settings = InferenceSettings(
         home=home,
-        registry_port=await server.start(0),
+        registry_port=registry.port,
         archive_setting=Path("/"),
         max_rows=4,
         adapter_slots=2,
@@ -210,6 +212,13 @@ async def test_a_version_of_method_full_answers_as_its_fused_folder_does(
     answer, base = await asyncio.gather(served.ask("9"), served.ask("base"))
     assert answer.text == tokenizer.decode(tokens[: answer.tokens])
     assert answer.text != base.text
+    # A full line before the one engine is none before the other.
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{served.registry.port}") as channel:
+        catalogue = Catalogue(channel, Path("/"))
+        for version in ("9", "base"):
+            await catalogue.resolve(7, version)
+        bases = [catalogue.base_of(7, version) for version in ("9", "base")]
+    assert [base.digest for base in bases if base] == [digest, served.registry.digest]
     told = answer.provenance
     assert (told.version, told.adapter_digest, told.job_id) == (9, digest, 5)
     assert (told.base_model, told.base_digest) == ("tiny", base.provenance.base_digest)
