@@ -36,9 +36,7 @@ class _TrainingMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Traini
     """The weights of the layers themselves; embeddings and head stay."""
 
 class TrainingMethod(_TrainingMethod, metaclass=_TrainingMethodEnumTypeWrapper):
-    """What is trained of the model. Only versions that LoRA made can be served so far; others are
-    refused by name, with VERSION_NOT_READY.
-    """
+    """What is trained of the model."""
 
 TRAINING_METHOD_UNSPECIFIED: TrainingMethod.ValueType  # 0
 TRAINING_METHOD_LORA: TrainingMethod.ValueType  # 1
