@@ -14,7 +14,7 @@ def show(ctx: typer.Context, json: JsonOption = False) -> None:
     """Show what the engines keep of prompts that they have read."""
     if ctx.invoked_subcommand:
         return
-    stats = hub(ctx).cache_stats()
+    stats = hub(ctx).cache.stats()
     if json:
         emit(plain(stats))
         return
@@ -42,4 +42,4 @@ def clear(
 ) -> None:
     """Forget it, in memory and on disk."""
     here = hub(ctx)
-    show_one(here.clear_cache(find_model(here, model).id if model else 0), json)
+    show_one(here.cache.clear(find_model(here, model).id if model else 0), json)

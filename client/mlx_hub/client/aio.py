@@ -189,6 +189,13 @@ class AsyncGenerations(_Group):
     list = _pages(inference.list_generations)
 
 
+class AsyncCache(_Group):
+    """What engines keep of the prompts that they have read."""
+
+    stats = _unary(inference.cache_stats)
+    clear = _unary(inference.clear_cache)
+
+
 class AsyncHub(_Group):
     """A hub at one address; made and used in one event loop, best in `async with`."""
 
@@ -209,10 +216,10 @@ class AsyncHub(_Group):
         self.jobs = AsyncJobs(self._transport)
         self.generations = AsyncGenerations(self._transport)
         self.engines = AsyncEngines(self._transport)
+        self.cache = AsyncCache(self._transport)
 
     generate = _unary(inference.generate)
     stream = _tokens(inference.generate)
-    cache_stats, clear_cache = _unary(inference.cache_stats), _unary(inference.clear_cache)
     health = _unary(system.get_health)
 
     async def metrics(self) -> str:

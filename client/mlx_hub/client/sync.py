@@ -189,6 +189,13 @@ class Generations(_Group):
     list = _pages(inference.list_generations)
 
 
+class Cache(_Group):
+    """What engines keep of the prompts that they have read."""
+
+    stats = _unary(inference.cache_stats)
+    clear = _unary(inference.clear_cache)
+
+
 class Hub(_Group):
     """A hub at one address; thread-safe; close it or use it in `with`."""
 
@@ -209,11 +216,10 @@ class Hub(_Group):
         self.jobs = Jobs(self._transport)
         self.generations = Generations(self._transport)
         self.engines = Engines(self._transport)
+        self.cache = Cache(self._transport)
 
     generate = _unary(inference.generate)
     stream = _tokens(inference.generate)
-    cache_stats = _unary(inference.cache_stats)
-    clear_cache = _unary(inference.clear_cache)
     health = _unary(system.get_health)
 
     def metrics(self) -> str:
