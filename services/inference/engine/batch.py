@@ -258,6 +258,8 @@ class Batch:
 
     def _keep(self, row: Row, uid: int) -> None:
         row.kept = True
+        if not self._prefixes.serves(row.job):
+            return
         for cache, tokens in self._generator.extract_cache([uid]).values():  # type: ignore[no-untyped-call]
             self._prefixes.keep(row.job, cache, tokens)
 

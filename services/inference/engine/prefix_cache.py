@@ -80,10 +80,14 @@ class PrefixCache:
             log.error("the prefix cache took nothing from disk", exc_info=error)
         return replace(job, recalled=())
 
+    def serves(self, job: Job) -> bool:
+        """Tell whether a request takes part."""
+        return self._tree.limit > 0 and job.generate.cache_prompt
+
     def fetch(self, job: Job) -> Reuse:
         """Give what is kept of the beginning of a prompt; at least its last token is left."""
         try:
-            return self._fetch(job) if self._serves(job) else Reuse([], 0)
+            return self._fetch(job) if self.serves(job) else Reuse([], 0)
         except Exception as error:
             log.error("the prefix cache gave nothing", exc_info=error)
             return Reuse([], 0)
@@ -91,7 +95,7 @@ class PrefixCache:
     def keep(self, job: Job, cache: list[Any], tokens: list[int]) -> None:
         """Keep what a row's cache holds for these tokens, as far as it is new and has room."""
         try:
-            if self._serves(job) and len(tokens) >= self._tree.length:
+            if self.serves(job) and len(tokens) >= self._tree.length:
                 self._keep(job, cache[:-1], tokens)
         except Exception as error:
             log.error("the prefix cache kept nothing", exc_info=error)
@@ -168,9 +172,6 @@ class PrefixCache:
             cleared(forgotten, 0)
         else:
             self._disk.clear(partial(cleared, forgotten))
-
-    def _serves(self, job: Job) -> bool:
-        return self._tree.limit > 0 and job.generate.cache_prompt
 
     def _root(self, adapter: str, salt: str) -> bytes:
         """Give the key before the first token: all that keys and values depend on but tokens."""
