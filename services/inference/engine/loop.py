@@ -222,7 +222,7 @@ def _tell_cleared(
 
 def _limits(start: engine_pb2.StartCommand) -> BatchLimits:
     """Bound how long reading a prompt may stall the rows that generate: a CPU reads slowly."""
-    rows, step, shared = (2, 128, 64) if on_cpu() else (4, 512, 256)
+    rows, step, shared = (8, 128, 64) if on_cpu() else (4, 512, 256)
     return BatchLimits(start.max_rows, start.kv_tokens, rows, step, shared, start.max_kv_size)
 
 
