@@ -179,6 +179,7 @@ VERDICTS = st.builds(
     Verdict,
     outcome=st.sampled_from(Outcome),
     original_loss=st.none() | NUMBERS,
+    replayed_loss=st.none() | NUMBERS,  # a loss that is not finite is never reported
     differing_files=st.lists(st.text()).map(tuple),
     differences=st.lists(st.builds(Difference)).map(tuple),
 )
