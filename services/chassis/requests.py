@@ -10,6 +10,8 @@ from services.chassis.errors import Invalid
 
 # What an answer takes on its way.
 ANSWER_S = 0.5
+# gRPC rounds a deadline up on the wire, by as much as this share of it.
+ROUNDED_UP = 0.01
 
 type Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -49,8 +51,14 @@ def body_digest(request: Message) -> str:
 
 def time_left(context: Context, at_most: float) -> float:
     """Give the seconds in which to answer: a moment less than the caller waits."""
-    left = context.time_remaining()
+    left = caller_waits(context)
     return at_most if left is None else min(max(left - ANSWER_S, 0.0), at_most)
+
+
+def caller_waits(context: Context) -> float | None:
+    """Give the seconds that a call that has just come will be waited for; None is for ever."""
+    left = context.time_remaining()
+    return None if left is None else left / (1 + ROUNDED_UP)
 
 
 async def created(context: Context, location: str) -> None:

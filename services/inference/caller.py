@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from services.chassis.errors import Invalid
-from services.chassis.requests import Context, metadata_of
+from services.chassis.requests import Context, caller_waits, metadata_of
 
 HEADER = "x-mlx-hub-caller"
 _NAME = re.compile(r"[!-~]{1,100}")
@@ -31,5 +31,5 @@ def caller_of(context: Context, user: str = "") -> Caller:
             f"the {HEADER} header may have 100 printable ASCII characters and no space",
             field=HEADER,
         )
-    left = context.time_remaining()
+    left = caller_waits(context)
     return Caller(name or user, None if left is None else max(left - ANSWER_S, left / 2))
