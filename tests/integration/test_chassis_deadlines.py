@@ -1,5 +1,7 @@
 """What a server believes of a caller's deadline, over real gRPC."""
 
+from typing import Any
+
 import grpc
 import pytest
 
@@ -14,11 +16,12 @@ async def test_nobody_is_thought_to_wait_longer_than_he_does(deadline_s: float) 
         return str(caller_waits(context)).encode()
 
     server = grpc.aio.server()
-    handlers = {"Wait": grpc.unary_unary_rpc_method_handler(told)}
+    handlers: dict[str, Any] = {"Wait": grpc.unary_unary_rpc_method_handler(told)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        told_s = float(await channel.unary_unary("/test/Wait")(b"", timeout=deadline_s))
+        call: Any = channel.unary_unary("/test/Wait")
+        told_s = float(await call(b"", timeout=deadline_s))
     await server.stop(0)
     assert deadline_s * 0.9 - 0.3 < told_s < deadline_s
