@@ -53,7 +53,7 @@ def everything(only: list[str], without: list[str]) -> Iterator[rows.Sides]:
         local = Local(packed)
         stays.callback(local.close)
         local.stream(prompts.story(), 4)
-        yield rows.Sides(hub, local, server, slow, llama, versions, adapters)
+        yield rows.Sides(hub, local, server, slow, llama, dense, versions, adapters)
 
 
 def _gguf() -> Path:

@@ -21,6 +21,8 @@ class Sides:
     server: OpenAi
     stock: OpenAi | None
     llama: OpenAi | None
+    base: Path
+    """The dense base model that mlx_lm.server serves."""
     versions: list[int]
     adapters: list[Path]
     """The folders that the versions were imported from."""

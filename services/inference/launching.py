@@ -109,8 +109,8 @@ def _verify(base: Base, told: Callable[[Loading], None]) -> None:
         told(Loading(base.name, "verifying", min(1.0, done / max(1, base.size_bytes))))
 
     try:
-        weights = hash_files(base.path, CONFIG, WEIGHTS) if base.under else ()
-        own = weights or hash_folder(base.path, read)
+        names = (CONFIG, WEIGHTS) if base.under else ()
+        own = hash_files(base.path, *names) if names else hash_folder(base.path, read)
     except (FolderError, OSError) as error:
         raise _corrupt(base, whole) from error
     if digest_of(own) != base.digest:
