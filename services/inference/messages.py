@@ -137,13 +137,6 @@ def finished_of(event: engine_pb2.EngineFinished) -> Finished:
     )
 
 
-def finish_reason_of(done: Finished) -> completion_pb.FinishReason.ValueType:
-    """Write why an answer ended."""
-    if done.reason == "length":
-        return completion_pb.FINISH_REASON_LENGTH
-    return completion_pb.FINISH_REASON_STOP
-
-
 def error_of(event: engine_pb2.EngineFailed) -> HubError:
     """Read why a request failed."""
     kind = _KINDS.get(event.reason, Internal)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -11,9 +12,10 @@ from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.inference.v1 import generation_record_pb2 as pb
 
 from services.chassis import paging
-from services.inference.domain import Course, Generation
+from services.inference.domain import Course, Generation, Turn
 from services.inference.journal import Entry, Wanted
-from services.inference.messages import finish_reason_of, request_of
+from services.inference.messages import request_of
+from services.inference.output_messages import reason_to_proto
 
 _TEXTUAL = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES, FieldDescriptor.TYPE_MESSAGE)
 # Of the fields that hold text or messages only these are kept.
@@ -26,7 +28,7 @@ def entry_of(course: Course) -> Entry:
     done = course.finished
     record = pb.GenerationRecord(
         generation_id=generation.id,
-        finish_reason=finish_reason_of(done) if done else completion_pb.FINISH_REASON_UNSPECIFIED,
+        finish_reason=reason_to_proto(done.reason) if done else None,
         error_reason=course.error_reason,
         provenance=completion_pb.Provenance(**vars(provenance)),
         request=request_of(generation),
@@ -105,8 +107,18 @@ def _prompt(generation: Generation) -> bytes:
     """Give the prompt as it is hashed; the contract says how."""
     if not generation.turns:
         return generation.prompt.encode()
-    turns = [{"role": turn.role, "content": turn.content} for turn in generation.turns]
+    turns = [_turn(turn) for turn in generation.turns]
     return json.dumps(turns, separators=(",", ":")).encode()
+
+
+def _turn(turn: Turn) -> dict[str, Any]:
+    """Give a message as it is hashed: a field that it lacks is left out."""
+    said: dict[str, Any] = {"role": turn.role, "content": turn.content}
+    if turn.tool_calls:
+        said["tool_calls"] = [vars(call) for call in turn.tool_calls]
+    if turn.tool_call_id:
+        said["tool_call_id"] = turn.tool_call_id
+    return said
 
 
 def _timestamp(seconds: float) -> Timestamp:

@@ -13,9 +13,7 @@ from services.inference.domain import Base, Loading
 from services.inference.failures import start_failed
 from services.inference.revival import Revival
 from services.inference.rooms import Rooms
-from services.inference.seat import Engine, Resident, Room, Seat
-
-__all__ = ["Engine", "Residency", "Room"]
+from services.inference.seat import Resident, Room, Seat
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from services.inference.domain import (
 )
 from services.inference.lane import Lane, shutting_down
 from services.inference.output import ToolCall
-from services.inference.residency import Engine
+from services.inference.seat import Engine
 
 type Clock = Callable[[], float]
 type Use = Callable[[Base], AbstractAsyncContextManager[Engine]]

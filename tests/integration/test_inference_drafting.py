@@ -185,6 +185,18 @@ def test_guesses_that_fail_stop_for_longer_and_longer_and_come_back() -> None:
         assert not payoff.resting()
 
 
+def test_a_lone_rows_first_token_is_told_before_its_second_is_begun(bench: Bench) -> None:
+    bench.add(1, [7, 8, 9], max_tokens=3, logit_bias={EOS: -100})
+    bench.passes.clear()
+    while not bench.told(1):
+        bench.batch.step()
+    first = bench.told(1)
+    assert bench.passes == [(1, 2), (1, 1)], "the prompt but for its last token, and that one"
+    bench.finish()
+    assert bench.told(1)[:1] == first
+    assert len(bench.told(1)) == 3, "it is told once"
+
+
 def test_between_two_tokens_of_a_row_at_most_one_piece_of_a_prompt_is_read(bench: Bench) -> None:
     bench.outcomes.clear()
     bench.add(1, [7, 8, 9], max_tokens=200, logit_bias={EOS: -100})

@@ -5,6 +5,7 @@ import hashlib
 import sqlite3
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from services.inference.domain import (
     Turn,
 )
 from services.inference.journal import Journal, Wanted
+from services.inference.output import Output, ToolCall
 from services.inference.record_messages import page_key, page_of, record_of, wanted_of
 from services.inference.recording import Recording
 from tests.fixtures.generations import DONE, follow, opened, target
@@ -65,6 +67,24 @@ async def test_messages_are_hashed_as_the_contract_says(journal: Journal) -> Non
     )
     assert record.prompt_digest == hashlib.sha256(text.encode()).hexdigest()
     assert (record.prompt_bytes, len(record.request.messages)) == (19, 0)
+
+
+async def test_calls_and_what_the_answer_was_held_to_are_recorded(journal: Journal) -> None:
+    call = ToolCall("c1", "weather", '{"city":"Rome"}')
+    turns = (Turn("assistant", "", (call,)), Turn("tool", "Sunny.", tool_call_id="c1"))
+    asked = Generation(turns=turns, output=Output(regex="[a-z]+", required_tool="weather"))
+    done = replace(DONE, reason="tool_calls")
+    with Recording(journal, target(), asked.begun("t"), 0) as recording:
+        recording.saw(Answer("", done, 1, 1, target().provenance, asked, tool_calls=(call,)))
+    record = record_of(await journal.get("t"))
+    assert record.finish_reason == completion_pb.FINISH_REASON_TOOL_CALLS
+    assert (record.request.regex, record.request.required_tool) == ("[a-z]+", "weather")
+    text = (
+        '[{"role":"assistant","content":"","tool_calls":[{"id":"c1","name":"weather",'
+        '"arguments":"{\\"city\\":\\"Rome\\"}"}]},'
+        '{"role":"tool","content":"Sunny.","tool_call_id":"c1"}]'
+    )
+    assert record.prompt_digest == hashlib.sha256(text.encode()).hexdigest()
 
 
 @pytest.mark.parametrize(

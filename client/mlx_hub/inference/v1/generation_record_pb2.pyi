@@ -92,7 +92,8 @@ class GenerationRecord(_message.Message):
     """With `failed`: an ErrorReason without its prefix."""
     prompt_digest: _builtins.str
     """sha256 (hex) of `prompt` in UTF-8, or of `messages` as JSON without spaces, ASCII only:
-    `[{"role":"user","content":"…"}]`.
+    `[{"role":"user","content":"…"}]`, with `tool_calls` (id, name, arguments) and `tool_call_id`
+    where a message has them.
     """
     prompt_bytes: _builtins.int
     """Bytes of all text in the prompt or messages."""
@@ -116,8 +117,9 @@ class GenerationRecord(_message.Message):
     @_builtins.property
     def request(self) -> _generation_pb2.GenerateRequest:
         """The request as it was honoured: its model and version by number, every default decided, the seed
-        drawn. The prompt and all other text but `stop` is left out; with it put back, the same request
-        gives the same tokens again, by the same weights on the same machine.
+        drawn. The prompt, tools and all other text is left out, but for `stop` and what the answer was
+        held to; with it put back, the same request gives the same tokens again, by the same weights on
+        the same machine.
         """
 
     @_builtins.property
