@@ -17,6 +17,7 @@ from services.inference.journal import Entry, Wanted
 from services.inference.messages import request_of
 from services.inference.output_messages import reason_to_proto
 
+_NO_END = completion_pb.FINISH_REASON_UNSPECIFIED
 _TEXTUAL = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES, FieldDescriptor.TYPE_MESSAGE)
 # Of the fields that hold text or messages only these are kept.
 _KEPT = ("stop", "logit_bias", "response_schema", "regex", "choice", "required_tool")
@@ -28,7 +29,7 @@ def entry_of(course: Course) -> Entry:
     done = course.finished
     record = pb.GenerationRecord(
         generation_id=generation.id,
-        finish_reason=reason_to_proto(done.reason) if done else None,
+        finish_reason=reason_to_proto(done.reason) if done else _NO_END,
         error_reason=course.error_reason,
         provenance=completion_pb.Provenance(**vars(provenance)),
         request=request_of(generation),

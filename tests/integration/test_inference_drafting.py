@@ -186,6 +186,7 @@ def test_guesses_that_fail_stop_for_longer_and_longer_and_come_back() -> None:
 
 
 def test_a_lone_rows_first_token_is_told_before_its_second_is_begun(bench: Bench) -> None:
+    bench.outcomes.clear()
     bench.add(1, [7, 8, 9], max_tokens=3, logit_bias={EOS: -100})
     bench.passes.clear()
     while not bench.told(1):
