@@ -1,6 +1,7 @@
 """Adapters read ahead of the batch: verified, unpacked, shared, and never larger than allowed."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +69,25 @@ def test_a_file_larger_than_all_adapters_may_be_is_not_read(tmp_path: Path) -> N
         file.truncate(1 << 30)  # a hole: nothing is on the disk
     with pytest.raises(FailedPrecondition, match=r"1073\.7 MB.*MLX_HUB_ADAPTER_RANK"):
         read_adapter(adapter.path, adapter.digest, 1000)
+
+
+def cut(content: bytes) -> bytes:
+    return content[:-4]
+
+
+def overlapping(content: bytes) -> bytes:
+    return content.replace(b"[16, 32]", b"[00, 16]".replace(b"00", b" 0"))
+
+
+def of_whole_numbers(content: bytes) -> bytes:
+    return content.replace(b'"F32"', b'"I32"')
+
+
+@pytest.mark.parametrize("damage", [cut, overlapping, of_whole_numbers])
+def test_what_was_published_may_still_be_no_adapter(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    file = stored(tmp_path / "a", "F32", A.tobytes()).path / "adapters.safetensors"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(FailedPrecondition, match="its files can't be read"):
+        read_adapter(file.parent, checksum(file.parent), 1000)

@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, deserialize
 
 from services.chassis.errors import DataLoss, FailedPrecondition, HubError
 from services.runtime.exchange.layout import CONFIG, DORA, FULL, LORA, WEIGHTS
@@ -87,8 +88,8 @@ def read_adapter(path: Path, digest: str, max_bytes: int) -> AdapterWeights:
         parts = _parts_of(config.get("fine_tune_type", LORA))
         shape = config["lora_parameters"]
         rank, scale = int(shape["rank"]), float(shape["scale"])
-        tensors = _tensors(contents[WEIGHTS])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        tensors = {name: _array(**one) for name, one in deserialize(contents[WEIGHTS])}  # type: ignore[no-untyped-call]
+    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise unfit("its files can't be read") from error
     layers: dict[str, dict[str, Array]] = {}
     for name, tensor in tensors.items():
@@ -135,20 +136,9 @@ def _parts_of(method: str) -> tuple[str, ...]:
     return _PARTS[method]
 
 
-def _tensors(content: bytes) -> dict[str, Array]:
-    """Unpack a safetensors file; the format is described in services/runtime/safetensors.py."""
-    start = 8 + int.from_bytes(content[:8], "little")
-    header: dict[str, Any] = json.loads(content[8:start])
-    header.pop("__metadata__", None)
-    return {name: _tensor(content, start, entry) for name, entry in header.items()}
-
-
-def _tensor(content: bytes, start: int, entry: dict[str, Any]) -> Array:
-    kind = _TYPES[entry["dtype"]]
-    begin, end = entry["data_offsets"]
-    count = (end - begin) // kind.itemsize
-    flat: NDArray[Any] = np.frombuffer(content, kind, count, start + begin).reshape(entry["shape"])
-    if entry["dtype"] == "BF16":
+def _array(dtype: str, shape: list[int], data: bytearray) -> Array:
+    flat: NDArray[Any] = np.frombuffer(data, _TYPES[dtype]).reshape(shape)
+    if dtype == "BF16":
         # The upper half of a float32.
         flat = (flat.astype(np.uint32) << 16).view(np.float32)
     single: Array = flat.astype(np.float32, copy=False)
