@@ -76,7 +76,7 @@ def cut(content: bytes) -> bytes:
 
 
 def overlapping(content: bytes) -> bytes:
-    return content.replace(b"[16, 32]", b"[00, 16]".replace(b"00", b" 0"))
+    return content.replace(b"[16, 32]", b"[ 0, 16]")
 
 
 def of_whole_numbers(content: bytes) -> bytes:
