@@ -30,7 +30,8 @@ class Bench:
         # They import MLX, which has to be prepared first.
         from services.inference.engine.adapters.layers import RoutedModel  # noqa: PLC0415
         from services.inference.engine.adapters.slots import Adapters  # noqa: PLC0415
-        from services.inference.engine.batch import Batch, BatchLimits  # noqa: PLC0415
+        from services.inference.engine.batch import Batch  # noqa: PLC0415
+        from services.inference.engine.pace import BatchLimits  # noqa: PLC0415
 
         model, tokenizer, _ = load_base(folder)
         routed = RoutedModel(model)

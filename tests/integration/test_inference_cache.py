@@ -94,12 +94,15 @@ async def test_it_is_told_and_cleared_by_base_model(node: Node) -> None:
     assert (engine.base.name, report.limit, report.disk_limit) == ("tiny", MEGABYTE, MEGABYTE)
     assert 0 < engine.kept.bytes <= MEGABYTE
     assert engine.kept.tokens_reused > 300
-    assert await node.written() == engine.kept.blocks
+    ends = 3  # of two texts, one of which was asked for with a salt, too: shorter than a block
+    written = await node.written()
+    assert written == engine.kept.blocks - ends
     other = await node.caches.clear(8)
     assert (other.blocks, other.bytes, other.disk_bytes) == (0, 0, 0)
     cleared = await node.caches.clear(7)
     assert (cleared.blocks, cleared.bytes) == (engine.kept.blocks, engine.kept.bytes)
-    assert cleared.disk_bytes > cleared.bytes
+    block = 2 * 2 * 2 * 16 * 4 * 32  # keys and values of two layers, two heads of sixteen
+    assert cleared.disk_bytes > written * block
     await node.told(blocks=0)
     report = await node.caches.report()
     assert (report.engines[0].kept.hits, report.disk_bytes) == (3, 0)

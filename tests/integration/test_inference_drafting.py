@@ -14,6 +14,21 @@ from services.runtime.model import load_base, prepare
 EOS = 2
 
 
+class Counted:
+    """A model that notes the shape of every pass."""
+
+    def __init__(self, model: Any, passes: list[tuple[int, int]]) -> None:
+        self._model = model
+        self._passes = passes
+
+    def __call__(self, tokens: Any, cache: list[Any]) -> Any:
+        self._passes.append(tokens.shape)
+        return self._model(tokens, cache=cache)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
 class Bench:
     """A batch on the test's own thread, stepped by hand, that counts its passes."""
 
@@ -22,18 +37,12 @@ class Bench:
         # They import MLX, which has to be prepared first.
         from services.inference.engine.adapters.layers import RoutedModel  # noqa: PLC0415
         from services.inference.engine.adapters.slots import Adapters  # noqa: PLC0415
-        from services.inference.engine.batch import Batch, BatchLimits  # noqa: PLC0415
+        from services.inference.engine.batch import Batch  # noqa: PLC0415
+        from services.inference.engine.pace import BatchLimits  # noqa: PLC0415
 
         model, self.tokenizer, _ = load_base(folder)
         self.passes: list[tuple[int, int]] = []
-        passes = self.passes
-
-        class Counted(RoutedModel):
-            def __call__(self, tokens: Any, cache: list[Any]) -> Any:
-                passes.append(tokens.shape)
-                return super().__call__(tokens, cache)
-
-        routed = Counted(model)
+        routed = RoutedModel(Counted(model, self.passes))
         limits = BatchLimits(4, 8192, prefill_rows=2, prefill_step=64, prefill_shared=16)
         self.outcomes: list[Outcome] = []
         adapters = Adapters(routed, limit=2, max_bytes=0)
@@ -185,17 +194,40 @@ def test_guesses_that_fail_stop_for_longer_and_longer_and_come_back() -> None:
         assert not payoff.resting()
 
 
-def test_a_lone_rows_first_token_is_told_before_its_second_is_begun(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    ("length", "passes"),
+    [(1, [(1, 3)]), (11, [(1, 33)]), (12, [(1, 35), (1, 1)])],
+    ids=["short", "as long as one pass reads", "longer"],
+)
+def test_a_lone_rows_first_token_is_told_before_its_second_is_begun(
+    bench: Bench, length: int, passes: list[tuple[int, int]]
+) -> None:
     bench.outcomes.clear()
-    bench.add(1, [7, 8, 9], max_tokens=3, logit_bias={EOS: -100})
+    bench.add(1, [7, 8, 9] * length, max_tokens=3, logit_bias={EOS: -100})
     bench.passes.clear()
     while not bench.told(1):
         bench.batch.step()
     first = bench.told(1)
-    assert bench.passes == [(1, 2), (1, 1)], "the prompt but for its last token, and that one"
+    assert bench.passes == passes
     bench.finish()
     assert bench.told(1)[:1] == first
     assert len(bench.told(1)) == 3, "it is told once"
+
+
+def test_short_prompts_that_come_together_are_read_in_one_pass(bench: Bench) -> None:
+    prompts = [[7, 8, 9], list(range(20, 45)), [11], list(range(60, 93))]
+    alone = []
+    for prompt in prompts:
+        bench.alone(prompt, max_tokens=6, logit_bias={EOS: -100})
+        alone.append(bench.tokens(1))
+    bench.outcomes.clear()
+    bench.passes.clear()
+    for request, prompt in enumerate(prompts):
+        bench.add(request, prompt, max_tokens=6, logit_bias={EOS: -100})
+    bench.batch.step()
+    assert bench.passes == [(2, 25)], "two are read at a time"
+    bench.finish()
+    assert [bench.tokens(request) for request in range(4)] == alone
 
 
 def test_between_two_tokens_of_a_row_at_most_one_piece_of_a_prompt_is_read(bench: Bench) -> None:

@@ -42,8 +42,9 @@ class Stations:
         from services.inference.engine.adapters.files import Reader  # noqa: PLC0415
         from services.inference.engine.adapters.layers import RoutedModel  # noqa: PLC0415
         from services.inference.engine.adapters.slots import Adapters  # noqa: PLC0415
-        from services.inference.engine.batch import Batch, BatchLimits  # noqa: PLC0415
+        from services.inference.engine.batch import Batch  # noqa: PLC0415
         from services.inference.engine.grammar import Outputs  # noqa: PLC0415
+        from services.inference.engine.pace import BatchLimits  # noqa: PLC0415
         from services.inference.engine.text import Writer  # noqa: PLC0415
 
         model, self.tokenizer, _ = load_base(folder)

@@ -41,9 +41,37 @@ def test_the_nearest_block_is_shared_token_by_token() -> None:
     near = tree.nearest(parent, [4, 5, 6, 99])
     assert near is not None
     assert (near[0].tokens, near[1]) == ([4, 5, 6, 7], 3)
-    assert tree.nearest(parent, [4, 99, 6, 7]) is None, "less than half a block"
+    near = tree.nearest(parent, [4, 99, 6, 7])
+    assert near is not None and near[1] == 1, "behind what is used anyway, each token counts"
+    assert tree.nearest(ROOT, [0, 99, 2, 3]) is None, "less than half a block, and nothing else"
     assert tree.nearest(parent, []) is None
     assert tree.nearest(b"nowhere", [4, 5, 6]) is None
+
+
+def test_the_end_of_a_chain_may_be_shorter_until_a_longer_one_begins_with_it() -> None:
+    tree = PrefixTree[None](1000, LENGTH)
+    keep(tree, [0, 1, 2, 3])
+    (parent,) = keys_of(ROOT, [0, 1, 2, 3], LENGTH)
+
+    def end(*run: int) -> None:
+        tree.add(Block(keys_of(parent, list(run), len(run))[0], parent, list(run), None, len(run)))
+
+    end(4, 5)
+    end(4, 9)
+    assert tree.holds(parent, [4, 5]) and tree.holds(parent, [4])
+    assert not tree.holds(parent, [4, 5, 6])
+    end(4, 5, 6, 7)
+    assert (tree.counts.blocks, tree.counts.bytes) == (3, 10 + 2 + 4)
+    assert tree.chain(ROOT, list(range(8)))[-1].tokens == [4, 5, 6, 7]
+
+
+def test_a_conversation_that_goes_on_shares_nothing_with_itself() -> None:
+    tree = PrefixTree[None](1000, LENGTH)
+    keep(tree, list(range(8)))
+    parent = keys_of(ROOT, [0, 1, 2, 3], LENGTH)[0]
+    for wholly in ([4, 5, 6, 7], [4, 99]):
+        assert (near := tree.nearest(parent, wholly)) and not near[0].shared
+    assert (near := tree.nearest(parent, [4, 5, 99])) and near[0].shared
 
 
 def test_a_common_beginning_takes_its_bytes_once() -> None:

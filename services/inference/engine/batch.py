@@ -4,7 +4,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_lm.generate import BatchGenerator, GenerationBatch
@@ -23,35 +23,11 @@ from services.inference.engine.events import (
     Token,
     generation_failed,
 )
+from services.inference.engine.pace import BatchLimits, Pace
 from services.inference.engine.prefix_cache import PrefixCache
 from services.inference.engine.row import Row
 
 log = logging.getLogger(__name__)
-
-# mlx-lm's caches grow in steps of this many tokens.
-KV_STEP = 256
-
-
-@dataclass(frozen=True)
-class BatchLimits:
-    """How much the batch may hold at once, and how it reads prompts."""
-
-    rows: int
-    kv_tokens: int
-    prefill_rows: int
-    prefill_step: int
-    prefill_shared: int
-    """Prompt tokens of all rows together between two tokens of a row that generates; `prefill_step`
-    is of each row, while none does."""
-    max_kv_size: int = 0
-    """Tokens that a row attends to; 0: all."""
-
-    def length(self, job: Job) -> int:
-        """Give the tokens that a row's keys and values may grow to, in mlx-lm's steps."""
-        tokens = len(job.tokens) + job.generate.max_tokens
-        if self.max_kv_size:
-            tokens = min(tokens, self.max_kv_size + self.prefill_step)
-        return -(-tokens // KV_STEP) * KV_STEP
 
 
 class Batch:
@@ -77,6 +53,7 @@ class Batch:
         self._rows: dict[int, Row] = {}
         self._generator = self._new_generator()
         self._drafter = Drafter()
+        self._pace = Pace(limits)
         self.tokens_generated = 0
 
     @property
@@ -106,6 +83,7 @@ class Batch:
 
         A row that is alone may get several, by drafting.
         """
+        self._pace.begin()
         self._admit()
         if not self._rows:
             return
@@ -155,10 +133,12 @@ class Batch:
     def _piece(self) -> int:
         """Give how much to read of each prompt before the next token."""
         generating = len(self._generator._generation_batch)
-        if not generating:
-            return self._limits.prefill_step
-        readers = min(len(self._rows) - generating, self._limits.prefill_rows)
-        return max(1, self._limits.prefill_shared // max(1, readers))
+        known = [len(tokens) for tokens in self._generator._prompt_batch.tokens]
+        depth = max(
+            [0, *known, *(row.cached_tokens for row in self._rows.values() if not row.ttft_ms)]
+        )
+        readers = len(self._rows) - generating
+        return self._pace.piece(readers=readers, generating=generating, depth=depth)
 
     def _admit(self) -> None:
         """Take requests in order; those of the base model pass one that waits for adapters' room.
@@ -201,14 +181,17 @@ class Batch:
             # Last, so that nothing can favour what the grammar forbids.
             processors.append(grammar.held_to(job.matcher, job.generate, len(job.tokens)))
         reuse = self._prefixes.fetch(job)
-        cache = self._model.row_cache(slot)
+        begin, last = reuse.tokens, len(job.tokens) - 1
+        if self._pace.at_once(last - begin, generating=len(self._generator._generation_batch)):
+            begin = last
+        cache = self._model.row_cache(slot, unread=job.tokens[reuse.tokens : begin])
         if reuse.tokens:
             cache[:-1] = reuse.caches
         (uid,) = self._generator.insert(
-            [job.tokens[reuse.tokens :]],
+            [job.tokens[begin:]],
             max_tokens=[job.generate.max_tokens],
             caches=[cache],
-            all_tokens=[job.tokens[: reuse.tokens]],
+            all_tokens=[job.tokens[:begin]],
             samplers=[sampler],
             logits_processors=[processors],
         )

@@ -6,7 +6,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -19,11 +19,12 @@ from mlx_hub.internal.v1 import engine_pb2
 from services.inference.engine.adapters.files import Reader
 from services.inference.engine.adapters.layers import BASE_SLOT, RoutedModel
 from services.inference.engine.adapters.slots import Adapters
-from services.inference.engine.batch import Batch, BatchLimits
+from services.inference.engine.batch import Batch
 from services.inference.engine.drafting import LONGEST, SHORTEST
 from services.inference.engine.events import Cancel, ClearCache, Failed, Job, Outcome, Work
 from services.inference.engine.grammar import Outputs
 from services.inference.engine.loading import LoadingReport
+from services.inference.engine.pace import BatchLimits
 from services.inference.engine.prefix_cache import PrefixCache
 from services.inference.engine.prefix_disk import Disk
 from services.inference.engine.prefix_tree import Counts
@@ -39,6 +40,9 @@ log = logging.getLogger(__name__)
 
 STATS_SECONDS = 1.0
 WARM_UP_TOKENS = 2
+LINGER_SECONDS, GATHER_SECONDS = 0.002, 0.02
+"""Requests that come at once are read in one pass, if a moment is waited for the next of them:
+each time no longer than the first, and no longer than the second in all."""
 
 
 class Engine:
@@ -128,8 +132,7 @@ class Engine:
         self, batch: Batch, prefixes: PrefixCache, tell: Callable[[Outcome], None]
     ) -> None:
         idle = not batch.running and not batch.waiting
-        while idle or not self._work.empty():
-            work = self._work.get()
+        for work in self._arrivals(idle=idle):
             match work:
                 case Cancel():
                     batch.cancel(work.request)
@@ -137,7 +140,19 @@ class Engine:
                     prefixes.clear(partial(_tell_cleared, tell, work.request))
                 case Job():
                     batch.add(work)
-            idle = False
+
+    def _arrivals(self, *, idle: bool) -> Iterator[Work]:
+        """Give what there is to do; when idle, wait for it, and a moment for what comes with it."""
+        until = 0.0
+        if idle:
+            yield self._work.get()
+            until = time.monotonic() + GATHER_SECONDS
+        while True:
+            gathering = time.monotonic() < until
+            try:
+                yield self._work.get(timeout=LINGER_SECONDS if gathering else 0)
+            except queue.Empty:
+                return
 
     def _step(self, batch: Batch) -> None:
         before = batch.running
@@ -222,8 +237,8 @@ def _tell_cleared(
 
 def _limits(start: engine_pb2.StartCommand) -> BatchLimits:
     """Bound how long reading a prompt may stall the rows that generate: a CPU reads slowly."""
-    rows, step, shared = (8, 128, 64) if on_cpu() else (4, 512, 256)
-    return BatchLimits(start.max_rows, start.kv_tokens, rows, step, shared, start.max_kv_size)
+    paces = (8, 128, 64, 2000) if on_cpu() else (4, 512, 256, 32_000)
+    return BatchLimits(start.max_rows, start.kv_tokens, *paces, start.max_kv_size)
 
 
 def _context(config: dict[str, Any], start: engine_pb2.StartCommand) -> int:

@@ -1,7 +1,8 @@
 """The prefix cache: rows start from the keys and values of what was read before.
 
 It holds blocks (see `prefix_tree`) in two kinds. Where every layer has a plain `KVCache`, a block
-holds the slices of its own tokens, so any number of tokens of a chain can be reused. Other layers'
+holds the slices of its own tokens, so any number of tokens of a chain can be reused, and the last
+one of a prompt may be shorter than the others; only whole ones go to disk. Other layers'
 caches (a rotating window, a state-space state) can't be cut: a block then holds their whole state
 after its last token, is as long as a step of prompt reading, and is reused whole or not at all.
 Use it on the thread that owns MLX, but for `recall`.
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import astuple, dataclass, replace
 from functools import partial
 from importlib.metadata import version
+from itertools import accumulate, pairwise
 from typing import Any, cast
 
 import mlx.core as mx
@@ -115,27 +117,27 @@ class PrefixCache:
 
     def _keep(self, job: Job, layers: list[Any], tokens: list[int]) -> None:
         length = self._tree.length
-        root = self._root(job.adapter, job.generate.cache_salt)
-        keys = keys_of(root, tokens, length)
-        known = len(self._tree.chain(root, tokens))
-        if known == len(keys):
-            return
-        if not self.divisible and (len(tokens) % length or known != len(keys) - 1):
+        parent = self._root(job.adapter, job.generate.cache_salt)
+        if chain := self._tree.chain(parent, tokens):
+            parent = chain[-1].key
+        known = len(chain) * length
+        new = tokens[known:]
+        if not self.divisible and len(new) != length:
             return  # the state is that after the last token, and only of use behind its parent
+        if self._tree.holds(parent, new):
+            return
         size = sum(layer.nbytes for layer in layers)
         if self.divisible:
             size = size * length // len(tokens)
-        parent = keys[known - 1] if known else root
-        room = self._tree.room_for(size * (len(keys) - known), parent)
-        new = keys[known : known + room // max(size, 1)]
-        for n, (key, contents) in enumerate(
-            zip(new, _cut(layers, known, len(new), length), strict=True), known
-        ):
-            run = tokens[n * length : (n + 1) * length]
+        runs = [new[start : start + length] for start in range(0, len(new), length)]
+        room = self._tree.room_for(size * len(runs), parent)
+        runs = runs[: room // max(size, 1)]
+        for run, contents in zip(runs, _cut(layers, known, runs), strict=True):
+            (key,) = keys_of(parent, run, len(run))
             self._tree.add(Block(key, parent, run, contents, _bytes(contents)))
             parent = key
-        if self._disk:
-            self._unsaved.extend(new)
+            if self._disk and len(run) == length:
+                self._unsaved.append(key)
 
     def recall(self, adapter: str, salt: str, tokens: list[int]) -> tuple[Recalled, ...]:
         """Read from disk what continues the kept beginning of a prompt; from any thread."""
@@ -197,14 +199,15 @@ def _layout(model: RoutedModel) -> tuple[Layer, ...]:
     )
 
 
-def _cut(layers: list[Any], first: int, count: int, length: int) -> list[Layers]:
-    """Copy blocks `first` to `first + count` out of a row's caches."""
-    blocks: list[Layers] = [[] for _ in range(count)]
+def _cut(layers: list[Any], start: int, runs: list[list[int]]) -> list[Layers]:
+    """Copy the blocks of these runs, which begin at `start`, out of a row's caches."""
+    ends = list(accumulate(map(len, runs), initial=start))
+    spans = [slice(*pair) for pair in pairwise(ends)]
+    blocks: list[Layers] = [[] for _ in runs]
     for cache in layers:
-        parts: Layers = [cache] * count
+        parts: Layers = [cache] * len(runs)
         if type(cache) is KVCache:
             keys, values = cast("tuple[mx.array, mx.array]", (cache.keys, cache.values))
-            spans = [slice(n * length, (n + 1) * length) for n in range(first, first + count)]
             parts = [
                 (mx.contiguous(keys[..., span, :]), mx.contiguous(values[..., span, :]))
                 for span in spans

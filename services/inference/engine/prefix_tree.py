@@ -1,9 +1,9 @@
 """What is kept of prompts, as a tree of blocks; plain values, whatever a block's contents are.
 
-A block is a run of a fixed number of tokens with the keys and values that they have after all
-tokens before them. Its key is a hash over its parent's key and its own tokens, as in vLLM's prefix
-cache, so that a prompt's blocks are found by hashing its tokens, and beginnings that prompts
-share are kept once.
+A block is a run of a fixed number of tokens, or of fewer at the end of a chain, with the keys and
+values that they have after all tokens before them. Its key is a hash over its parent's key and its
+own tokens, as in vLLM's prefix cache, so that a prompt's blocks are found by hashing its tokens,
+and beginnings that prompts share are kept once.
 """
 
 import hashlib
@@ -86,17 +86,24 @@ class PrefixTree[P]:
     def nearest(self, parent: bytes, tokens: list[int]) -> tuple[Block[P], int] | None:
         """Give the block behind `parent` that begins most like these tokens, and how far it does.
 
-        Less than half a block is not worth the copying. The block is shared from now on: another
-        prompt goes another way in its midst.
+        Behind the root, less than half a block is not worth the copying. A block that a
+        prompt leaves in its second half is shared from now on: two go different ways there.
         """
         children = [self._blocks[key] for key in self._children.get(parent, ())]
         like = [(_common(block.tokens, tokens), block) for block in children]
-        best = max(like, key=lambda pair: pair[0], default=(0, None))
-        if best[1] is None or 2 * best[0] < self.length:
+        count, best = max(like, key=lambda pair: pair[0], default=(0, None))
+        half = 2 * count >= self.length
+        if best is None or not count or not (half or parent in self._blocks):
             return None
-        self._blocks.move_to_end(best[1].key)
-        self._share(best[1].key)
-        return best[1], best[0]
+        self._blocks.move_to_end(best.key)
+        if half and count < len(best.tokens):
+            self._share(best.key)
+        return best, count
+
+    def holds(self, parent: bytes, tokens: list[int]) -> bool:
+        """Tell whether a block behind `parent` begins with these tokens."""
+        children = (self._blocks[key] for key in self._children.get(parent, ()))
+        return any(block.tokens[: len(tokens)] == tokens for block in children)
 
     def room_for(self, size: int, parent: bytes) -> int:
         """Evict until `size` more bytes fit or nothing else may go; give the free bytes.
@@ -110,7 +117,14 @@ class PrefixTree[P]:
         return self.limit - self.counts.bytes
 
     def add(self, block: Block[P]) -> None:
-        """Keep one more; `room_for` has made the room. Its parent is the root or kept."""
+        """Keep one more; `room_for` has made the room. Its parent is the root or kept.
+
+        It takes the place of a shorter one with which it begins.
+        """
+        for key in list(self._children.get(block.parent, ())):
+            other = self._blocks[key].tokens
+            if len(other) < len(block.tokens) and block.tokens[: len(other)] == other:
+                self._remove(self._blocks[key])
         self._blocks[block.key] = block
         siblings = self._children[block.parent]
         siblings.add(block.key)

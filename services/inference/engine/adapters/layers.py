@@ -4,6 +4,7 @@ A row's slot rides in its cache as `RowTag`, so that MLX-LM's batch keeps rows a
 when it inserts, reorders and drops rows. Slot 0 is the base model.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,31 +18,46 @@ BASE_SLOT = 0
 
 
 class RowTag:
-    """A cache entry without keys and values: the adapter slot of each row."""
+    """A cache entry without keys and values: the adapter slot of each row.
+
+    And the end of each row's prompt that is still to be read, together with its last token: what
+    MLX-LM's batch reads on its own takes a pass more.
+    """
 
     state: tuple[()] = ()
     nbytes = 0
 
-    def __init__(self, slots: list[int]) -> None:
+    def __init__(self, slots: list[int], unread: list[list[int]] | None = None) -> None:
         """Take the slots in row order."""
         self.slots = slots
+        self.unread = unread or [[] for _ in slots]
 
     @classmethod
     def merge(cls, tags: list["RowTag"]) -> "RowTag":
         """Join single rows into a batch."""
-        return cls([slot for tag in tags for slot in tag.slots])
+        joined = cls([])
+        for tag in tags:
+            joined.extend(tag)
+        return joined
 
     def extend(self, other: "RowTag") -> None:
         """Append another batch's rows."""
         self.slots = [*self.slots, *other.slots]
+        self.unread = [*self.unread, *other.unread]
 
     def filter(self, keep: list[int]) -> None:
         """Keep some rows."""
         self.slots = [self.slots[index] for index in keep]
+        self.unread = [self.unread[index] for index in keep]
 
     def extract(self, index: int) -> "RowTag":
         """Give one row."""
-        return RowTag([self.slots[index]])
+        return RowTag([self.slots[index]], [self.unread[index]])
+
+    def take_unread(self) -> list[list[int]]:
+        """Give what is still to be read of each row, which is being read from now on."""
+        unread, self.unread = self.unread, [[] for _ in self.slots]
+        return unread
 
     def is_trimmable(self) -> bool:
         """Dropping a row's last tokens changes no slot."""
@@ -232,17 +248,37 @@ class RoutedModel:
 
     def __call__(self, tokens: mx.array, cache: list[Any]) -> mx.array:
         """Run a forward pass."""
-        self.router.route(cache[-1].slots)
-        logits: mx.array = self.model(tokens, cache=cache[:-1])
+        tag, layers = cache[-1], cache[:-1]
+        self.router.route(tag.slots)
+        unread = tag.take_unread()
+        logits: mx.array = (
+            self._read(unread, tokens, layers) if any(unread) else self.model(tokens, cache=layers)
+        )
         return logits
 
-    def row_cache(self, slot: int) -> list[Any]:
-        """Make the empty cache of one row."""
+    def _read(self, unread: list[list[int]], last: mx.array, layers: list[Any]) -> mx.array:
+        """Read the ends of prompts with their last tokens (rows, 1); give the latter's logits."""
+        ends: Any = last[:, 0].tolist()
+        rows = [[*row, end] for row, end in zip(unread, ends, strict=True)]
+        lengths = [len(row) for row in rows]
+        padding = [max(lengths) - length for length in lengths]
+        if any(padding):
+            for cache in layers:
+                cache.prepare(lengths=lengths, right_padding=padding)
+        padded = [row + [0] * pad for row, pad in zip(rows, padding, strict=True)]
+        logits: mx.array = self.model(mx.array(padded), cache=layers)
+        if any(padding):
+            for cache in layers:
+                cache.finalize()
+        return mx.take_along_axis(logits, mx.array(lengths)[:, None, None] - 1, axis=1)
+
+    def row_cache(self, slot: int, unread: Sequence[int] = ()) -> list[Any]:
+        """Make the empty cache of one row, and leave it the end of its prompt to read."""
         # Not mlx-lm's `max_kv_size`: a model with a `make_cache`, as llama has, ignores it.
         caches = make_prompt_cache(self.model)
         if self._max_kv_size:
             caches = [RotatingKVCache(self._max_kv_size) for _ in caches]  # type: ignore[no-untyped-call]
-        return [*caches, RowTag([slot])]
+        return [*caches, RowTag([slot], [list(unread)])]
 
 
 def _rescaled(y: mx.array, gain: mx.array, shift: mx.array | None) -> mx.array:
