@@ -83,7 +83,7 @@ class Batch:
 
         A row that is alone may get several, by drafting.
         """
-        self._pace.begin()
+        self._pace.begin(len(self._waiting))
         self._admit()
         if not self._rows:
             return
@@ -182,7 +182,7 @@ class Batch:
             processors.append(grammar.held_to(job.matcher, job.generate, len(job.tokens)))
         reuse = self._prefixes.fetch(job)
         begin, last = reuse.tokens, len(job.tokens) - 1
-        if self._pace.at_once(last - begin, generating=len(self._generator._generation_batch)):
+        if self._pace.at_once(last - begin):
             begin = last
         cache = self._model.row_cache(slot, unread=job.tokens[reuse.tokens : begin])
         if reuse.tokens:

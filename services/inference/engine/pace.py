@@ -21,7 +21,7 @@ class BatchLimits:
     prefill_step: int
     prefill_shared: int
     """Prompt tokens of all rows together between two tokens of a row that generates; `prefill_step`
-    is of each row, while none does, and of all the short prompts that are read at once."""
+    is of each row, while none does."""
     prefill_reach: int = 32_000
     """Tokens before a piece that make reading it take twice as long, as attention does."""
     max_kv_size: int = 0
@@ -41,28 +41,33 @@ class Pace:
     def __init__(self, limits: BatchLimits) -> None:
         """Take the bounds."""
         self._limits = limits
-        self._read = self._rows = 0
+        self._alone = False
+        self._read = 0
 
-    def begin(self) -> None:
-        """Begin a step."""
-        self._read = self._rows = 0
+    def begin(self, newcomers: int) -> None:
+        """Begin a step that may admit so many."""
+        self._alone = newcomers == 1
+        self._read = 0
 
-    def at_once(self, rest: int, *, generating: int) -> bool:
-        """Tell whether this step reads the rest of a prompt, so many tokens, with its last one."""
-        limits = self._limits
-        if rest > AT_ONCE or self._rows == limits.prefill_rows:
-            return False  # MLX-LM's batch takes more of them in its next step
-        if generating and self._read + rest > limits.prefill_step:
+    def at_once(self, rest: int) -> bool:
+        """Tell whether this step reads the rest of a prompt, so many tokens, with its last one.
+
+        Several that come together take one pass for all in MLX-LM's batch.
+        """
+        if not self._alone or rest > AT_ONCE:
             return False
-        self._rows += 1
-        self._read += rest
+        self._read = rest
         return True
 
     def piece(self, *, readers: int, generating: int, depth: int) -> int:
-        """Give how many tokens to read of each other prompt, of which `depth` are known."""
+        """Give how many tokens to read of each other prompt, of which `depth` are known.
+
+        Many who wait for few that generate take a chunk for each of those: so most wait least.
+        """
         limits = self._limits
-        if not generating:
+        if not generating or not readers:
             return limits.prefill_step
-        shared = limits.prefill_shared * limits.prefill_reach // (limits.prefill_reach + depth)
-        least = max(1, shared // limits.prefill_rows)
-        return max(least, (shared - self._read) // min(max(1, readers), limits.prefill_rows))
+        shared = limits.prefill_shared * max(1, readers // generating)
+        shared = shared * limits.prefill_reach // (limits.prefill_reach + depth)
+        share = (shared - self._read) // min(readers, limits.prefill_rows)
+        return max(1, min(share, limits.prefill_step))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 from mlx.nn.layers.base import Module
-from mlx_lm.models.cache import KVCache, RotatingKVCache, make_prompt_cache
+from mlx_lm.models.cache import BatchKVCache, KVCache, RotatingKVCache, make_prompt_cache
 
 from services.chassis.errors import Unavailable
 
@@ -20,8 +20,8 @@ BASE_SLOT = 0
 class RowTag:
     """A cache entry without keys and values: the adapter slot of each row.
 
-    And the end of each row's prompt that is still to be read, together with its last token: what
-    MLX-LM's batch reads on its own takes a pass more.
+    And the end of its prompt that is still to be read, together with its last token, which
+    MLX-LM's batch would take a pass more for.
     """
 
     state: tuple[()] = ()
@@ -53,11 +53,6 @@ class RowTag:
     def extract(self, index: int) -> "RowTag":
         """Give one row."""
         return RowTag([self.slots[index]], [self.unread[index]])
-
-    def take_unread(self) -> list[list[int]]:
-        """Give what is still to be read of each row, which is being read from now on."""
-        unread, self.unread = self.unread, [[] for _ in self.slots]
-        return unread
 
     def is_trimmable(self) -> bool:
         """Dropping a row's last tokens changes no slot."""
@@ -250,27 +245,24 @@ class RoutedModel:
         """Run a forward pass."""
         tag, layers = cache[-1], cache[:-1]
         self.router.route(tag.slots)
-        unread = tag.take_unread()
-        logits: mx.array = (
-            self._read(unread, tokens, layers) if any(unread) else self.model(tokens, cache=layers)
-        )
-        return logits
+        if not any(tag.unread):
+            return self._run(tokens, layers)
+        rest = mx.array(tag.unread)  # rows that have one are read alone
+        tag.unread = [[] for _ in tag.slots]
+        return self._run(mx.concatenate([rest, tokens], axis=1), layers)[:, -1:]
 
-    def _read(self, unread: list[list[int]], last: mx.array, layers: list[Any]) -> mx.array:
-        """Read the ends of prompts with their last tokens (rows, 1); give the latter's logits."""
-        ends: Any = last[:, 0].tolist()
-        rows = [[*row, end] for row, end in zip(unread, ends, strict=True)]
-        lengths = [len(row) for row in rows]
-        padding = [max(lengths) - length for length in lengths]
-        if any(padding):
-            for cache in layers:
-                cache.prepare(lengths=lengths, right_padding=padding)
-        padded = [row + [0] * pad for row, pad in zip(rows, padding, strict=True)]
-        logits: mx.array = self.model(mx.array(padded), cache=layers)
-        if any(padding):
-            for cache in layers:
-                cache.finalize()
-        return mx.take_along_axis(logits, mx.array(lengths)[:, None, None] - 1, axis=1)
+    def _run(self, tokens: mx.array, layers: list[Any]) -> mx.array:
+        if len(tokens) > 1 or any(type(cache) is not BatchKVCache for cache in layers):
+            return self.model(tokens, cache=layers)  # type: ignore[no-any-return]
+        # A lone row has no padding: without a mask it takes some operations less in each layer.
+        alone = [KVCache() for _ in layers]  # type: ignore[no-untyped-call]
+        for row, batch in zip(alone, layers, strict=True):
+            row.keys, row.values, row.offset = batch.keys, batch.values, batch._idx
+        logits: mx.array = self.model(tokens, cache=alone)
+        for row, batch in zip(alone, layers, strict=True):
+            batch.keys, batch.values, batch._idx = row.keys, row.values, row.offset
+            batch.offset = mx.array([row.offset])
+        return logits
 
     def row_cache(self, slot: int, unread: Sequence[int] = ()) -> list[Any]:
         """Make the empty cache of one row, and leave it the end of its prompt to read."""

@@ -1,0 +1,59 @@
+"""Which requests an idle engine takes together."""
+
+import queue
+from typing import Any
+
+import pytest
+
+from services.runtime.model import prepare
+
+
+class Scripted:
+    """A queue that gives what it is told to, and notes how long it was waited for."""
+
+    def __init__(self, *works: int | None) -> None:
+        self._works = list(works)
+        self.waited: list[float | None] = []
+
+    def get(self, timeout: float | None = None) -> int:
+        self.waited.append(timeout)
+        work = self._works.pop(0)
+        if work is None:
+            raise queue.Empty
+        return work
+
+
+@pytest.fixture(scope="module")
+def engine() -> Any:
+    prepare()
+    from services.inference.engine.loop import Engine  # noqa: PLC0415  after prepare
+
+    return Engine(frames=None)  # type: ignore[arg-type]
+
+
+def test_an_idle_engine_waits_for_the_first_request_and_a_moment_for_each_other(
+    engine: Any,
+) -> None:
+    engine._work = Scripted(1, 2, None)
+    assert list(engine._arrivals(idle=True)) == [1, 2]
+    first, *others = engine._work.waited
+    assert first is None
+    assert all(0 < waited < 0.01 for waited in others)
+
+
+def test_a_stream_of_requests_is_not_waited_for_without_end(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from services.inference.engine import loop  # noqa: PLC0415
+
+    clock = iter(range(100))
+    monkeypatch.setattr(loop.time, "monotonic", lambda: next(clock) * loop.GATHER_SECONDS / 2)
+    engine._work = Scripted(1, 2, 3, None)
+    assert list(engine._arrivals(idle=True)) == [1, 2, 3]
+    assert engine._work.waited[-1] == 0
+
+
+def test_a_busy_engine_takes_what_is_there(engine: Any) -> None:
+    engine._work = Scripted(1, 2, None)
+    assert list(engine._arrivals(idle=False)) == [1, 2]
+    assert set(engine._work.waited) == {0}
