@@ -1,6 +1,7 @@
 """Which requests an idle engine takes together."""
 
 import queue
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -47,7 +48,8 @@ def test_a_stream_of_requests_is_not_waited_for_without_end(
     from services.inference.engine import loop  # noqa: PLC0415
 
     clock = iter(range(100))
-    monkeypatch.setattr(loop.time, "monotonic", lambda: next(clock) * loop.GATHER_SECONDS / 2)
+    later = SimpleNamespace(monotonic=lambda: next(clock) * loop.GATHER_SECONDS / 2)
+    monkeypatch.setattr(loop, "time", later)
     engine._work = Scripted(1, 2, 3, None)
     assert list(engine._arrivals(idle=True)) == [1, 2, 3]
     assert engine._work.waited[-1] == 0
