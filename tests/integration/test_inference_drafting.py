@@ -231,22 +231,30 @@ def test_a_short_prompt_is_read_in_one_pass_beside_others(bench: Bench) -> None:
     assert bench.tokens(1) == alone
 
 
-def test_between_two_tokens_of_a_row_at_most_one_piece_of_a_prompt_is_read(bench: Bench) -> None:
+@pytest.mark.parametrize("writers", [1, 2])
+def test_between_two_tokens_a_piece_is_read_for_each_that_waits_for_one_that_generates(
+    bench: Bench, writers: int
+) -> None:
     bench.outcomes.clear()
-    bench.add(1, [7, 8, 9], max_tokens=200, logit_bias={EOS: -100})
-    while len(bench.told(1)) < 2:  # the first comes a step early
+    for writer in range(writers):
+        bench.add(writer, [7, 8, 9 + writer], max_tokens=200, logit_bias={EOS: -100})
+    while len(bench.told(0)) < 2:  # the first of a lone row comes a step early
         bench.batch.step()
-    bench.add(2, list(range(3, 203)), max_tokens=2, logit_bias={EOS: -100})
-    bench.add(3, list(range(3, 103)), max_tokens=2, logit_bias={EOS: -100})
-    while bench.batch.running > 1 or bench.batch.waiting:
-        before = len(bench.told(1))
+    readers = {10: list(range(3, 203)), 11: list(range(3, 103))}
+    for reader, prompt in readers.items():
+        bench.add(reader, prompt, max_tokens=2, logit_bias={EOS: -100})
+    while bench.batch.running > writers or bench.batch.waiting:
+        before = len(bench.told(0))
         bench.passes.clear()
         bench.batch.step()
-        assert len(bench.told(1)) == before + 1
+        assert len(bench.told(0)) == before + 1
         read = [rows * tokens for rows, tokens in bench.passes if tokens > 1]
-        assert sum(read) <= 16
+        assert sum(read) <= 16 * (len(readers) // writers)
         assert len(read) <= 1
     bench.finish()
-    assert len(bench.told(2)) == len(bench.told(3)) == 2
+    assert len(bench.told(10)) == len(bench.told(11)) == 2
+
+
+def test_a_prompt_alone_is_read_in_large_pieces(bench: Bench) -> None:
     bench.alone(list(range(3, 203)), max_tokens=1)
-    assert (1, 64) in bench.passes, "a prompt alone is read in large pieces"
+    assert (1, 64) in bench.passes
