@@ -144,6 +144,11 @@ local function answer(handle, status, code, message, field)
     shown = details(field, text)
   end
   handle:headers():replace("x-mlx-hub-refusal", "1") -- the reply stays as it is, see envoy.yaml.j2
+  if find(handle:headers():get(":path"), "^/v1/") then
+    local kind = '","type":"invalid_request_error","param":null,"code":null}}'
+    local body = '{"error":{"message":"' .. text .. kind
+    return handle:respond({ [":status"] = status, ["content-type"] = "application/json" }, body)
+  end
   local body = '{"code":' .. code .. ',"message":"' .. text .. '","details":[' .. shown .. "]}"
   handle:respond({ [":status"] = status, ["content-type"] = "application/json" }, body)
 end

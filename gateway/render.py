@@ -10,6 +10,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gateway import contract, guard
+from gateway.refusals import openai_error
 from gateway.settings import GatewaySettings
 
 BODY_LIMIT = 4 * 1024 * 1024
@@ -41,6 +42,15 @@ _INTERNAL_HEADERS = (
     "x-envoy-upstream-rq-timeout-ms",
     "x-envoy-upstream-rq-per-try-timeout-ms",
 )
+# What a browser may do with an answer: nothing but hand it to the page that asked for it.
+# A page that the hub itself serves brings its own policy, and a stream its own caching.
+SECURE_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "cache-control": "no-store",
+}
 _LIMIT_TEXT = f"the body is larger than {BODY_LIMIT} bytes"
 _FORBIDDEN = (
     "the Host or Origin header is not on the gateway's allow-list; "
@@ -83,6 +93,16 @@ class LocalReply:
         kind = "type.googleapis.com/google.rpc.ErrorInfo"
         info = {"@type": kind, "reason": self.reason, "domain": "mlx-hub", "metadata": {}}
         return [info] if self.reason else []
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """Give the body over REST."""
+        return {"code": self.code, "message": self.message, "details": self.details}
+
+    @property
+    def openai(self) -> dict[str, Any]:
+        """Give the body below /v1."""
+        return openai_error(self.status, self.message)
 
 
 LOCAL_REPLIES = (
@@ -170,6 +190,7 @@ def render(settings: GatewaySettings, folder: Path) -> Path:
         routes=routes(),
         services=[service.full_name for service in contract.services()],
         local_replies=LOCAL_REPLIES,
+        secure_headers=SECURE_HEADERS,
         internal_headers=_INTERNAL_HEADERS,
         body_limit=BODY_LIMIT,
         upload_idle=UPLOAD_IDLE_SECONDS,

@@ -42,6 +42,7 @@ def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
             "MLX_HUB_HOME": str(home),
             "MLX_HUB_PORT": str(port),
             "MLX_HUB_ALLOWED_ORIGINS": ORIGIN,
+            "MLX_HUB_ALLOWED_HOSTS": "hub.example,door.example:443",
             **{f"MLX_HUB_{name.upper()}_PORT": str(number) for name, number in ports.items()},
             **{f"MLX_HUB_{name.upper()}": str(value) for name, value in settings.items()},
         }
