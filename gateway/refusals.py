@@ -27,6 +27,8 @@ class Refusal:
     openai_code: str
     metadata: tuple[tuple[str, str], ...] = ()
     retry_seconds: int = 0
+    op: str = "EQ"
+    """How Envoy compares its own answer's status with `http`, where this words one of those."""
 
     @cached_property
     def status(self) -> status_pb2.Status:
@@ -95,3 +97,11 @@ OF_KEYS = {
     ),
     **{scope: _forbidden(scope) for scope in SCOPES},
 }
+RATE_LIMITED = Refusal(
+    429,
+    code_pb2.RESOURCE_EXHAUSTED,
+    "more calls come than MLX_HUB_REQUESTS_PER_SECOND lets through; try again in a second",
+    "RATE_LIMITED",
+    "rate_limit_exceeded",
+    retry_seconds=1,
+)

@@ -10,7 +10,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gateway import contract, guard
-from gateway.refusals import openai_error
+from gateway.refusals import RATE_LIMITED, Refusal, openai_error
 from gateway.settings import GatewaySettings
 
 BODY_LIMIT = 4 * 1024 * 1024
@@ -81,7 +81,7 @@ class Route:
 class LocalReply:
     """How one of Envoy's own answers is worded."""
 
-    status: int
+    http: int
     code: int
     message: str
     reason: str = ""
@@ -102,16 +102,16 @@ class LocalReply:
     @property
     def openai(self) -> dict[str, Any]:
         """Give the body below /v1."""
-        return openai_error(self.status, self.message)
+        return openai_error(self.http, self.message)
 
 
-LOCAL_REPLIES = (
+LOCAL_REPLIES: tuple[LocalReply | Refusal, ...] = (
     LocalReply(400, 3, _ENVOYS),
     LocalReply(403, 7, _FORBIDDEN),
     LocalReply(404, 5, "no such endpoint"),
     LocalReply(408, 4, "nothing came for too long; send it again"),
     LocalReply(413, 3, _LIMIT_TEXT),
-    LocalReply(429, 8, _ENVOYS),
+    RATE_LIMITED,
     LocalReply(431, 3, "the headers are too large"),
     LocalReply(503, 14, _AWAY, "DEPENDENCY_UNAVAILABLE"),
     LocalReply(504, 4, _SLOW),
@@ -191,6 +191,8 @@ def render(settings: GatewaySettings, folder: Path) -> Path:
         services=[service.full_name for service in contract.services()],
         local_replies=LOCAL_REPLIES,
         secure_headers=SECURE_HEADERS,
+        limits=settings,
+        rate_limited=RATE_LIMITED,
         internal_headers=_INTERNAL_HEADERS,
         body_limit=BODY_LIMIT,
         upload_idle=UPLOAD_IDLE_SECONDS,

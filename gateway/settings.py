@@ -76,6 +76,14 @@ class GatewaySettings(HubSettings):
     """MLX_HUB_API_KEYS: `name:scope+scope:key`, separated by commas; none lets everyone in."""
     api_keys_file: Folder | None = None
     """MLX_HUB_API_KEYS_FILE: the same, an entry a line, in a file that only its owner may read."""
+    max_connections: int = Field(default=1000, ge=4, le=100_000)
+    """MLX_HUB_MAX_CONNECTIONS: clients' connections at a time; more are closed at once."""
+    max_requests: int = Field(default=512, ge=1, le=100_000)
+    """MLX_HUB_MAX_REQUESTS: calls and streams that one service has at a time; more get 503."""
+    requests_per_second: int = Field(default=1000, ge=1, le=1_000_000)
+    """MLX_HUB_REQUESTS_PER_SECOND: in the long run; twice as many at once; more get 429."""
+    gateway_memory_bytes: int = Field(default=2**30, ge=16 * 2**20)
+    """MLX_HUB_GATEWAY_MEMORY_BYTES: when the gateway's heap nears it, new requests get 503."""
 
     @cached_property
     def keys(self) -> tuple[ApiKey, ...]:

@@ -159,6 +159,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_SCOPE_MISSING: _ErrorReason.ValueType  # 64
     """PERMISSION_DENIED. The API key lacks the scope that the call needs. Metadata: scope."""
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 65
+    """RESOURCE_EXHAUSTED. More calls come to the gateway than MLX_HUB_REQUESTS_PER_SECOND lets through."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the value of `ErrorInfo.reason` (domain `mlx-hub`) in
@@ -303,4 +305,6 @@ ERROR_REASON_API_KEY_REFUSED: ErrorReason.ValueType  # 63
 """
 ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 64
 """PERMISSION_DENIED. The API key lacks the scope that the call needs. Metadata: scope."""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 65
+"""RESOURCE_EXHAUSTED. More calls come to the gateway than MLX_HUB_REQUESTS_PER_SECOND lets through."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
