@@ -4,6 +4,7 @@ import importlib.util
 import os
 from pathlib import Path
 
+from gateway.keys import without_keys
 from gateway.render import render
 from gateway.settings import GatewaySettings
 from services.chassis.settings import load
@@ -27,7 +28,7 @@ def main() -> None:
     """Run the gateway until it is told to stop."""
     settings = load(GatewaySettings)
     argv = command(render(settings, settings.home / "run" / "gateway"))
-    os.execv(argv[0], argv)  # noqa: S606 (no shell is wanted)
+    os.execve(argv[0], argv, without_keys(os.environ))  # noqa: S606 (no shell is wanted)
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ function check_body(body, message)
 end
 
 function route_of(verb, path)
-  path = path:match("^([^?]*)"):gsub("(.)/+$", "%1")
+  path = path:gsub("(.)/+$", "%1")
   for _, route in ipairs(ROUTES) do
     if route.verb == verb and find(path, route.pattern) then return route end
   end
@@ -144,18 +144,22 @@ local function answer(handle, status, code, message, field)
     shown = details(field, text)
   end
   handle:headers():replace("x-mlx-hub-refusal", "1") -- the reply stays as it is, see envoy.yaml.j2
+  if find(handle:headers():get(":path"), "^/v1/") then
+    local kind = '","type":"invalid_request_error","param":null,"code":null}}'
+    local body = '{"error":{"message":"' .. text .. kind
+    return handle:respond({ [":status"] = status, ["content-type"] = "application/json" }, body)
+  end
   local body = '{"code":' .. code .. ',"message":"' .. text .. '","details":[' .. shown .. "]}"
   handle:respond({ [":status"] = status, ["content-type"] = "application/json" }, body)
 end
 
+-- As Envoy itself tells gRPC: what only looks like it is transcoded, so it is checked as REST.
 local function is_grpc(headers)
-  return sub(headers:get("content-type") or "", 1, 16) == "application/grpc"
+  local kind = headers:get("content-type") or ""
+  return kind == "application/grpc" or find(kind, "^application/grpc[+;]") ~= nil
 end
 
-function envoy_on_request(handle)
-  local headers = handle:headers()
-  if is_grpc(headers) then return end
-  local route = route_of(headers:get(":method"), headers:get(":path"))
+local function check_rest(handle, route)
   if not route then return answer(handle, "404", 5, "no such endpoint") end
   if route.raw then return end
   local body = handle:body()
@@ -166,8 +170,23 @@ function envoy_on_request(handle)
   if refusal then answer(handle, "400", 3, refusal.message, refusal.field) end
 end
 
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local path = (headers:get(":path") or ""):match("^[^?]*")
+  if is_grpc(headers) then
+    refuse_key(handle, path, SCOPES[path] or "admin", true) -- what is not known may be anything
+    return
+  end
+  local route = route_of(headers:get(":method"), path)
+  if not refuse_key(handle, path, route and route.scope, false) then check_rest(handle, route) end
+end
+
 function envoy_on_response(handle)
   local headers = handle:headers()
+  if headers:get("x-mlx-hub-grpc") then
+    headers:remove("x-mlx-hub-grpc")
+    headers:replace("content-type", "application/grpc")
+  end
   if is_grpc(headers) then return end -- native gRPC stays 200
   local code = headers:get("x-http-code")
   if code and headers:get(":status") == "200" then headers:replace(":status", code) end

@@ -1,4 +1,4 @@
-"""Writes the tables that the Lua guard checks REST bodies against."""
+"""Writes the tables that the Lua guard checks keys and REST bodies against."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,20 +6,30 @@ from importlib import resources
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+from gateway import refusals, scopes
 from gateway.contract import RestRule, rest_rules
+from gateway.keys import ApiKey
 
 _WELL_KNOWN = "google.protobuf."
 # As JSON these are one text. The transcoder would also take their fields, and drop others.
 _TEXTS = {f"{_WELL_KNOWN}{name}" for name in ("Duration", "FieldMask", "Timestamp")}
+_SCRIPTS = ("keys.lua", "guard.lua")
 _LUA_MAGIC = re.compile(r"([^\w/])")
 
 type Value = str | bool | Mapping[str, "Value"] | Sequence["Value"]
 
 
-def script() -> str:
-    """Give the whole Lua script: tables first, then the guard."""
-    tables = f"ROUTES = {lua(_routes())}\nMESSAGES = {lua(_messages())}\n"
-    return tables + resources.files(__package__).joinpath("guard.lua").read_text()
+def script(keys: Sequence[ApiKey] = ()) -> str:
+    """Give the whole Lua script: tables first, then the guard of keys and that of bodies."""
+    tables: dict[str, Value] = {
+        "ROUTES": _routes(),
+        "MESSAGES": _messages(),
+        "SCOPES": scopes.of_rpcs(),
+        "REFUSALS": {name: refusal.lua() for name, refusal in refusals.OF_KEYS.items()},
+        "KEYS": {key.digest: _key(key) for key in keys},
+    }
+    texts = (resources.files(__package__).joinpath(n).read_text() for n in _SCRIPTS)
+    return "\n".join((*(f"{name} = {lua(table)}" for name, table in tables.items()), *texts))
 
 
 def lua(value: Value) -> str:
@@ -33,12 +43,22 @@ def lua(value: Value) -> str:
     return "{" + ",\n".join(lua(item) for item in value) + "}"
 
 
+def _key(key: ApiKey) -> dict[str, Value]:
+    return {"name": key.name, **dict.fromkeys(key.scopes, True)}
+
+
 def _routes() -> list[Value]:
     return [_route(rule) for rule in rest_rules()]
 
 
 def _route(rule: RestRule) -> Value:
-    route: dict[str, Value] = {"verb": rule.verb, "pattern": _pattern(rule.path)}
+    rpc = f"/{rule.rpc.containing_service.full_name}/{rule.rpc.name}"
+    scope = scopes.of_rpcs().get(rpc, scopes.ADMIN)
+    route: dict[str, Value] = {
+        "verb": rule.verb,
+        "pattern": _pattern(rule.path),
+        "scope": scope,
+    }
     if rule.raw_body:
         route["raw"] = True
     if rule.body_message:

@@ -1,5 +1,7 @@
 """Renders Envoy's configuration and the two files it refers to."""
 
+import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gateway import contract, guard
+from gateway.refusals import RATE_LIMITED, Refusal, openai_error
 from gateway.settings import GatewaySettings
 
 BODY_LIMIT = 4 * 1024 * 1024
@@ -39,13 +42,23 @@ _INTERNAL_HEADERS = (
     "x-envoy-upstream-rq-timeout-ms",
     "x-envoy-upstream-rq-per-try-timeout-ms",
 )
+# What a browser may do with an answer: nothing but hand it to the page that asked for it.
+# A page that the hub itself serves brings its own policy, and a stream its own caching.
+SECURE_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "cache-control": "no-store",
+}
 _LIMIT_TEXT = f"the body is larger than {BODY_LIMIT} bytes"
 _FORBIDDEN = (
     "the Host or Origin header is not on the gateway's allow-list; "
-    "the operator can add web origins by MLX_HUB_ALLOWED_ORIGINS"
+    "the operator can add to it by MLX_HUB_ALLOWED_HOSTS and MLX_HUB_ALLOWED_ORIGINS"
 )
 _AWAY = "the service does not answer or has no room; try again"
 _SLOW = "the call took longer than the gateway waits"
+_PORTED = re.compile(r":\d+$")
 _ENVOYS = "%LOCAL_REPLY_BODY%"
 
 
@@ -68,7 +81,7 @@ class Route:
 class LocalReply:
     """How one of Envoy's own answers is worded."""
 
-    status: int
+    http: int
     code: int
     message: str
     reason: str = ""
@@ -81,14 +94,24 @@ class LocalReply:
         info = {"@type": kind, "reason": self.reason, "domain": "mlx-hub", "metadata": {}}
         return [info] if self.reason else []
 
+    @property
+    def body(self) -> dict[str, Any]:
+        """Give the body over REST."""
+        return {"code": self.code, "message": self.message, "details": self.details}
 
-LOCAL_REPLIES = (
+    @property
+    def openai(self) -> dict[str, Any]:
+        """Give the body below /v1."""
+        return openai_error(self.http, self.message)
+
+
+LOCAL_REPLIES: tuple[LocalReply | Refusal, ...] = (
     LocalReply(400, 3, _ENVOYS),
     LocalReply(403, 7, _FORBIDDEN),
     LocalReply(404, 5, "no such endpoint"),
     LocalReply(408, 4, "nothing came for too long; send it again"),
     LocalReply(413, 3, _LIMIT_TEXT),
-    LocalReply(429, 8, _ENVOYS),
+    RATE_LIMITED,
     LocalReply(431, 3, "the headers are too large"),
     LocalReply(503, 14, _AWAY, "DEPENDENCY_UNAVAILABLE"),
     LocalReply(504, 4, _SLOW),
@@ -126,10 +149,16 @@ def _route(method: MethodDescriptor) -> Route:
 
 
 def hosts(settings: GatewaySettings) -> tuple[str, ...]:
-    """List the exact Host values that name this gateway."""
-    own = f"[{settings.host}]" if ":" in settings.host else settings.host
-    names = dict.fromkeys(("127.0.0.1", "localhost", "[::1]", own))
-    return tuple(host for name in names for host in (name, f"{name}:{settings.port}"))
+    """List the exact Host values that name this gateway.
+
+    A name without a port stands for itself and for itself with the gateway's port.
+    """
+    own = (f"[{name}]" if ":" in name else name for name in settings.addresses)
+    everywhere = ("0.0.0.0", "[::]")  # noqa: S104 (refused as names: no client means them)
+    names = ("127.0.0.1", "localhost", "[::1]", *own, *settings.allowed_hosts)
+    bare = [name for name in dict.fromkeys(names) if name not in everywhere]
+    ported = [f"{name}:{settings.port}" for name in bare if not _PORTED.search(name)]
+    return (*bare, *ported)
 
 
 def origins(settings: GatewaySettings) -> tuple[str, ...]:
@@ -142,8 +171,8 @@ def render(settings: GatewaySettings, folder: Path) -> Path:
     """Write envoy.yaml, the descriptors and the guard into a folder; give the first's path."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptors, script, config = (folder / n for n in ("api.binpb", "guard.lua", "envoy.yaml"))
-    descriptors.write_bytes(contract.descriptor_set().SerializeToString())
-    script.write_text(guard.script())
+    _write(descriptors, contract.descriptor_set().SerializeToString())
+    _write(script, guard.script(settings.keys).encode())
     ports = {name: getattr(settings, f"{name}_port") for name in SERVICES}
     environment = Environment(  # YAML: the template writes every free text by tojson
         loader=PackageLoader("gateway", ""),
@@ -151,7 +180,7 @@ def render(settings: GatewaySettings, folder: Path) -> Path:
         autoescape=False,  # noqa: S701
     )
     text = environment.get_template("envoy.yaml.j2").render(
-        host=settings.host,
+        addresses=settings.addresses,
         port=settings.port,
         hosts=hosts(settings),
         origins=origins(settings),
@@ -161,11 +190,21 @@ def render(settings: GatewaySettings, folder: Path) -> Path:
         routes=routes(),
         services=[service.full_name for service in contract.services()],
         local_replies=LOCAL_REPLIES,
+        secure_headers=SECURE_HEADERS,
+        limits=settings,
+        rate_limited=RATE_LIMITED,
         internal_headers=_INTERNAL_HEADERS,
         body_limit=BODY_LIMIT,
         upload_idle=UPLOAD_IDLE_SECONDS,
         descriptors=str(descriptors),
         guard=str(script),
     )
-    config.write_text(text)
+    _write(config, text.encode())
     return config
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that only its owner may read: it holds hashes of keys."""
+    path.unlink(missing_ok=True)  # an old one could be open to others
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)

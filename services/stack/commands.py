@@ -33,13 +33,15 @@ def up(
     with told():
         if detach:
             port = launch.start_detached(settings, say)
-            typer.echo(f"The hub serves at http://{settings.host}:{port}; `mlx-hub down` stops it.")
+            typer.echo(
+                f"The hub serves at http://{settings.nearest}:{port}; `mlx-hub down` stops it."
+            )
             return
         stack = Stack(settings, say)
         with stops_on_signals(stack):
             stack.run(
                 lambda port: typer.echo(
-                    f"The hub serves at http://{settings.host}:{port}; Ctrl-C stops it."
+                    f"The hub serves at http://{settings.nearest}:{port}; Ctrl-C stops it."
                 )
             )
 
@@ -56,8 +58,7 @@ def config() -> None:
     """Print every setting by the name of its variable, secrets masked."""
     settings = load(StackSettings)
     for field, value in settings.masked().items():
-        shown = ",".join(settings.allowed_origins) if field == "allowed_origins" else value
-        typer.echo(f"{environment_name(field)}={shown}")
+        typer.echo(f"{environment_name(field)}={value}")
 
 
 def demo() -> None:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from gateway.keys import VARIABLES, without_keys
 from services.stack.processes import Process
 from services.stack.settings import PORT_FIELDS, StackSettings, environment_name
 
@@ -17,9 +18,9 @@ def python(*words: str) -> list[str]:
 
 
 def environment(settings: StackSettings, database: str, tracking: str) -> dict[str, str]:
-    """Give the children's environment: ours, with real ports and addresses."""
+    """Give the children's environment: ours, with real ports and addresses, and no API key."""
     return {
-        **os.environ,
+        **without_keys(os.environ),
         **port_environment(settings),
         "MLX_HUB_HOME": str(settings.home),
         "DATABASE_URL": database,
@@ -35,10 +36,13 @@ def port_environment(settings: StackSettings) -> dict[str, str]:
 
 def processes(env: Mapping[str, str], logs: Path) -> dict[str, Process]:
     """List the services and the gateway, by name, in the order of their start."""
-    commands = {**{name: service_command(name) for name in SERVICES}, "gateway": python("gateway")}
-    return {
-        name: Process(name, argv, logs / f"{name}.log", env=env) for name, argv in commands.items()
+    parts = {
+        name: Process(name, service_command(name), logs / f"{name}.log", env=env)
+        for name in SERVICES
     }
+    keys = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    log = logs / "gateway.log"
+    return {**parts, "gateway": Process("gateway", python("gateway"), log, env={**env, **keys})}
 
 
 def service_command(name: str) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from gateway.keys import without_keys
 from services.stack.accounts import Account
 
 LOG_BYTES = 10 * 2**20
@@ -36,7 +37,7 @@ class Process:
         self.name = name
         self.argv = tuple(argv)
         self.log = log
-        self._env = dict(os.environ if env is None else env)
+        self.env = without_keys(os.environ) if env is None else dict(env)
         self._account = account or Account()
         self._stop_signal = stop_signal
         self._death_signal = death_signal
@@ -61,7 +62,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._env,
+                env=self.env,
                 start_new_session=True,
                 user=self._account.uid,
                 group=self._account.gid,

@@ -25,7 +25,7 @@ def service_serves(settings: StackSettings, name: str) -> bool:
 
 def gateway_serves(settings: StackSettings) -> bool:
     """Ask the gateway for the health of everything."""
-    connection = http.client.HTTPConnection(settings.host, settings.port, timeout=5)
+    connection = http.client.HTTPConnection(settings.nearest, settings.port, timeout=5)
     try:
         connection.request("GET", "/health")
         return connection.getresponse().status == 200

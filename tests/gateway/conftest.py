@@ -4,17 +4,29 @@ import http.client
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import pytest
 
+from gateway.scopes import SCOPES
 from services.stack.ports import free_port
 from services.stack.processes import Process
 from tests.gateway import rest
 from tests.gateway.backend import Backend
 
 ORIGIN = "http://localhost:3000"
-type Start = Callable[[Mapping[str, int]], int]
+# Lengths around SHA-256's blocks, so that the guard's sums are those of a library.
+_LENGTHS = (16, 54, 55, 56, 57, 63, 64, 65, 119, 120, 128, 183, 184, 255, 256)
+LONG = {size: ("aZ9._~+/=-" * 26)[:size] for size in _LENGTHS}
+KEYS = {scope: f"a-key-to-{scope}-with" for scope in SCOPES}
+ALL = "a-key-to-everything"
+
+
+class Start(Protocol):
+    """Starts a gateway with some of its settings given; gives its port."""
+
+    def __call__(self, ports: Mapping[str, int], **settings: object) -> int: ...
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +34,7 @@ def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Give a function that starts a gateway in front of these ports and gives its own."""
     running: list[Process] = []
 
-    def start(ports: Mapping[str, int]) -> int:
+    def start(ports: Mapping[str, int], **settings: object) -> int:
         home = tmp_path_factory.mktemp("gateway")
         port = free_port(set())
         env = {
@@ -30,7 +42,9 @@ def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
             "MLX_HUB_HOME": str(home),
             "MLX_HUB_PORT": str(port),
             "MLX_HUB_ALLOWED_ORIGINS": ORIGIN,
+            "MLX_HUB_ALLOWED_HOSTS": "hub.example,door.example:443",
             **{f"MLX_HUB_{name.upper()}_PORT": str(number) for name, number in ports.items()},
+            **{f"MLX_HUB_{name.upper()}": str(value) for name, value in settings.items()},
         }
         argv = [sys.executable, "-m", "gateway"]
         process = Process("gateway", argv, home / "gateway.log", env=env)
@@ -76,3 +90,17 @@ def backend(running_backend: Backend) -> Backend:
 def gateway(start_gateway: Start, running_backend: Backend) -> int:
     """Give the port of a gateway in front of the stub services."""
     return start_gateway(running_backend.ports)
+
+
+@pytest.fixture(scope="session")
+def guarded(start_gateway: Start, running_backend: Backend) -> int:
+    """Give the port of a gateway that wants keys."""
+    entries = [f"{scope}er:{scope}:{key}" for scope, key in KEYS.items()]
+    entries += [f"long-{size}:read:{key}" for size, key in LONG.items()]
+    entries.append(f"all:{'+'.join(SCOPES)}:{ALL}")
+    return start_gateway(running_backend.ports, api_keys=",".join(entries))
+
+
+def bearer(key: str) -> dict[str, str]:
+    """Give the header that brings a key along."""
+    return {"Authorization": f"Bearer {key}"}

@@ -21,6 +21,8 @@ from mlx_hub.registry.v1 import (
 from mlx_hub.system.v1 import system_service_pb2
 from mlx_hub.trainer.v1 import trainer_service_pb2
 
+from gateway import scopes
+
 ROOT = Path(__file__).resolve().parents[2]
 
 FILES = (
@@ -127,6 +129,23 @@ def test_reads_are_marked_safe_and_nothing_else_is_retried(method: MethodDescrip
     assert safe == reads
 
 
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
+def test_every_rpc_has_exactly_one_scope(method: MethodDescriptor) -> None:
+    rpc = f"{method.containing_service.full_name}/{method.name}"
+    found = [scope for name, scope in scopes.entries() if name == rpc]
+    assert len(found) == 1, f"give {rpc} one line in gateway/scopes.py"
+    assert found[0] in (*scopes.SCOPES, scopes.OPEN)
+    assert (found[0] == scopes.OPEN) == (method.name == "GetHealth")
+    reads = method.GetOptions().idempotency_level == 1
+    assert reads == (found[0] in (scopes.READ, scopes.OPEN) or method.name == "ListServedModels")
+
+
+def test_the_table_of_scopes_knows_nothing_else() -> None:
+    public = {f"{m.containing_service.full_name}/{m.name}" for m in METHODS}
+    extra = {rpc for rpc, _ in scopes.entries()} - public
+    assert {rpc.rpartition(".")[0].partition(".")[0] for rpc in extra} == {"grpc"}
+
+
 def messages(descriptor: Descriptor, seen: set[str]) -> list[Descriptor]:
     if descriptor.full_name in seen or not descriptor.full_name.startswith("mlx_hub."):
         return []
@@ -153,7 +172,7 @@ def test_enums_start_unspecified() -> None:
 
 def test_every_reason_is_raised_somewhere() -> None:
     code = "\n".join(p.read_text() for p in (ROOT / "services").rglob("*.py"))
-    code += (ROOT / "gateway/envoy.yaml.j2").read_text()
+    code += "\n".join(p.read_text() for p in (ROOT / "gateway").iterdir() if p.is_file())
     assert [n for n in _reasons() if not re.search(rf"\b{n}\b", code)] == []
 
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from gateway import contract, guard
 from gateway.__main__ import command
+from gateway.keys import ApiKey
 from gateway.render import SERVICES, hosts, origins, render, routes
 from gateway.settings import GatewaySettings
 
@@ -71,9 +72,15 @@ def test_hosts_and_origins_are_exact() -> None:
     )
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "localhost", "example.com", ""])  # noqa: S104
-def test_a_host_beyond_loopback_is_refused(host: str) -> None:
-    with pytest.raises(ValidationError, match="loopback"):
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "fd00::5"])  # noqa: S104
+def test_a_host_beyond_loopback_is_refused_without_keys(host: str) -> None:
+    with pytest.raises(ValidationError, match=r"MLX_HUB_API_KEYS.*or use 127\.0\.0\.1"):
+        GatewaySettings(host=host)
+
+
+@pytest.mark.parametrize("host", ["localhost", "example.com", "", "127.1", "*"])
+def test_a_host_that_is_no_address_is_refused(host: str) -> None:
+    with pytest.raises(ValidationError, match="not an address to listen on"):
         GatewaySettings(host=host)
 
 
@@ -100,13 +107,14 @@ def test_the_guard_knows_every_path_and_both_spellings() -> None:
     assert '["pattern"]="^/training/jobs/[^/]+%:cancel$"' in script
     assert '["lora_rank"]={["name"]="lora_rank"}' in script
     assert '["loraRank"]={["name"]="lora_rank"}' in script
-    assert '["verb"]="POST",["pattern"]="^/v1/chat/completions$",["raw"]=true' in script
+    assert '["verb"]="POST",["pattern"]="^/v1/chat/completions$",["scope"]="infer"' in script
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::", "192.168.1.5", "fd00::5"])
 def test_envoy_accepts_what_is_rendered(host: str, tmp_path: Path) -> None:
     folder = tmp_path / 'a "folder" with: odd {name}'
-    config = render(GatewaySettings(host=host, port=8080), folder)
+    keys = (ApiKey("a", ("read",), "0" * 64),)
+    config = render(GatewaySettings(host=host, port=8080, api_keys=keys), folder)
     argv = [*command(config), "--mode", "validate"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

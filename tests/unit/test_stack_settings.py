@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.stack import home as home_module
+from services.stack import plan
 from services.stack.errors import StackError
 from services.stack.home import Home, check_space
 from services.stack.ports import choose, free_port, is_free
@@ -95,3 +96,14 @@ def test_the_run_folder_is_private(tmp_path: Path) -> None:
 
 def test_nothing_runs_so_nothing_is_stopped(tmp_path: Path) -> None:
     assert not home_module.stop_holder(Home(tmp_path / "home"), 1)
+
+
+def test_only_the_gateway_is_told_the_keys(
+    settings: StackSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLX_HUB_API_KEYS", "a:read:0123456789abcdef")
+    env = plan.environment(settings, "", "")
+    assert "MLX_HUB_API_KEYS" not in env
+    parts = plan.processes(env, tmp_path)
+    told = {name for name, part in parts.items() if "MLX_HUB_API_KEYS" in part.env}
+    assert told == {"gateway"}

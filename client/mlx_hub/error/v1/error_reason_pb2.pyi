@@ -153,6 +153,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE. The engine made no progress, was ended and starts again. Metadata: base_model, seconds."""
     ERROR_REASON_ENGINE_BUSY: _ErrorReason.ValueType  # 54
     """FAILED_PRECONDITION. Requests use the engine; `force` ends them. Metadata: base_model, users."""
+    ERROR_REASON_API_KEY_REFUSED: _ErrorReason.ValueType  # 63
+    """UNAUTHENTICATED. The gateway got no API key, an unknown one, or two that differ. Metadata: problem
+    (missing, unknown or conflicting).
+    """
+    ERROR_REASON_SCOPE_MISSING: _ErrorReason.ValueType  # 64
+    """PERMISSION_DENIED. The API key lacks the scope that the call needs. Metadata: scope."""
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 65
+    """RESOURCE_EXHAUSTED. More calls come to the gateway than MLX_HUB_REQUESTS_PER_SECOND lets through."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the value of `ErrorInfo.reason` (domain `mlx-hub`) in
@@ -291,4 +299,12 @@ ERROR_REASON_ENGINE_STALLED: ErrorReason.ValueType  # 53
 """UNAVAILABLE. The engine made no progress, was ended and starts again. Metadata: base_model, seconds."""
 ERROR_REASON_ENGINE_BUSY: ErrorReason.ValueType  # 54
 """FAILED_PRECONDITION. Requests use the engine; `force` ends them. Metadata: base_model, users."""
+ERROR_REASON_API_KEY_REFUSED: ErrorReason.ValueType  # 63
+"""UNAUTHENTICATED. The gateway got no API key, an unknown one, or two that differ. Metadata: problem
+(missing, unknown or conflicting).
+"""
+ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 64
+"""PERMISSION_DENIED. The API key lacks the scope that the call needs. Metadata: scope."""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 65
+"""RESOURCE_EXHAUSTED. More calls come to the gateway than MLX_HUB_REQUESTS_PER_SECOND lets through."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
