@@ -163,11 +163,17 @@ def from_rpc(error: grpc.RpcError, address: str) -> HubError:
     # Trailers come from a peer: without any, it was the transport that failed.
     if not call.trailing_metadata():
         if call.code() is grpc.StatusCode.UNAVAILABLE:
-            return Unreachable(f"no hub answers at {address}; start it with `mlx-hub up`")
+            return Unreachable(f"no hub answers at {address}; {_hint(address)}")
         # How the gateway passes on that a service died in the middle of a stream.
         if call.code() is grpc.StatusCode.INTERNAL and "RST_STREAM" in (call.details() or ""):
             return Unavailable("a service ended in the middle of its answer", reason="TRUNCATED")
     return from_status(_rich(call) or _plain(call))
+
+
+def _hint(address: str) -> str:
+    if address.startswith("https://"):
+        return "is it there, and is its certificate one of `root_certificates`?"
+    return "start it with `mlx-hub up`"
 
 
 def _rich(call: grpc.Call) -> status_pb2.Status | None:
