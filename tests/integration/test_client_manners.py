@@ -60,7 +60,7 @@ async def test_within_bounds_every_kind_of_call(scripted_hub: ScriptedHub) -> No
             lambda: brief.stream(1, "x").result(),
             lambda: brief.datasets.upload("d", io.BytesIO(b"x")),
         ):
-            with pytest.raises(DeadlineExceeded):
+            with pytest.raises(DeadlineExceeded, match=f"from {scripted_hub.address}"):
                 act()
         assert hub.models.get(1).id == brief.within(30).models.get(1).id == 1
         assert brief.generate(1, "x", timeout=30).tokens == 1

@@ -164,6 +164,8 @@ def from_rpc(error: grpc.RpcError, address: str) -> HubError:
     if not call.trailing_metadata():
         if call.code() is grpc.StatusCode.UNAVAILABLE:
             return Unreachable(f"no hub answers at {address}; {_hint(address)}")
+        if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return DeadlineExceeded(f"no answer from {address} in the time given")
         # How the gateway passes on that a service died in the middle of a stream.
         if call.code() is grpc.StatusCode.INTERNAL and "RST_STREAM" in (call.details() or ""):
             return Unavailable("a service ended in the middle of its answer", reason="TRUNCATED")
