@@ -23,6 +23,8 @@ pytest_plugins = [
     "tests.fixtures.exchange",
     "tests.fixtures.trained",
     "tests.fixtures.evaluator",
+    "tests.fixtures.certificates",
+    "tests.fixtures.client_venv",
     "tests.fixtures.commands",
     "tests.fixtures.worker",
     "tests.fixtures.trainer",

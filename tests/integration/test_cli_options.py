@@ -116,7 +116,7 @@ def test_options_reach_the_hub_under_their_own_names(hub: ScriptedHub) -> None:
     )
     assert hub.requests[-1] == asked
     run(hub, "--caller", "ann", "generate", "m:2", "hi")
-    assert hub.callers[-1] == "ann"
+    assert hub.metadata[-1]["x-mlx-hub-caller"] == "ann"
 
 
 def test_an_answer_is_held_to_one_thing(hub: ScriptedHub, tmp_path: Path) -> None:

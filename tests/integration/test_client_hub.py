@@ -175,7 +175,8 @@ async def test_the_caller_is_named_by_option_or_environment(
     async with AsyncHub(scripted_hub.address, caller="ann") as hub_async:
         await hub_async.generate(1, "x")
         await hub_async.stream(1, "x").result()
-    assert scripted_hub.callers == ["", "night-batch", "ann", "ann"]
+    callers = [said.get("x-mlx-hub-caller") for said in scripted_hub.metadata]
+    assert callers == [None, "night-batch", "ann", "ann"]
 
 
 def test_a_watch_survives_losses_without_skipping_or_doubling(scripted_hub: ScriptedHub) -> None:

@@ -18,6 +18,7 @@ from mlx_hub.client.errors import (
     Unavailable,
     Unimplemented,
     Unreachable,
+    Violation,
 )
 from mlx_hub.client.stream import AsyncTokenStream, TokenStream
 from mlx_hub.client.sync import Hub
@@ -43,4 +44,5 @@ __all__ = [
     "Unavailable",
     "Unimplemented",
     "Unreachable",
+    "Violation",
 ]

@@ -1,12 +1,11 @@
 """The hub for asyncio programs: the blocking hub's twin over an asyncio channel."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from copy import copy
 from types import TracebackType
-from typing import Concatenate, Self
+from typing import Concatenate, Self, Unpack
 
 from google.protobuf.message import Message
-from mlx_hub.client import channel as settings
-from mlx_hub.client.address import find_address
 from mlx_hub.client.aio_transport import Transport
 from mlx_hub.client.calls import (
     datasets,
@@ -19,6 +18,7 @@ from mlx_hub.client.calls import (
     system,
     trainer,
 )
+from mlx_hub.client.channel import Settings, connection
 from mlx_hub.client.contract import Call, Find, Generation, Pages, build, documented
 from mlx_hub.client.stream import AsyncTokenStream
 from mlx_hub.client.upload import Upload
@@ -91,9 +91,7 @@ def _tokens[**A](
 ) -> Callable[Concatenate[_Group, A], AsyncTokenStream]:
     @documented(make)
     def verb(self: _Group, /, *args: A.args, **kwargs: A.kwargs) -> AsyncTokenStream:
-        call = inference.streamed(build(make, *args, **kwargs))
-        transport = self._transport
-        return AsyncTokenStream(transport.stream(call, call.timeout), transport.address)
+        return self._transport.tokens(inference.streamed(build(make, *args, **kwargs)))
 
     return verb
 
@@ -199,16 +197,14 @@ class AsyncCache(_Group):
 class AsyncHub(_Group):
     """A hub at one address; made and used in one event loop, best in `async with`."""
 
-    def __init__(
-        self,
-        address: str | None = None,
-        *,
-        timeout: float = settings.DEFAULT_TIMEOUT,
-        caller: str | None = None,
-    ) -> None:
-        """Find the hub; rows of its engines are shared evenly between callers, by their names."""
-        self.address = find_address(address)
-        super().__init__(Transport(self.address, timeout, caller))
+    def __init__(self, address: str | None = None, **settings: Unpack[Settings]) -> None:
+        """Find the hub; `Settings` says what the keywords are."""
+        connected = connection(address, **settings)
+        self.address = connected.address
+        super().__init__(Transport(connected))
+        self._arrange()
+
+    def _arrange(self) -> None:
         self.models = AsyncModels(self._transport)
         self.quality = AsyncQuality(self._transport)
         self.datasets = AsyncDatasets(self._transport)
@@ -217,6 +213,16 @@ class AsyncHub(_Group):
         self.generations = AsyncGenerations(self._transport)
         self.engines = AsyncEngines(self._transport)
         self.cache = AsyncCache(self._transport)
+
+    def within(self, seconds: float) -> Self:
+        """The same hub over the same channel, whose calls give up after so many seconds.
+
+        A watch, a wait and a stream, too; a list, page by page. A call's own `timeout` goes first.
+        """
+        view = copy(self)
+        view._transport = self._transport.within(seconds)
+        view._arrange()
+        return view
 
     generate = _unary(inference.generate)
     stream = _tokens(inference.generate)
@@ -228,7 +234,7 @@ class AsyncHub(_Group):
 
     async def close(self) -> None:
         """Close the channel; streams that still run end as cancelled."""
-        await self._transport.channel.close()
+        await self._transport.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -2,16 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from copy import copy
+from typing import Self
 
 import grpc
 from google.protobuf.message import Message
 from grpc import aio
-from mlx_hub.client import channel as settings
-from mlx_hub.client.contract import Call, Find, Pages
+from mlx_hub.client.channel import Connection, Guard
+from mlx_hub.client.contract import Call, Find, Generation, Pages
 from mlx_hub.client.errors import HubError, from_rpc
 from mlx_hub.client.retry import Budget, policy
+from mlx_hub.client.stream import AsyncTokenStream
 from mlx_hub.client.upload import Sending, Upload
 from mlx_hub.client.watch import Cursor
+from mlx_hub.inference.v1.generation_pb2 import GenerateEvent
 from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
 from mlx_hub.trainer.v1.training_log_pb2 import TrainingLogEvent
 from tenacity import AsyncRetrying
@@ -20,33 +24,47 @@ from tenacity import AsyncRetrying
 class Transport:
     """Carries calls over one channel."""
 
-    def __init__(self, address: str, timeout: float, caller: str | None) -> None:
-        self.address = address
-        self._timeout = timeout
-        self._metadata = settings.metadata(caller)
-        self.channel = aio.insecure_channel(address, options=settings.OPTIONS)
+    def __init__(self, connection: Connection) -> None:
+        self.address = connection.shown
+        self._connection = connection
+        self._within: float | None = None
+        self._guard = Guard()
+        # One channel for all views, made in the event loop that uses it, which may be a later one.
+        self._channels: list[aio.Channel] = []
+
+    def within(self, seconds: float) -> Self:
+        """The same channel for calls that give up after so many seconds."""
+        view = copy(self)
+        view._within = seconds
+        return view
+
+    async def close(self) -> None:
+        self._guard.closed = True
+        for channel in self._channels:
+            await channel.close()
 
     async def unary[R: Message](self, call: Call[R]) -> R:
-        deadline = call.deadline(self._timeout)
-        budget = Budget(deadline)
-        rpc = self.channel.unary_unary(*call.wire)
+        channel, deadline = self._opened(), self._deadline(call)
+        budget, metadata = Budget(deadline), self._connection.metadata
+        rpc = channel.unary_unary(*call.wire)
 
         async def attempt() -> R:
             try:
-                return await rpc(call.request, timeout=budget.left(), metadata=self._metadata)
+                return await rpc(call.request, timeout=budget.left(), metadata=metadata)
             except grpc.RpcError as error:
                 raise from_rpc(error, self.address) from error
 
-        return await AsyncRetrying(**policy(call.repeatable, deadline))(attempt)
+        return await AsyncRetrying(**policy(call, deadline))(attempt)
 
     async def upload[R: Message](self, call: Upload[R]) -> R:
-        budget = Budget(call.timeout)
-        rpc = self.channel.stream_unary(*call.wire)
+        channel, deadline = self._opened(), self._deadline(call)
+        budget, metadata = Budget(deadline), self._connection.metadata
+        rpc = channel.stream_unary(*call.wire)
 
         async def attempt() -> R:
             sending = await asyncio.to_thread(Sending, call.messages())
             try:
-                return await rpc(aiter(sending), timeout=budget.left())
+                return await rpc(aiter(sending), timeout=budget.left(), metadata=metadata)
             except asyncio.CancelledError:
                 if sending.broken:
                     raise sending.broken from None
@@ -54,7 +72,7 @@ class Transport:
             except grpc.RpcError as error:
                 raise from_rpc(error, self.address) from error
 
-        return await AsyncRetrying(**policy(call.repeatable, call.timeout))(attempt)
+        return await AsyncRetrying(**policy(call, deadline))(attempt)
 
     async def pages[P: Message, I](self, pages: Pages[P, I]) -> AsyncIterator[I]:
         rest: Pages[P, I] | None = pages
@@ -70,17 +88,18 @@ class Transport:
                 return item
         raise find.missing
 
-    def stream[R: Message](
-        self, call: Call[R], timeout: float | None = None
-    ) -> "aio.UnaryStreamCall[Message, R]":
-        rpc = self.channel.unary_stream(*call.wire)
-        return rpc(call.request, timeout=timeout, metadata=self._metadata)
+    def tokens(self, call: Generation[GenerateEvent]) -> AsyncTokenStream:
+        deadline = self._deadline(call)
+        budget = Budget(deadline)
+        again = AsyncRetrying(**policy(call, deadline))
+        return AsyncTokenStream(lambda: self._stream(call, budget), again, self.address)
 
     async def follow[F: TrainingEvent | TrainingLogEvent, I](
         self, cursor: Cursor[F, I]
     ) -> AsyncIterator[I]:
+        budget = Budget(self._within)
         while True:
-            frames = self.stream(cursor.call())
+            frames = self._stream(cursor.call(), budget)
             try:
                 async for frame in frames:
                     if (fresh := cursor.accept(frame)) is not None:
@@ -92,4 +111,19 @@ class Transport:
                 pause = cursor.pause(error)
             finally:
                 frames.cancel()
-            await asyncio.sleep(pause)
+            await asyncio.sleep(budget.pause(pause))
+
+    def _stream[R: Message](
+        self, call: Call[R], budget: Budget
+    ) -> "aio.UnaryStreamCall[Message, R]":
+        rpc = self._opened().unary_stream(*call.wire)
+        return rpc(call.request, timeout=budget.left(), metadata=self._connection.metadata)
+
+    def _deadline[R: Message](self, call: Call[R]) -> float | None:
+        return call.deadline(self._connection.timeout, self._within)
+
+    def _opened(self) -> aio.Channel:
+        self._guard.check(asyncio.get_running_loop())
+        if not self._channels:
+            self._channels.append(self._connection.open(aio.insecure_channel, aio.secure_channel))
+        return self._channels[0]

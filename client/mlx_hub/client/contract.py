@@ -34,7 +34,13 @@ class Call[R: Message]:
     @property
     def repeatable(self) -> bool:
         """Whether the contract promises that doing it twice is doing it once."""
-        return repeatable(self.method)
+        level: int = self.method.GetOptions().idempotency_level
+        return level != MethodOptions.IDEMPOTENCY_UNKNOWN
+
+    @property
+    def resendable(self) -> bool:
+        """Whether its request can be sent twice at all."""
+        return True
 
     def amended(self, **fields: int | str) -> Self:
         """The same call with some fields of its request changed."""
@@ -49,9 +55,9 @@ class Call[R: Message]:
         request.ClearField(field)
         return replace(self, request=request)
 
-    def deadline(self, default: float) -> float | None:
-        """Seconds until the caller gives up: the hub's default."""
-        return default
+    def deadline(self, default: float, said: float | None = None) -> float | None:
+        """Seconds until the caller gives up: what `within` said, else the hub's default."""
+        return default if said is None else said
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +66,9 @@ class Generation[R: Message](Call[R]):
 
     timeout: float | None
 
-    def deadline(self, default: float) -> float | None:
-        """Seconds until the caller gives up: what the caller said, or never."""
-        return self.timeout
+    def deadline(self, default: float, said: float | None = None) -> float | None:
+        """Seconds until the caller gives up: its own, else what `within` said, or never."""
+        return said if self.timeout is None else self.timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +77,9 @@ class Slow[R: Message](Call[R]):
 
     seconds: float
 
-    def deadline(self, default: float) -> float | None:
+    def deadline(self, default: float, said: float | None = None) -> float | None:
         """Seconds until the caller gives up: the call's own, unless the hub's are more."""
-        return max(default, self.seconds)
+        return max(default, self.seconds) if said is None else said
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +103,6 @@ class Find[P: Message, I]:
     pages: Pages[P, I]
     matches: Callable[[I], bool]
     missing: HubError
-
-
-def repeatable(method: MethodDescriptor) -> bool:
-    """Whether the contract promises that doing it twice is doing it once."""
-    level: int = method.GetOptions().idempotency_level
-    return level != MethodOptions.IDEMPOTENCY_UNKNOWN
 
 
 def method(file: FileDescriptor, service: str, name: str) -> MethodDescriptor:

@@ -1,11 +1,20 @@
 """The errors a caller can act on, so that no caller has to read grpc status codes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import ClassVar, cast
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """What is wrong with one field of a request."""
+
+    field: str
+    description: str
 
 
 class HubError(Exception):
@@ -20,6 +29,7 @@ class HubError(Exception):
         reason: str = "",
         metadata: Mapping[str, str] | None = None,
         field: str | None = None,
+        violations: Iterable[Violation] = (),
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
@@ -30,12 +40,14 @@ class HubError(Exception):
         self.metadata = dict(metadata or {})
         #: The request's field that is at fault, if one is.
         self.field = field
+        #: Everything that is wrong with the request, field by field.
+        self.violations = tuple(violations)
         #: Seconds after which the hub expects a repeat to work, if it said so.
         self.retry_after = retry_after
 
 
 class Invalid(HubError):
-    """The request breaks a bound; `field` names where."""
+    """The request breaks a bound; `field` names where, `violations` names each place."""
 
     code = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -133,13 +145,14 @@ def from_status(status: status_pb2.Status) -> HubError:
         for packed in status.details
         if packed.Unpack(detail)
     }
-    fields = [violation.field for violation in request.field_violations]
+    violations = [Violation(one.field, one.description) for one in request.field_violations]
     wait = retry.retry_delay.ToTimedelta().total_seconds()
     return _KINDS.get(status.code, HubError)(
         status.message,
         reason=info.reason.removeprefix("ERROR_REASON_"),
         metadata=info.metadata,
-        field=fields[0] if fields else None,
+        field=violations[0].field if violations else None,
+        violations=violations,
         retry_after=wait if type(retry) in unpacked else None,
     )
 
@@ -150,13 +163,31 @@ def from_rpc(error: grpc.RpcError, address: str) -> HubError:
     # Trailers come from a peer: without any, it was the transport that failed.
     if not call.trailing_metadata():
         if call.code() is grpc.StatusCode.UNAVAILABLE:
-            return Unreachable(f"no hub answers at {address}; start it with `mlx-hub up`")
+            return Unreachable(f"no hub answers at {address}; {_hint(address)}")
+        if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return DeadlineExceeded(f"no answer from {address} in the time given")
         # How the gateway passes on that a service died in the middle of a stream.
         if call.code() is grpc.StatusCode.INTERNAL and "RST_STREAM" in (call.details() or ""):
             return Unavailable("a service ended in the middle of its answer", reason="TRUNCATED")
-    if (status := rpc_status.from_call(call)) is not None:
-        return from_status(status)
-    return from_status(status_pb2.Status(code=call.code().value[0], message=call.details() or ""))
+    return from_status(_rich(call) or _plain(call))
+
+
+def _hint(address: str) -> str:
+    if address.startswith("https://"):
+        return "is it there, and is its certificate one of `root_certificates`?"
+    return "start it with `mlx-hub up`"
+
+
+def _rich(call: grpc.Call) -> status_pb2.Status | None:
+    try:
+        return cast("status_pb2.Status | None", rpc_status.from_call(call))
+    except ValueError:
+        # The deadline passed as the answer came: it contradicts what the call ended with.
+        return None
+
+
+def _plain(call: grpc.Call) -> status_pb2.Status:
+    return status_pb2.Status(code=call.code().value[0], message=call.details() or "")
 
 
 _KINDS: Mapping[int, type[HubError]] = {

@@ -3,6 +3,8 @@
 import time
 from typing import TypedDict
 
+from google.protobuf.message import Message
+from mlx_hub.client.contract import Call
 from mlx_hub.client.errors import Exhausted, HubError, Unavailable
 from tenacity import (
     RetryCallState,
@@ -33,9 +35,12 @@ class Policy(TypedDict):
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same request may work later: a full hub says when, or it will stay full."""
-    if isinstance(error, Exhausted):
-        return error.retry_after is not None
-    return isinstance(error, Unavailable)
+    return isinstance(error, Unavailable) or is_turned_away(error)
+
+
+def is_turned_away(error: BaseException) -> bool:
+    """Whether a full hub did nothing and said when to come back: then any call may be repeated."""
+    return isinstance(error, Exhausted) and error.retry_after is not None
 
 
 class _Wait(wait_base):
@@ -48,12 +53,13 @@ class _Wait(wait_base):
         return max(asked or 0.0, _back_off(retry_state))
 
 
-def policy(repeatable: bool, budget: float | None) -> Policy:
-    """Repeat what the contract calls idempotent, as long as the caller's time lasts."""
+def policy(call: Call[Message], budget: float | None) -> Policy:
+    """Repeat what was surely not done, or what the contract calls idempotent, while time lasts."""
     stop: stop_base = stop_after_attempt(ATTEMPTS)
     if budget is not None:
         stop |= stop_before_delay(budget)
-    retry = retry_if_exception(is_transient) if repeatable else retry_never
+    worth = retry_if_exception(is_transient if call.repeatable else is_turned_away)
+    retry = worth if call.resendable else retry_never
     return Policy(retry=retry, stop=stop, wait=_Wait(), reraise=True)
 
 
@@ -62,6 +68,11 @@ class Budget:
 
     def __init__(self, seconds: float | None) -> None:
         self._end = None if seconds is None else time.monotonic() + seconds
+
+    def pause(self, seconds: float) -> float:
+        """As long a pause as was meant, if there is time for it."""
+        left = self.left()
+        return seconds if left is None else min(seconds, left)
 
     def left(self) -> float | None:
         """Seconds left; never negative, so that grpc itself reports the timeout."""

@@ -1,12 +1,11 @@
 """The hub for ordinary programs: the async hub's twin over a blocking channel."""
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from types import TracebackType
-from typing import Concatenate, Self
+from typing import Concatenate, Self, Unpack
 
 from google.protobuf.message import Message
-from mlx_hub.client import channel as settings
-from mlx_hub.client.address import find_address
 from mlx_hub.client.calls import (
     datasets,
     engines,
@@ -18,6 +17,7 @@ from mlx_hub.client.calls import (
     system,
     trainer,
 )
+from mlx_hub.client.channel import Settings, connection
 from mlx_hub.client.contract import Call, Find, Generation, Pages, build, documented
 from mlx_hub.client.stream import TokenStream
 from mlx_hub.client.sync_transport import Transport
@@ -91,9 +91,7 @@ def _tokens[**A](
 ) -> Callable[Concatenate[_Group, A], TokenStream]:
     @documented(make)
     def verb(self: _Group, /, *args: A.args, **kwargs: A.kwargs) -> TokenStream:
-        call = inference.streamed(build(make, *args, **kwargs))
-        transport = self._transport
-        return TokenStream(transport.stream(call, call.timeout), transport.address)
+        return self._transport.tokens(inference.streamed(build(make, *args, **kwargs)))
 
     return verb
 
@@ -199,16 +197,14 @@ class Cache(_Group):
 class Hub(_Group):
     """A hub at one address; thread-safe; close it or use it in `with`."""
 
-    def __init__(
-        self,
-        address: str | None = None,
-        *,
-        timeout: float = settings.DEFAULT_TIMEOUT,
-        caller: str | None = None,
-    ) -> None:
-        """Find the hub; rows of its engines are shared evenly between callers, by their names."""
-        self.address = find_address(address)
-        super().__init__(Transport(self.address, timeout, caller))
+    def __init__(self, address: str | None = None, **settings: Unpack[Settings]) -> None:
+        """Find the hub; `Settings` says what the keywords are."""
+        connected = connection(address, **settings)
+        self.address = connected.address
+        super().__init__(Transport(connected))
+        self._arrange()
+
+    def _arrange(self) -> None:
         self.models = Models(self._transport)
         self.quality = Quality(self._transport)
         self.datasets = Datasets(self._transport)
@@ -217,6 +213,16 @@ class Hub(_Group):
         self.generations = Generations(self._transport)
         self.engines = Engines(self._transport)
         self.cache = Cache(self._transport)
+
+    def within(self, seconds: float) -> Self:
+        """The same hub over the same channel, whose calls give up after so many seconds.
+
+        A watch, a wait and a stream, too; a list, page by page. A call's own `timeout` goes first.
+        """
+        view = copy(self)
+        view._transport = self._transport.within(seconds)
+        view._arrange()
+        return view
 
     generate = _unary(inference.generate)
     stream = _tokens(inference.generate)
@@ -228,7 +234,7 @@ class Hub(_Group):
 
     def close(self) -> None:
         """Close the channel; streams that still run end as cancelled."""
-        self._transport.channel.close()
+        self._transport.close()
 
     def __enter__(self) -> Self:
         return self

@@ -2,16 +2,19 @@
 
 import time
 from collections.abc import Iterator
+from copy import copy
+from typing import Self
 
 import grpc
 from google.protobuf.message import Message
-from mlx_hub.client import channel as settings
-from mlx_hub.client.contract import Call, Find, Pages
+from mlx_hub.client.channel import Connection, Guard
+from mlx_hub.client.contract import Call, Find, Generation, Pages
 from mlx_hub.client.errors import HubError, from_rpc
 from mlx_hub.client.retry import Budget, policy
-from mlx_hub.client.stream import Incoming
+from mlx_hub.client.stream import Incoming, TokenStream
 from mlx_hub.client.upload import Sending, Upload
 from mlx_hub.client.watch import Cursor
+from mlx_hub.inference.v1.generation_pb2 import GenerateEvent
 from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
 from mlx_hub.trainer.v1.training_log_pb2 import TrainingLogEvent
 from tenacity import Retrying
@@ -20,37 +23,49 @@ from tenacity import Retrying
 class Transport:
     """Carries calls over one channel."""
 
-    def __init__(self, address: str, timeout: float, caller: str | None) -> None:
-        self.address = address
-        self._timeout = timeout
-        self._metadata = settings.metadata(caller)
-        self.channel = grpc.insecure_channel(address, options=settings.OPTIONS)
+    def __init__(self, connection: Connection) -> None:
+        self.address = connection.shown
+        self._connection = connection
+        self._within: float | None = None
+        self._guard = Guard()
+        self._channel = connection.open(grpc.insecure_channel, grpc.secure_channel)
+
+    def within(self, seconds: float) -> Self:
+        """The same channel for calls that give up after so many seconds."""
+        view = copy(self)
+        view._within = seconds
+        return view
+
+    def close(self) -> None:
+        self._guard.closed = True
+        self._channel.close()
 
     def unary[R: Message](self, call: Call[R]) -> R:
-        deadline = call.deadline(self._timeout)
+        channel, deadline = self._opened(), self._deadline(call)
         budget = Budget(deadline)
-        rpc = self.channel.unary_unary(*call.wire)
+        rpc = channel.unary_unary(*call.wire)
 
         def attempt() -> R:
             try:
-                return rpc(call.request, timeout=budget.left(), metadata=self._metadata)
+                return rpc(call.request, timeout=budget.left(), metadata=self._connection.metadata)
             except grpc.RpcError as error:
                 raise from_rpc(error, self.address) from error
 
-        return Retrying(**policy(call.repeatable, deadline))(attempt)
+        return Retrying(**policy(call, deadline))(attempt)
 
     def upload[R: Message](self, call: Upload[R]) -> R:
-        budget = Budget(call.timeout)
-        rpc = self.channel.stream_unary(*call.wire)
+        channel, deadline = self._opened(), self._deadline(call)
+        budget, metadata = Budget(deadline), self._connection.metadata
+        rpc = channel.stream_unary(*call.wire)
 
         def attempt() -> R:
             sending = Sending(call.messages())
             try:
-                return rpc(iter(sending), timeout=budget.left())
+                return rpc(iter(sending), timeout=budget.left(), metadata=metadata)
             except grpc.RpcError as error:
                 raise (sending.broken or from_rpc(error, self.address)) from error
 
-        return Retrying(**policy(call.repeatable, call.timeout))(attempt)
+        return Retrying(**policy(call, deadline))(attempt)
 
     def pages[P: Message, I](self, pages: Pages[P, I]) -> Iterator[I]:
         rest: Pages[P, I] | None = pages
@@ -65,13 +80,16 @@ class Transport:
                 return item
         raise find.missing
 
-    def stream[R: Message](self, call: Call[R], timeout: float | None = None) -> Incoming[R]:
-        rpc = self.channel.unary_stream(*call.wire)
-        return rpc(call.request, timeout=timeout, metadata=self._metadata)
+    def tokens(self, call: Generation[GenerateEvent]) -> TokenStream:
+        deadline = self._deadline(call)
+        budget = Budget(deadline)
+        again = Retrying(**policy(call, deadline))
+        return TokenStream(lambda: self._stream(call, budget), again, self.address)
 
     def follow[F: TrainingEvent | TrainingLogEvent, I](self, cursor: Cursor[F, I]) -> Iterator[I]:
+        budget = Budget(self._within)
         while True:
-            frames = self.stream(cursor.call())
+            frames = self._stream(cursor.call(), budget)
             try:
                 for frame in frames:
                     if (fresh := cursor.accept(frame)) is not None:
@@ -83,4 +101,15 @@ class Transport:
                 pause = cursor.pause(error)
             finally:
                 frames.cancel()
-            time.sleep(pause)
+            time.sleep(budget.pause(pause))
+
+    def _stream[R: Message](self, call: Call[R], budget: Budget) -> Incoming[R]:
+        rpc = self._opened().unary_stream(*call.wire)
+        return rpc(call.request, timeout=budget.left(), metadata=self._connection.metadata)
+
+    def _deadline[R: Message](self, call: Call[R]) -> float | None:
+        return call.deadline(self._connection.timeout, self._within)
+
+    def _opened(self) -> grpc.Channel:
+        self._guard.check()
+        return self._channel

@@ -4,16 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from os import PathLike
+from os import SEEK_END, PathLike
 from pathlib import Path
 from typing import BinaryIO
 
 from google.protobuf.message import Message
-from mlx_hub.client.contract import Call, repeatable
+from mlx_hub.client.contract import Call
 
 PIECE_BYTES = 256 * 1024
 
 type Source = str | PathLike[str] | BinaryIO
+#: Hears how many bytes were sent, of how many; None where the file does not tell its size.
+type Progress = Callable[[int, int | None], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +27,39 @@ class Upload[R: Message](Call[R]):
     #: Where to begin, on a repeat too; None where an open file can't be set back.
     start: int | None
     timeout: float | None
+    on_progress: Progress | None = None
 
     @property
-    def repeatable(self) -> bool:
-        """Whether it may be sent twice: the contract allows it, and the file can be read again."""
-        return self.start is not None and repeatable(self.method)
+    def size(self) -> int | None:
+        """How many bytes there are to send, if the file tells."""
+        if isinstance(self.source, str | PathLike):
+            return Path(self.source).stat().st_size
+        if self.start is None:
+            return None
+        end = self.source.seek(0, SEEK_END)
+        self.source.seek(self.start)
+        return end - self.start
 
-    def deadline(self, default: float) -> float | None:
-        """Seconds until the caller gives up: what the caller said, or never."""
-        return self.timeout
+    @property
+    def resendable(self) -> bool:
+        """Whether its file can be read again."""
+        return self.start is not None
+
+    def deadline(self, default: float, said: float | None = None) -> float | None:
+        """Seconds until the caller gives up: its own, else what `within` said, or never."""
+        return said if self.timeout is None else self.timeout
 
     def messages(self) -> Iterator[Message]:
         """The first message, once the file could be opened, and then its pieces."""
+        tell, size, sent = self.on_progress, self.size if self.on_progress else None, 0
         with self._opened() as file:
             yield self.request
             while data := file.read(PIECE_BYTES):
                 yield self.piece(data)
+                # Asked for the next piece, so this one is on its way.
+                sent += len(data)
+                if tell:
+                    tell(sent, size)
 
     def _opened(self) -> "BinaryIO | nullcontext[BinaryIO]":
         if isinstance(self.source, str | PathLike):

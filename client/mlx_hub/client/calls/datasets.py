@@ -7,7 +7,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.empty_pb2 import Empty
 from mlx_hub.client.contract import Call, Find, Pages, Slow, method
 from mlx_hub.client.errors import NotFound
-from mlx_hub.client.upload import Source, Upload, start_of
+from mlx_hub.client.upload import Progress, Source, Upload, start_of
 from mlx_hub.registry.v1 import dataset_service_pb2 as pb
 from mlx_hub.registry.v1.dataset_pb2 import Dataset
 from mlx_hub.registry.v1.dataset_report_pb2 import DatasetReport
@@ -27,12 +27,18 @@ def create_dataset(name: str, path: str, *, request_id: str | None = None) -> Ca
 
 
 def upload_dataset(
-    name: str, file: Source, *, request_id: str | None = None, timeout: float | None = None
+    name: str,
+    file: Source,
+    *,
+    request_id: str | None = None,
+    timeout: float | None = None,
+    on_progress: Progress | None = None,
 ) -> Upload[Dataset]:
     """Register a JSONL file of this machine, by its path or open in binary mode.
 
     A repeat with the same request id and the same bytes is safe. It takes as long as it takes,
-    unless `timeout` says otherwise.
+    unless `timeout` says otherwise. `on_progress` hears the bytes sent and their total, or None,
+    from a thread of its own; an upload that is repeated begins at 0 again.
     """
     request = pb.UploadDatasetRequest(name=name, request_id=request_id or str(uuid4()))
     return Upload(
@@ -43,6 +49,7 @@ def upload_dataset(
         piece=lambda data: pb.UploadDatasetRequest(body=HttpBody(data=data)),
         start=start_of(file),
         timeout=timeout,
+        on_progress=on_progress,
     )
 
 
