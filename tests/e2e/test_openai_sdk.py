@@ -12,12 +12,11 @@ from openai import (
     BadRequestError,
     NotFoundError,
     OpenAI,
-    RateLimitError,
 )
 from pydantic import BaseModel
 
-from tests.fixtures.openai_served import Served
 from tests.e2e.rest import call, eventually
+from tests.fixtures.openai_served import Served
 
 ASK: Any = [{"role": "user", "content": "What is the capital of France?"}]
 CITY: dict[str, Any] = {
@@ -165,17 +164,11 @@ def test_refusals_are_the_sdks_own_errors(
     assert getattr(caught.value, "request_id", "")
 
 
-def running(served: Served) -> int:
-    lines = call(f"{served.stack.url}/metrics").text.splitlines()
-    names = ("mlx_hub_inference_running", "mlx_hub_inference_waiting")
-    return int(sum(float(line.split()[-1]) for line in lines if line.startswith(names)))
-
-
 def test_who_leaves_a_stream_frees_its_row(client: OpenAI, openai_served: Served) -> None:
     asked: Any = {"model": "caller", "messages": ASK, "max_tokens": 1900, "temperature": 0}
     with client.chat.completions.create(**asked, stream=True) as stream:
         first = next(iter(stream))
-        assert running(openai_served) == 1
-    assert eventually(lambda: running(openai_served) == 0, timeout=10)
+        assert openai_served.in_service() == 1
+    assert eventually(lambda: openai_served.in_service() == 0, timeout=10)
     traced = call(f"{openai_served.stack.url}/inference/generations/{first.id}").json
     assert traced["outcome"] == "GENERATION_OUTCOME_CANCELLED"

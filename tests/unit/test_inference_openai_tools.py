@@ -13,7 +13,7 @@ from mlx_hub.openai.v1 import openai_service_pb2
 from services.chassis.errors import Invalid
 from services.inference.domain import Answer, Delta, Finished, Generation, Provenance
 from services.inference.openai import OpenAIServicer
-from services.inference.openai_replies import Reply
+from services.inference.openai_replies import ChatReply, Head
 from services.inference.openai_requests import read_chat
 from services.inference.output import ToolCall
 
@@ -25,7 +25,7 @@ CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '
 
 
 def read(**fields: Any) -> GenerateRequest:
-    return read_chat(json.dumps({"model": "bot", "messages": HI, **fields}).encode()).request
+    return read_chat(json.dumps({"model": "bot", "messages": HI, **fields}).encode()).requests[0]
 
 
 def formatted(**json_schema: Any) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def answer(text: str) -> Answer:
 
 @pytest.mark.parametrize("text", ["", "Sure."])
 def test_a_whole_answer_holds_its_calls_as_openais_does(text: str) -> None:
-    body = json.loads(Reply("chatcmpl-1", 5, "bot", include_usage=False).whole(answer(text)))
+    body = json.loads(ChatReply(Head("chatcmpl-1", 5, "bot")).whole([answer(text)]))
     [choice] = body["choices"]
     assert choice["finish_reason"] == "tool_calls"
     assert choice["message"]["content"] == (text or None)
