@@ -4,6 +4,7 @@ Errors come in OpenAI's shape, so they are written here and not raised: before t
 byte as JSON with its HTTP status (`x-http-code`), in a stream as its last event.
 """
 
+import logging
 import math
 import time
 import uuid
@@ -17,7 +18,7 @@ from mlx_hub.openai.v1 import openai_service_pb2 as pb
 from mlx_hub.openai.v1 import openai_service_pb2_grpc as pb_grpc
 from mlx_hub.registry.v1.model_pb2 import Model
 
-from services.chassis.errors import HubError, NotFound
+from services.chassis.errors import HubError, Internal, NotFound
 from services.chassis.requests import Context
 from services.inference.answering import Answering
 from services.inference.caller import caller_of
@@ -33,6 +34,8 @@ from services.inference.openai_replies import (
 )
 from services.inference.openai_requests import Asked, read_chat, read_completion, read_model
 from services.inference.openai_texts import TextReply
+
+log = logging.getLogger(__name__)
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
@@ -187,11 +190,14 @@ async def _in_shape(bodies: Bodies, context: Context) -> Bodies:
             async for body in bodies:
                 yield body
                 begun = True
-    except HubError as error:
+    except Exception as error:
+        known = error if isinstance(error, HubError) else Internal("INTERNAL", "internal error")
         if begun:
-            yield _body(EVENTS, b"data: " + error_body(error)[1] + b"\n\n")
+            yield _body(EVENTS, b"data: " + error_body(known)[1] + b"\n\n")
             raise
-        yield await _refuse(context, error)
+        if known is not error:
+            log.exception("a request of OpenAI's form failed")
+        yield await _refuse(context, known)
 
 
 async def _refuse(context: Context, error: HubError) -> httpbody_pb2.HttpBody:

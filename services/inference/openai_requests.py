@@ -6,13 +6,14 @@ is, and max_tokens 256 in a chat, as everywhere in this hub, and 16 in a complet
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlx_hub.inference.v1 import generation_pb2 as pb
 
 from services.chassis.errors import Invalid
 from services.chassis.interceptors.validation import validate
+from services.inference.domain import MAX_LIKELY_TOKENS, MAX_PROMPT_BYTES, Generation
 from services.inference.openai_fields import boolean, items, string, unsupported, whole, wrong
 from services.inference.openai_tools import read_messages, read_output
 
@@ -140,7 +141,8 @@ def _asked(
         raise wrong("n", f"such that all prompts together have {MAX_CHOICES} choices at most")
     user = string(given.get("user", ""), "user")
     for request in requests:
-        validate(request)
+        _check(request, given)
+    _check_size(requests, n, echo=echo)
     return Asked(
         model=given["model"],
         name=read_model(given["model"])[0],
@@ -151,6 +153,37 @@ def _asked(
         n=n,
         echo=echo,
     )
+
+
+def _check(request: pb.GenerateRequest, given: dict[str, Any]) -> None:
+    """Raise Invalid that names the parameter as it was given."""
+    try:
+        validate(request)
+    except Invalid as error:
+        if "max_completion_tokens" not in given:
+            raise
+        ours, theirs = "max_tokens", "max_completion_tokens"
+        named = tuple(replace(v, field=theirs) if v.field == ours else v for v in error.violations)
+        message = error.message.replace(ours, theirs)
+        raise Invalid(error.reason, message, metadata=error.metadata, violations=named) from error
+
+
+def _check_size(requests: list[pb.GenerateRequest], n: int, *, echo: bool) -> None:
+    """Refuse what would not fit into one reply."""
+    likely = sum(
+        (request.max_tokens if request.HasField("max_tokens") else Generation.max_tokens)
+        * (1 + request.top_logprobs)
+        for request in requests
+        if request.logprobs
+    )
+    if n * likely > MAX_LIKELY_TOKENS:
+        raise wrong(
+            "logprobs",
+            f"asked of fewer tokens: n × max_tokens × (1 + the likeliest) may be "
+            f"{MAX_LIKELY_TOKENS} in a reply",
+        )
+    if echo and n * sum(len(request.prompt.encode()) for request in requests) > MAX_PROMPT_BYTES:
+        raise wrong("echo", f"left out where n × prompt is more than {MAX_PROMPT_BYTES} bytes")
 
 
 def _prompts(value: Any) -> list[str]:
@@ -202,5 +235,6 @@ def _include_usage(given: dict[str, Any], stream: bool) -> bool:
     if not isinstance(options, dict) or (options and not stream):
         raise wrong("stream_options", "an object, and only where stream is true")
     for key in options.keys() - {"include_usage"}:
-        raise unsupported(f"stream_options.{key}", options[key])
+        if key != "include_obfuscation" or options[key] is not False:
+            raise unsupported(f"stream_options.{key}", options[key])
     return boolean(options.get("include_usage", False), "stream_options.include_usage")

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
@@ -13,10 +12,9 @@ from openai import (
     NotFoundError,
     OpenAI,
 )
-from pydantic import BaseModel
 
 from tests.e2e.rest import call, eventually
-from tests.fixtures.openai_served import Served
+from tests.fixtures.openai_served import Served, Verdict
 
 ASK: Any = [{"role": "user", "content": "What is the capital of France?"}]
 CITY: dict[str, Any] = {
@@ -31,28 +29,21 @@ TOOLS: Any = [
 ]
 
 
-@pytest.fixture(scope="module")
-def client(openai_served: Served) -> Iterator[OpenAI]:
-    """Give the SDK's client, which leaves refusals to the test."""
-    with OpenAI(base_url=openai_served.base_url, api_key="none", max_retries=0) as client:
-        yield client
-
-
 def asynchronous(served: Served) -> AsyncOpenAI:
     return AsyncOpenAI(base_url=served.base_url, api_key="none", max_retries=0)
 
 
-def test_models_are_listed_and_retrieved(client: OpenAI) -> None:
-    listed = {model.id: model for model in client.models.list()}
+def test_models_are_listed_and_retrieved(openai_client: OpenAI) -> None:
+    listed = {model.id: model for model in openai_client.models.list()}
     assert {"sdk", "caller"} <= set(listed)
     assert listed["sdk"].owned_by == "mlx-hub"
 
 
 def test_a_chat_is_the_same_whole_and_streamed_and_mlx_hub_knows_why(
-    client: OpenAI, openai_served: Served
+    openai_client: OpenAI, openai_served: Served
 ) -> None:
     asked: Any = {"model": "sdk", "messages": ASK, "max_tokens": 8, "seed": 5, "temperature": 0.7}
-    whole = client.chat.completions.create(**asked)
+    whole = openai_client.chat.completions.create(**asked)
     [choice] = whole.choices
     assert choice.message.role == "assistant"
     assert choice.message.content
@@ -60,7 +51,7 @@ def test_a_chat_is_the_same_whole_and_streamed_and_mlx_hub_knows_why(
     assert whole.usage
     assert (whole.usage.completion_tokens, whole.model) == (8, "sdk")
     assert whole.usage.total_tokens == whole.usage.prompt_tokens + 8
-    stream = client.chat.completions.create(
+    stream = openai_client.chat.completions.create(
         **asked, stream=True, stream_options={"include_usage": True}
     )
     chunks = list(stream)
@@ -74,9 +65,9 @@ def test_a_chat_is_the_same_whole_and_streamed_and_mlx_hub_knows_why(
         assert json.loads(why.stdout)["generation_id"] == answer.id
 
 
-def test_likely_tokens_and_stops_are_told(client: OpenAI) -> None:
+def test_likely_tokens_and_stops_are_told(openai_client: OpenAI) -> None:
     asked: Any = {"model": "sdk", "messages": ASK, "max_tokens": 4, "temperature": 0}
-    plain = client.chat.completions.create(**asked, logprobs=True, top_logprobs=2)
+    plain = openai_client.chat.completions.create(**asked, logprobs=True, top_logprobs=2)
     likely = plain.choices[0].logprobs
     assert likely
     assert likely.content
@@ -85,34 +76,29 @@ def test_likely_tokens_and_stops_are_told(client: OpenAI) -> None:
     assert all(each.logprob <= 0 for each in likely.content)
     text = plain.choices[0].message.content or ""
     stop = text[len(text) // 2 :]
-    ended = client.chat.completions.create(**asked, stop=[stop]).choices[0]
+    ended = openai_client.chat.completions.create(**asked, stop=[stop]).choices[0]
     assert (ended.finish_reason, ended.message.content) == ("stop", text[: text.index(stop)])
 
 
-class Verdict(BaseModel):
-    """What a strict schema holds the model to."""
-
-    capital: Literal["Paris", "Rome"]
-    sure: bool
-
-
-def test_a_pydantic_model_is_parsed(client: OpenAI) -> None:
-    parsed = client.chat.completions.parse(
+def test_a_pydantic_model_is_parsed(openai_client: OpenAI) -> None:
+    parsed = openai_client.chat.completions.parse(
         model="sdk", messages=ASK, max_tokens=48, temperature=0, response_format=Verdict
     )
     assert isinstance(parsed.choices[0].message.parsed, Verdict)
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "time"}}])
-def test_tools_are_called_whole_and_streamed(client: OpenAI, choice: Any) -> None:
+def test_tools_are_called_whole_and_streamed(openai_client: OpenAI, choice: Any) -> None:
     asked: Any = {"model": "caller", "messages": ASK, "max_tokens": 120, "temperature": 0}
-    whole = client.chat.completions.create(**asked, tools=TOOLS, tool_choice=choice).choices[0]
+    whole = openai_client.chat.completions.create(**asked, tools=TOOLS, tool_choice=choice).choices[
+        0
+    ]
     assert whole.finish_reason == "tool_calls"
     [called] = whole.message.tool_calls or []
     assert called.type == "function"
     assert called.function.name in ({"weather", "time"} if choice == "required" else {"time"})
     assert json.loads(called.function.arguments)["city"] in ("Rom", "Bern")
-    with client.chat.completions.stream(**asked, tools=TOOLS, tool_choice=choice) as stream:
+    with openai_client.chat.completions.stream(**asked, tools=TOOLS, tool_choice=choice) as stream:
         final = stream.get_final_completion().choices[0]
     [again] = final.message.tool_calls or []
     assert (again.function.name, again.function.arguments) == (
@@ -121,13 +107,13 @@ def test_tools_are_called_whole_and_streamed(client: OpenAI, choice: Any) -> Non
     )
     turns = [*ASK, whole.message.model_dump(exclude_none=True)]
     turns.append({"role": "tool", "tool_call_id": called.id, "content": "noon"})
-    after = client.chat.completions.create(**{**asked, "messages": turns, "max_tokens": 4})
+    after = openai_client.chat.completions.create(**{**asked, "messages": turns, "max_tokens": 4})
     assert after.choices[0].finish_reason == "length"
 
 
 @pytest.mark.parametrize("choice", ["auto", "none"])
-def test_tools_need_not_be_called(client: OpenAI, choice: Literal["auto", "none"]) -> None:
-    answered = client.chat.completions.create(
+def test_tools_need_not_be_called(openai_client: OpenAI, choice: Literal["auto", "none"]) -> None:
+    answered = openai_client.chat.completions.create(
         model="caller", messages=ASK, max_tokens=4, temperature=0, tools=TOOLS, tool_choice=choice
     ).choices[0]
     assert (answered.finish_reason, answered.message.tool_calls) == ("length", None)
@@ -143,11 +129,18 @@ async def test_the_async_client_answers_side_by_side(openai_served: Served) -> N
 
         whole, text = await asyncio.gather(client.chat.completions.create(**asked), streamed())
         assert whole.choices[0].message.content == text
+        bare: Any = {"model": "sdk", "prompt": "One, two,", "max_tokens": 4, "temperature": 0}
+        pieces = await client.completions.create(**bare, stream=True)
+        text = "".join([piece.choices[0].text async for piece in pieces])
+        assert (await client.completions.create(**bare)).choices[0].text == text
         assert "sdk" in [model.id async for model in client.models.list()]
 
 
+NOT = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"not": {}}}}
 REFUSED: list[tuple[dict[str, Any], type[APIError], str, str]] = [
     ({"temperature": 3}, BadRequestError, "temperature", "invalid_field"),
+    ({"max_completion_tokens": 0}, BadRequestError, "max_completion_tokens", "invalid_field"),
+    ({"response_format": NOT}, BadRequestError, "response_format", "constraint_refused"),
     ({"store": True}, BadRequestError, "store", "unsupported_parameter"),
     ({"model": "nobody"}, NotFoundError, "model", "model_not_found"),
     ({"tools": TOOLS}, BadRequestError, "tools", "tools_unsupported"),
@@ -156,17 +149,17 @@ REFUSED: list[tuple[dict[str, Any], type[APIError], str, str]] = [
 
 @pytest.mark.parametrize(("given", "kind", "param", "code"), REFUSED)
 def test_refusals_are_the_sdks_own_errors(
-    client: OpenAI, given: dict[str, Any], kind: type[APIError], param: str, code: str
+    openai_client: OpenAI, given: dict[str, Any], kind: type[APIError], param: str, code: str
 ) -> None:
     with pytest.raises(kind) as caught:
-        client.chat.completions.create(**{"model": "sdk", "messages": ASK, **given})
+        openai_client.chat.completions.create(**{"model": "sdk", "messages": ASK, **given})
     assert (caught.value.param, caught.value.code) == (param, code)
     assert getattr(caught.value, "request_id", "")
 
 
-def test_who_leaves_a_stream_frees_its_row(client: OpenAI, openai_served: Served) -> None:
+def test_who_leaves_a_stream_frees_its_row(openai_client: OpenAI, openai_served: Served) -> None:
     asked: Any = {"model": "caller", "messages": ASK, "max_tokens": 1900, "temperature": 0}
-    with client.chat.completions.create(**asked, stream=True) as stream:
+    with openai_client.chat.completions.create(**asked, stream=True) as stream:
         first = next(iter(stream))
         assert openai_served.in_service() == 1
     assert eventually(lambda: openai_served.in_service() == 0, timeout=10)

@@ -207,3 +207,16 @@ async def test_a_choice_that_fails_fails_the_request() -> None:
     assert dict(scripted.metadata) == {"x-http-code": "429", "retry-after": "2"}
     with pytest.raises(Exhausted):
         await bodies(Scripted(fails=True), stream=True)
+
+
+async def test_what_nobody_expected_is_told_in_openais_shape_without_its_text() -> None:
+    scripted = Scripted()
+    scripted.models = None  # type: ignore[assignment]  # a fault of ours
+    [refused] = await bodies(scripted)
+    error = json.loads(refused)["error"]
+    assert (error["type"], error["code"], error["message"]) == (
+        "server_error",
+        "internal",
+        "internal error",
+    )
+    assert dict(scripted.metadata) == {"x-http-code": "500"}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,6 +95,12 @@ def test_every_parameter_of_the_sdk_is_decided(
     assert parameters(module) == honoured.keys() | refused.keys()
 
 
+def test_every_parameter_is_documented() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "openai.md").read_text()
+    names = CHAT_HONOURED.keys() | CHAT_REFUSED.keys() | TEXT_HONOURED.keys() | TEXT_REFUSED.keys()
+    assert [name for name in sorted(names) if f"`{name}`" not in text] == []
+
+
 @pytest.mark.parametrize(
     ("read", "name", "value"),
     [
@@ -150,6 +157,8 @@ def test_what_is_not_is_refused_by_its_name(
         ({"echo": 1}, "echo"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"best_of": 2}, "best_of"),
+        ({"echo": True, "prompt": "x" * 500_000, "n": 3}, "echo"),
+        ({"logprobs": 20, "max_tokens": 1000, "n": 4}, "logprobs"),
     ],
 )
 def test_wrong_values_of_completions_are_refused_by_name(given: dict[str, Any], field: str) -> None:
