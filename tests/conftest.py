@@ -9,6 +9,7 @@ pytest_plugins = [
     "tests.fixtures.mlflow_server",
     "tests.fixtures.kills",
     "tests.fixtures.generations",
+    "tests.fixtures.openai_served",
     "tests.fixtures.postgres",
     "tests.fixtures.registry",
     "tests.fixtures.gated",

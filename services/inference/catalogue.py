@@ -90,6 +90,13 @@ class Catalogue:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, "registry") from error
 
+    async def created(self, model: model_pb2.Model, version: str) -> int:
+        """Tell when a model, or what a version, alias or `base` of it stands for, was made."""
+        number = (await self.resolve(model.id, version)).provenance.version if version else 0
+        found = await self._versions(model.id) if number else []
+        moments = [v.created_at.seconds for v in found if v.version == number]
+        return moments[0] if moments else model.created_at.seconds
+
     async def served(self) -> list[tuple[str, int]]:
         """Name what can be asked, `name` and `name:version`, with its time of making."""
         models = await self.models()

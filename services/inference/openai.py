@@ -4,29 +4,67 @@ Errors come in OpenAI's shape, so they are written here and not raised: before t
 byte as JSON with its HTTP status (`x-http-code`), in a stream as its last event.
 """
 
+import logging
 import math
 import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
+from functools import partial
+from typing import Protocol
 
 from google.api import httpbody_pb2
 from mlx_hub.openai.v1 import openai_service_pb2 as pb
 from mlx_hub.openai.v1 import openai_service_pb2_grpc as pb_grpc
+from mlx_hub.registry.v1.model_pb2 import Model
 
-from services.chassis.errors import HubError, NotFound
+from services.chassis.errors import HubError, Internal, NotFound
 from services.chassis.requests import Context
 from services.inference.answering import Answering
-from services.inference.caller import Caller, caller_of
+from services.inference.caller import caller_of
 from services.inference.catalogue import Catalogue
 from services.inference.domain import Answer, Delta, Loading
-from services.inference.openai_replies import Reply, error_body, models_body
-from services.inference.openai_requests import Chat, read_chat
+from services.inference.openai_choices import Indexed, answers
+from services.inference.openai_replies import (
+    ChatReply,
+    Head,
+    error_body,
+    model_body,
+    models_body,
+)
+from services.inference.openai_requests import Asked, read_chat, read_completion, read_model
+from services.inference.openai_texts import TextReply
+
+log = logging.getLogger(__name__)
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
 
 type Bodies = AsyncGenerator[httpbody_pb2.HttpBody, None]
+
+
+class Reply(Protocol):
+    """Writes the choices of one endpoint."""
+
+    def begin(self, index: int) -> bytes:
+        """Write the first event of a choice."""
+        ...
+
+    def piece(self, index: int, delta: Delta) -> Iterator[bytes]:
+        """Write the next ones."""
+        ...
+
+    def end(self, index: int, answer: Answer) -> bytes:
+        """Write its last one."""
+        ...
+
+    def usage(self, answers: Sequence[Answer]) -> bytes:
+        """Write the one that counts the tokens."""
+        ...
+
+    def whole(self, answers: Sequence[Answer]) -> bytes:
+        """Write all choices in one piece."""
+        ...
 
 
 class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
@@ -46,73 +84,120 @@ class OpenAIServicer(pb_grpc.OpenAIServiceServicer):
         except HubError as error:
             return await _refuse(context, error)
 
+    async def GetServedModel(
+        self, request: pb.GetServedModelRequest, context: Context
+    ) -> httpbody_pb2.HttpBody:
+        """Tell of one that can be asked."""
+        try:
+            name, version = read_model(request.model)
+            created = await self._catalogue.created(await self._find(name), version)
+            return _body(JSON, model_body(request.model, created))
+        except HubError as error:
+            return await _refuse(context, error)
+
     async def CreateChatCompletion(
         self, request: pb.CreateChatCompletionRequest, context: Context
     ) -> Bodies:
         """Answer a conversation, in one piece or as it is made."""
-        begun = False
-        try:
-            async with aclosing(self._answer(request.body.data, context)) as bodies:
-                async for body in bodies:
-                    yield body
-                    begun = True
-        except HubError as error:
-            if begun:
-                yield _body(EVENTS, b"data: " + error_body(error)[1] + b"\n\n")
-                raise
-            yield await _refuse(context, error)
+        async with aclosing(_in_shape(self._chat(request.body.data, context), context)) as bodies:
+            async for body in bodies:
+                yield body
 
-    async def _answer(self, body: bytes, context: Context) -> Bodies:
-        chat = read_chat(body)
-        chat.request.model_id = await self._find(chat)
-        reply = Reply(
-            id=f"chatcmpl-{uuid.uuid4().hex}",
-            created=int(time.time()),
-            model=chat.model,
-            include_usage=chat.include_usage,
-        )
-        pieces = self._stream if chat.stream else self._whole
-        async with aclosing(pieces(chat, reply, caller_of(context, chat.user))) as bodies:
-            async for piece in bodies:
+    async def CreateCompletion(
+        self, request: pb.CreateCompletionRequest, context: Context
+    ) -> Bodies:
+        """Continue texts, in one piece or as it is made."""
+        async with aclosing(_in_shape(self._text(request.body.data, context), context)) as bodies:
+            async for body in bodies:
+                yield body
+
+    async def _chat(self, body: bytes, context: Context) -> Bodies:
+        asked = read_chat(body)
+        head = _head("chatcmpl", asked)
+        async with aclosing(self._answer(asked, head, ChatReply(head), context)) as bodies:
+            async for each in bodies:
+                yield each
+
+    async def _text(self, body: bytes, context: Context) -> Bodies:
+        asked = read_completion(body)
+        head = _head("cmpl", asked)
+        echoed = [r.prompt if asked.echo else "" for r in asked.requests for _ in range(asked.n)]
+        reply = TextReply(head, echoed)
+        async with aclosing(self._answer(asked, head, reply, context)) as bodies:
+            async for each in bodies:
+                yield each
+
+    async def _answer(self, asked: Asked, head: Head, reply: Reply, context: Context) -> Bodies:
+        model_id = (await self._find(asked.name)).id
+        for request in asked.requests:
+            request.model_id = model_id
+        caller = partial(caller_of, context, asked.user)
+        frames = answers(self._answering, asked, head.id, caller)
+        pieces = _stream(frames, reply, head) if asked.stream else _whole(frames, reply)
+        async with aclosing(frames), aclosing(pieces):
+            async for piece in pieces:
                 yield piece
 
-    async def _whole(self, chat: Chat, reply: Reply, caller: Caller) -> Bodies:
-        async with aclosing(self._answering.answer(chat.request, caller, reply.id)) as frames:
-            async for frame in frames:
-                if isinstance(frame, Answer):
-                    yield _body(JSON, reply.whole(frame))
+    async def _find(self, name: str) -> Model:
+        for model in await self._catalogue.models(name):
+            if model.name == name:
+                return model
+        raise NotFound("MODEL_NOT_FOUND", f"no model is named {name!r}", field="model")
 
-    async def _stream(self, chat: Chat, reply: Reply, caller: Caller) -> Bodies:
-        begun, calls = False, 0
-        async with aclosing(self._answering.answer(chat.request, caller, reply.id)) as frames:
-            async for frame in frames:
-                if isinstance(frame, Loading):
-                    # A comment keeps the line alive; clients pass over it.
-                    yield _body(EVENTS, f": loading {frame.base_model}\n\n".encode())
-                    continue
-                if not begun:
-                    begun = True
-                    first = reply.chunk({"role": "assistant", "content": ""})
-                    yield _body(EVENTS, first)
-                if isinstance(frame, Delta) and frame.tool_calls:
-                    for call in frame.tool_calls:
-                        yield _body(EVENTS, reply.call(calls, call))
-                        calls += 1
-                    continue
-                if not isinstance(frame, Answer):
-                    chunk = reply.chunk({"content": frame.text}, logprobs=frame.logprobs)
-                    yield _body(EVENTS, chunk)
-                    continue
-                yield _body(EVENTS, reply.chunk({}, frame.finished.reason))
-                if chat.include_usage:
-                    yield _body(EVENTS, reply.usage(frame))
-        yield _body(EVENTS, b"data: [DONE]\n\n")
 
-    async def _find(self, chat: Chat) -> int:
-        for model in await self._catalogue.models(chat.name):
-            if model.name == chat.name:
-                return model.id
-        raise NotFound("MODEL_NOT_FOUND", f"no model is named {chat.name!r}", field="model")
+def _head(prefix: str, asked: Asked) -> Head:
+    return Head(
+        id=f"{prefix}-{uuid.uuid4().hex}",
+        created=int(time.time()),
+        model=asked.model,
+        include_usage=asked.include_usage,
+        n=asked.n,
+    )
+
+
+async def _whole(frames: Indexed, reply: Reply) -> Bodies:
+    ended = {index: frame async for index, frame in frames if isinstance(frame, Answer)}
+    yield _body(JSON, reply.whole([ended[index] for index in sorted(ended)]))
+
+
+async def _stream(frames: Indexed, reply: Reply, head: Head) -> Bodies:
+    begun: set[int] = set()
+    ended: dict[int, Answer] = {}
+    async for index, frame in frames:
+        if isinstance(frame, Loading):
+            # A comment keeps the line alive; clients pass over it.
+            yield _body(EVENTS, f": loading {frame.base_model}\n\n".encode())
+            continue
+        if index not in begun:
+            begun.add(index)
+            yield _body(EVENTS, reply.begin(index))
+        if isinstance(frame, Answer):
+            ended[index] = frame
+            yield _body(EVENTS, reply.end(index, frame))
+            continue
+        for event in reply.piece(index, frame):
+            yield _body(EVENTS, event)
+    if head.include_usage:
+        yield _body(EVENTS, reply.usage([ended[index] for index in sorted(ended)]))
+    yield _body(EVENTS, b"data: [DONE]\n\n")
+
+
+async def _in_shape(bodies: Bodies, context: Context) -> Bodies:
+    """Write an error in OpenAI's shape: in place of the answer, or at the end of its stream."""
+    begun = False
+    try:
+        async with aclosing(bodies):
+            async for body in bodies:
+                yield body
+                begun = True
+    except Exception as error:
+        known = error if isinstance(error, HubError) else Internal("INTERNAL", "internal error")
+        if begun:
+            yield _body(EVENTS, b"data: " + error_body(known)[1] + b"\n\n")
+            raise
+        if known is not error:
+            log.exception("a request of OpenAI's form failed")
+        yield await _refuse(context, known)
 
 
 async def _refuse(context: Context, error: HubError) -> httpbody_pb2.HttpBody:

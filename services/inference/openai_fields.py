@@ -20,6 +20,13 @@ def string(value: Any, field: str) -> str:
     return value
 
 
+def whole(value: Any, field: str, least: int, most: int) -> int:
+    """Read a whole number within its bounds."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise wrong(field, f"a whole number from {least} to {most}")
+    return value
+
+
 def items(value: Any, field: str) -> list[Any]:
     """Read a list."""
     if not isinstance(value, list):

@@ -1,7 +1,8 @@
 """Our answers and errors as OpenAI's JSON; pure functions."""
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import grpc
 
 from services.chassis.errors import HubError
 from services.chassis.status import code_of
-from services.inference.domain import Answer, LikelyToken, Provenance, TokenLogprob
+from services.inference.domain import Answer, Delta, LikelyToken, Provenance, TokenLogprob
 from services.inference.output import ToolCall
 
 _HTTP = {
@@ -21,52 +22,97 @@ _HTTP = {
     grpc.StatusCode.DEADLINE_EXCEEDED: (504, "server_error"),
 }
 _CODES = {"PROMPT_TOO_LONG": "context_length_exceeded"}
+_PARAMS = {"response_schema": "response_format", "required_tool": "tool_choice"}
 
 
 @dataclass(frozen=True)
-class Reply:
-    """What all pieces of one answer share."""
+class Head:
+    """What all pieces of one reply share."""
 
     id: str
     created: int
     model: str
-    include_usage: bool
+    include_usage: bool = False
+    n: int = 1
+    """Choices of each prompt."""
 
-    def chunk(
+    def event(self, kind: str, choices: list[dict[str, Any]]) -> bytes:
+        """Write one event of a stream."""
+        body = {**self.fields(kind), "choices": choices}
+        return event(body | ({"usage": None} if self.include_usage else {}))
+
+    def usage(self, kind: str, answers: Sequence[Answer]) -> bytes:
+        """Write the event that counts the tokens."""
+        return event({**self.fields(kind), "choices": [], "usage": self.counted(answers)})
+
+    def whole(self, kind: str, choices: list[dict[str, Any]], answers: Sequence[Answer]) -> bytes:
+        """Write all choices in one piece."""
+        body = {**self.fields(kind), "choices": choices, "usage": self.counted(answers)}
+        mark = fingerprint(answers[0].provenance)
+        return json.dumps(body | {"system_fingerprint": mark}).encode()
+
+    def fields(self, kind: str) -> dict[str, Any]:
+        """Give what every piece begins with."""
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+    def counted(self, answers: Sequence[Answer]) -> dict[str, Any]:
+        """Count the tokens: of all choices, and of each prompt once."""
+        prompts = [answer.finished for answer in answers[:: self.n]]
+        prompt_tokens = sum(done.prompt_tokens for done in prompts)
+        tokens = sum(answer.finished.tokens for answer in answers)
+        return {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": tokens,
+            "total_tokens": prompt_tokens + tokens,
+            "prompt_tokens_details": {"cached_tokens": sum(done.cached_tokens for done in prompts)},
+        }
+
+
+class ChatReply:
+    """A chat's choices."""
+
+    def __init__(self, head: Head) -> None:
+        """Take what all pieces share."""
+        self._head = head
+        self._calls: Counter[int] = Counter()
+
+    def begin(self, index: int) -> bytes:
+        """Write the first event of a choice."""
+        return self._chunk(index, {"role": "assistant", "content": ""})
+
+    def piece(self, index: int, delta: Delta) -> Iterator[bytes]:
+        """Write the events of text or of calls; each call comes in one piece."""
+        for call in delta.tool_calls:
+            numbered = {"index": self._calls[index], **_call(call)}
+            self._calls[index] += 1
+            yield self._chunk(index, {"tool_calls": [numbered]})
+        if not delta.tool_calls:
+            yield self._chunk(index, {"content": delta.text}, logprobs=delta.logprobs)
+
+    def end(self, index: int, answer: Answer) -> bytes:
+        """Write the last event of a choice."""
+        return self._chunk(index, {}, answer.finished.reason)
+
+    def usage(self, answers: Sequence[Answer]) -> bytes:
+        """Write the event that counts the tokens."""
+        return self._head.usage("chat.completion.chunk", answers)
+
+    def whole(self, answers: Sequence[Answer]) -> bytes:
+        """Write all choices in one piece."""
+        choices = [_choice(index, answer) for index, answer in enumerate(answers)]
+        return self._head.whole("chat.completion", choices, answers)
+
+    def _chunk(
         self,
+        index: int,
         delta: dict[str, Any],
         finish_reason: str | None = None,
         logprobs: Sequence[TokenLogprob] = (),
     ) -> bytes:
-        """Write one event of a stream."""
-        likely = _logprobs(logprobs)
-        choice = {"index": 0, "delta": delta, "logprobs": likely, "finish_reason": finish_reason}
-        body = {**self._head("chat.completion.chunk"), "choices": [choice]}
-        return event(body | ({"usage": None} if self.include_usage else {}))
-
-    def call(self, index: int, call: ToolCall) -> bytes:
-        """Write the event of a tool call, the answer's `index`-th, in one piece."""
-        return self.chunk({"tool_calls": [{"index": index, **_call(call)}]})
-
-    def usage(self, answer: Answer) -> bytes:
-        """Write the event that counts the tokens."""
-        head = self._head("chat.completion.chunk")
-        return event({**head, "choices": [], "usage": _usage(answer)})
-
-    def whole(self, answer: Answer) -> bytes:
-        """Write an answer in one piece."""
-        message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
-        if answer.tool_calls:
-            message["content"] = answer.text or None
-            message["tool_calls"] = [_call(call) for call in answer.tool_calls]
-        reason = answer.finished.reason
-        likely = _logprobs(answer.logprobs)
-        choice = {"index": 0, "message": message, "logprobs": likely, "finish_reason": reason}
-        body = {**self._head("chat.completion"), "choices": [choice], "usage": _usage(answer)}
-        return json.dumps(body | {"system_fingerprint": fingerprint(answer.provenance)}).encode()
-
-    def _head(self, kind: str) -> dict[str, Any]:
-        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+        choice = {"index": index, "delta": delta, "logprobs": _logprobs(logprobs)}
+        return self._head.event(
+            "chat.completion.chunk", [choice | {"finish_reason": finish_reason}]
+        )
 
 
 def error_body(error: HubError) -> tuple[int, bytes]:
@@ -75,10 +121,17 @@ def error_body(error: HubError) -> tuple[int, bytes]:
     shown = {
         "message": error.message,
         "type": kind,
-        "param": error.violations[0].field if error.violations else None,
+        "param": _param(error.violations[0].field) if error.violations else None,
         "code": _CODES.get(error.reason, error.reason.lower()),
     }
+    if generation := error.metadata.get("generation_id"):
+        shown["generation_id"] = generation
     return status, json.dumps({"error": shown}).encode()
+
+
+def _param(field: str) -> str:
+    """Name a field of ours as OpenAI's JSON does."""
+    return _PARAMS.get(field, field)
 
 
 def event(body: dict[str, Any]) -> bytes:
@@ -88,11 +141,17 @@ def event(body: dict[str, Any]) -> bytes:
 
 def models_body(entries: list[tuple[str, int]]) -> bytes:
     """List what can be asked, with the seconds since 1970 when each was made."""
-    data = [
-        {"id": name, "object": "model", "created": created, "owned_by": "mlx-hub"}
-        for name, created in entries
-    ]
+    data = [_model(*entry) for entry in entries]
     return json.dumps({"object": "list", "data": data}).encode()
+
+
+def model_body(name: str, created: int) -> bytes:
+    """Tell of one that can be asked."""
+    return json.dumps(_model(name, created)).encode()
+
+
+def _model(name: str, created: int) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": created, "owned_by": "mlx-hub"}
 
 
 def fingerprint(provenance: Provenance) -> str:
@@ -100,13 +159,16 @@ def fingerprint(provenance: Provenance) -> str:
     return "-".join(d[:12] for d in (provenance.base_digest, provenance.adapter_digest) if d)
 
 
-def _usage(answer: Answer) -> dict[str, Any]:
-    done = answer.finished
+def _choice(index: int, answer: Answer) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
+    if answer.tool_calls:
+        message["content"] = answer.text or None
+        message["tool_calls"] = [_call(call) for call in answer.tool_calls]
     return {
-        "prompt_tokens": done.prompt_tokens,
-        "completion_tokens": done.tokens,
-        "total_tokens": done.prompt_tokens + done.tokens,
-        "prompt_tokens_details": {"cached_tokens": done.cached_tokens},
+        "index": index,
+        "message": message,
+        "logprobs": _logprobs(answer.logprobs),
+        "finish_reason": answer.finished.reason,
     }
 
 

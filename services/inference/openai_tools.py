@@ -104,10 +104,23 @@ def _message(turn: Any, where: str) -> pb.ChatMessage:
     content = turn.get("content", "" if calls else None)
     return pb.ChatMessage(
         role=_ROLES[role],
-        content=string(content, f"{where}.content"),
+        content=_content(content, f"{where}.content"),
         tool_calls=[_call(call, f"{where}.tool_calls[{n}]") for n, call in enumerate(calls)],
         tool_call_id=string(turn.get("tool_call_id", ""), f"{where}.tool_call_id"),
     )
+
+
+def _content(value: Any, where: str) -> str:
+    """Read text, or parts that are text; parts follow each other with nothing in between."""
+    if not isinstance(value, list) or not value:
+        return string(value, where)
+    return "".join(_text(part, f"{where}[{index}]") for index, part in enumerate(value))
+
+
+def _text(value: Any, where: str) -> str:
+    if isinstance(value, dict) and value.get("type") != "text":
+        raise unsupported(f"{where}.type", value.get("type"))
+    return string(fields(value, where, {"type", "text"}).get("text"), f"{where}.text")
 
 
 def _call(value: Any, where: str) -> tools_pb2.ToolCall:

@@ -39,6 +39,16 @@ class Inference(inference_service_pb2_grpc.InferenceServiceServicer):
 
 
 class OpenAI(openai_service_pb2_grpc.OpenAIServiceServicer):
+    async def GetServedModel(
+        self, request: openai_service_pb2.GetServedModelRequest, context: Context
+    ) -> httpbody_pb2.HttpBody:
+        return httpbody_pb2.HttpBody(content_type="application/json", data=b"{}")
+
+    async def CreateCompletion(
+        self, request: openai_service_pb2.CreateCompletionRequest, context: Context
+    ) -> AsyncIterator[httpbody_pb2.HttpBody]:
+        yield httpbody_pb2.HttpBody(content_type="application/json", data=request.body.data)
+
     async def CreateChatCompletion(
         self, request: openai_service_pb2.CreateChatCompletionRequest, context: Context
     ) -> AsyncIterator[httpbody_pb2.HttpBody]:

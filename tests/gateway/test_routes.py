@@ -92,6 +92,18 @@ def test_an_openai_body_arrives_unread(gateway: int, backend: Backend) -> None:
     assert (request.body.content_type, request.body.data) == ("application/json", body.encode())
 
 
+def test_a_completion_comes_as_it_is_and_a_model_by_the_name_that_it_is_asked_by(
+    gateway: int, backend: Backend
+) -> None:
+    reply = rest.call(gateway, "POST", "/v1/completions", '{"x": 1}')
+    assert (reply.headers["content-type"], reply.json) == ("application/json", {"x": 1})
+    names = ("bot", "bot:3", "bot%3A3", "bot@champion", "bot:base")
+    for name in names:
+        assert rest.call(gateway, "GET", f"/v1/models/{name}").status == 200
+    _, *asked = (request for _, request, _ in backend.recorders["inference"].calls)
+    assert [each.model for each in asked] == [name.replace("%3A", ":") for name in names]
+
+
 def test_an_openai_error_keeps_its_own_shape(gateway: int) -> None:
     reply = rest.call(gateway, "POST", "/v1/chat/completions", '{"model": "refuse"}')
     assert (reply.status, reply.headers["content-type"]) == (400, "application/json")

@@ -99,6 +99,8 @@ REST = {
     "GET /health": "GetHealth",
     "GET /metrics": "GetMetrics",
     "GET /v1/models": "ListServedModels",
+    "GET /v1/models/{model}": "GetServedModel",
+    "POST /v1/completions": "CreateCompletion",
     "POST /v1/chat/completions": "CreateChatCompletion",
 }
 GRPC_ONLY = {"ListBaseModels", "ResolveModel", "PublishVersion", "RecordTrainingFacts"}

@@ -13,7 +13,7 @@ from mlx_hub.openai.v1 import openai_service_pb2
 from services.chassis.errors import Invalid
 from services.inference.domain import Answer, Delta, Finished, Generation, Provenance
 from services.inference.openai import OpenAIServicer
-from services.inference.openai_replies import Reply
+from services.inference.openai_replies import ChatReply, Head
 from services.inference.openai_requests import read_chat
 from services.inference.output import ToolCall
 
@@ -24,8 +24,15 @@ TOOL = {"type": "function", "function": FUNCTION}
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
 
 
+PART = {"type": "text", "text": "a"}
+
+
+def said(content: Any) -> dict[str, Any]:
+    return {"role": "user", "content": content}
+
+
 def read(**fields: Any) -> GenerateRequest:
-    return read_chat(json.dumps({"model": "bot", "messages": HI, **fields}).encode()).request
+    return read_chat(json.dumps({"model": "bot", "messages": HI, **fields}).encode()).requests[0]
 
 
 def formatted(**json_schema: Any) -> dict[str, Any]:
@@ -53,6 +60,11 @@ def test_tools_and_choices_reach_the_request() -> None:
     assert read(tools=[TOOL], tool_choice="required", parallel_tool_calls=False)
     assert read(tools=[TOOL], tool_choice=named, parallel_tool_calls=False)
     assert read(tools=[TOOL], parallel_tool_calls=True)
+
+
+def test_parts_of_text_are_one_text() -> None:
+    request = read(messages=[said([PART, PART | {"text": "b\n"}, PART])])
+    assert request.messages[0].content == "ab\na"
 
 
 def test_calls_and_their_results_are_turns() -> None:
@@ -92,6 +104,11 @@ def test_calls_and_their_results_are_turns() -> None:
         ({"tools": [TOOL], "parallel_tool_calls": False}, "parallel_tool_calls"),
         ({"tools": [TOOL], "parallel_tool_calls": 1}, "parallel_tool_calls"),
         ({"messages": [{"role": "assistant"}]}, "messages[0].content"),
+        ({"messages": [said([])]}, "messages[0].content"),
+        ({"messages": [said([{"type": "text"}])]}, "messages[0].content[0].text"),
+        ({"messages": [said(["x"])]}, "messages[0].content[0]"),
+        ({"messages": [said([PART, {"type": "image_url"}])]}, "messages[0].content[1].type"),
+        ({"messages": [said([PART | {"x": 1}])]}, "messages[0].content[0].x"),
         ({"messages": [{"role": "assistant", "tool_calls": [{}]}]}, "messages[0].tool_calls[0]"),
     ],
 )
@@ -112,7 +129,7 @@ def answer(text: str) -> Answer:
 
 @pytest.mark.parametrize("text", ["", "Sure."])
 def test_a_whole_answer_holds_its_calls_as_openais_does(text: str) -> None:
-    body = json.loads(Reply("chatcmpl-1", 5, "bot", include_usage=False).whole(answer(text)))
+    body = json.loads(ChatReply(Head("chatcmpl-1", 5, "bot")).whole([answer(text)]))
     [choice] = body["choices"]
     assert choice["finish_reason"] == "tool_calls"
     assert choice["message"]["content"] == (text or None)

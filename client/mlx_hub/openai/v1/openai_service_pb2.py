@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&mlx_hub/openai/v1/openai_service.proto\x12\x11mlx_hub.openai.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\x19\n\x17ListServedModelsRequest\"A\n\x1b\x43reateChatCompletionRequest\x12\"\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody2\x81\x02\n\rOpenAIService\x12k\n\x10ListServedModels\x12*.mlx_hub.openai.v1.ListServedModelsRequest\x1a\x14.google.api.HttpBody\"\x15\x90\x02\x01\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12\x82\x01\n\x14\x43reateChatCompletion\x12..mlx_hub.openai.v1.CreateChatCompletionRequest\x1a\x14.google.api.HttpBody\"\"\x82\xd3\xe4\x93\x02\x1c\"\x14/v1/chat/completions:\x04\x62ody0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&mlx_hub/openai/v1/openai_service.proto\x12\x11mlx_hub.openai.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\x19\n\x17ListServedModelsRequest\"&\n\x15GetServedModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"A\n\x1b\x43reateChatCompletionRequest\x12\"\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody\"=\n\x17\x43reateCompletionRequest\x12\"\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody2\xe9\x03\n\rOpenAIService\x12k\n\x10ListServedModels\x12*.mlx_hub.openai.v1.ListServedModelsRequest\x1a\x14.google.api.HttpBody\"\x15\x90\x02\x01\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12o\n\x0eGetServedModel\x12(.mlx_hub.openai.v1.GetServedModelRequest\x1a\x14.google.api.HttpBody\"\x1d\x90\x02\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/models/{model}\x12\x82\x01\n\x14\x43reateChatCompletion\x12..mlx_hub.openai.v1.CreateChatCompletionRequest\x1a\x14.google.api.HttpBody\"\"\x82\xd3\xe4\x93\x02\x1c\"\x14/v1/chat/completions:\x04\x62ody0\x01\x12u\n\x10\x43reateCompletion\x12*.mlx_hub.openai.v1.CreateCompletionRequest\x1a\x14.google.api.HttpBody\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x0f/v1/completions:\x04\x62ody0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,12 +35,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_OPENAISERVICE'].methods_by_name['ListServedModels']._loaded_options = None
   _globals['_OPENAISERVICE'].methods_by_name['ListServedModels']._serialized_options = b'\220\002\001\202\323\344\223\002\014\022\n/v1/models'
+  _globals['_OPENAISERVICE'].methods_by_name['GetServedModel']._loaded_options = None
+  _globals['_OPENAISERVICE'].methods_by_name['GetServedModel']._serialized_options = b'\220\002\001\202\323\344\223\002\024\022\022/v1/models/{model}'
   _globals['_OPENAISERVICE'].methods_by_name['CreateChatCompletion']._loaded_options = None
   _globals['_OPENAISERVICE'].methods_by_name['CreateChatCompletion']._serialized_options = b'\202\323\344\223\002\034\"\024/v1/chat/completions:\004body'
+  _globals['_OPENAISERVICE'].methods_by_name['CreateCompletion']._loaded_options = None
+  _globals['_OPENAISERVICE'].methods_by_name['CreateCompletion']._serialized_options = b'\202\323\344\223\002\027\"\017/v1/completions:\004body'
   _globals['_LISTSERVEDMODELSREQUEST']._serialized_start=118
   _globals['_LISTSERVEDMODELSREQUEST']._serialized_end=143
-  _globals['_CREATECHATCOMPLETIONREQUEST']._serialized_start=145
-  _globals['_CREATECHATCOMPLETIONREQUEST']._serialized_end=210
-  _globals['_OPENAISERVICE']._serialized_start=213
-  _globals['_OPENAISERVICE']._serialized_end=470
+  _globals['_GETSERVEDMODELREQUEST']._serialized_start=145
+  _globals['_GETSERVEDMODELREQUEST']._serialized_end=183
+  _globals['_CREATECHATCOMPLETIONREQUEST']._serialized_start=185
+  _globals['_CREATECHATCOMPLETIONREQUEST']._serialized_end=250
+  _globals['_CREATECOMPLETIONREQUEST']._serialized_start=252
+  _globals['_CREATECOMPLETIONREQUEST']._serialized_end=313
+  _globals['_OPENAISERVICE']._serialized_start=316
+  _globals['_OPENAISERVICE']._serialized_end=805
 # @@protoc_insertion_point(module_scope)

@@ -42,9 +42,19 @@ class OpenAIServiceStub:
                 request_serializer=mlx__hub_dot_openai_dot_v1_dot_openai__service__pb2.ListServedModelsRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.GetServedModel = channel.unary_unary(
+                '/mlx_hub.openai.v1.OpenAIService/GetServedModel',
+                request_serializer=mlx__hub_dot_openai_dot_v1_dot_openai__service__pb2.GetServedModelRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
         self.CreateChatCompletion = channel.unary_stream(
                 '/mlx_hub.openai.v1.OpenAIService/CreateChatCompletion',
                 request_serializer=mlx__hub_dot_openai_dot_v1_dot_openai__service__pb2.CreateChatCompletionRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.CreateCompletion = channel.unary_stream(
+                '/mlx_hub.openai.v1.OpenAIService/CreateCompletion',
+                request_serializer=mlx__hub_dot_openai_dot_v1_dot_openai__service__pb2.CreateCompletionRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
 
@@ -61,10 +71,25 @@ class OpenAIServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetServedModel(self, request, context):
+        """Tells of one: `name`, `name:version`, `name:base` or `name@alias`. Fails with MODEL_NOT_FOUND,
+        VERSION_NOT_FOUND, VERSION_NOT_READY, and others of the registry, in OpenAI's shape.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateChatCompletion(self, request, context):
         """Answers a conversation; as server-sent events when the body says `"stream": true`.
         Errors come in OpenAI's shape. Fails as InferenceService.Generate does, and with
         UNSUPPORTED_PARAMETER.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateCompletion(self, request, context):
+        """Continues text as it is, without a chat template; else as CreateChatCompletion.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,9 +103,19 @@ def add_OpenAIServiceServicer_to_server(servicer, server):
                     request_deserializer=mlx__hub_dot_openai_dot_v1_dot_openai__service__pb2.ListServedModelsRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
+            'GetServedModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetServedModel,
+                    request_deserializer=mlx__hub_dot_openai_dot_v1_dot_openai__service__pb2.GetServedModelRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
             'CreateChatCompletion': grpc.unary_stream_rpc_method_handler(
                     servicer.CreateChatCompletion,
                     request_deserializer=mlx__hub_dot_openai_dot_v1_dot_openai__service__pb2.CreateChatCompletionRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'CreateCompletion': grpc.unary_stream_rpc_method_handler(
+                    servicer.CreateCompletion,
+                    request_deserializer=mlx__hub_dot_openai_dot_v1_dot_openai__service__pb2.CreateCompletionRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
     }
@@ -124,6 +159,33 @@ class OpenAIService:
             _registered_method=True)
 
     @staticmethod
+    def GetServedModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mlx_hub.openai.v1.OpenAIService/GetServedModel',
+            mlx__hub_dot_openai_dot_v1_dot_openai__service__pb2.GetServedModelRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CreateChatCompletion(request,
             target,
             options=(),
@@ -139,6 +201,33 @@ class OpenAIService:
             target,
             '/mlx_hub.openai.v1.OpenAIService/CreateChatCompletion',
             mlx__hub_dot_openai_dot_v1_dot_openai__service__pb2.CreateChatCompletionRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateCompletion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mlx_hub.openai.v1.OpenAIService/CreateCompletion',
+            mlx__hub_dot_openai_dot_v1_dot_openai__service__pb2.CreateCompletionRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,

@@ -21,11 +21,17 @@ class OpenAIServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListServedModels: _aio.UnaryUnaryMultiCallable[_openai_service_pb2.ListServedModelsRequest, _httpbody_pb2.HttpBody]
     """Lists what can be asked: `name` and `name:version`."""
+    GetServedModel: _aio.UnaryUnaryMultiCallable[_openai_service_pb2.GetServedModelRequest, _httpbody_pb2.HttpBody]
+    """Tells of one: `name`, `name:version`, `name:base` or `name@alias`. Fails with MODEL_NOT_FOUND,
+    VERSION_NOT_FOUND, VERSION_NOT_READY, and others of the registry, in OpenAI's shape.
+    """
     CreateChatCompletion: _aio.UnaryStreamMultiCallable[_openai_service_pb2.CreateChatCompletionRequest, _httpbody_pb2.HttpBody]
     """Answers a conversation; as server-sent events when the body says `"stream": true`.
     Errors come in OpenAI's shape. Fails as InferenceService.Generate does, and with
     UNSUPPORTED_PARAMETER.
     """
+    CreateCompletion: _aio.UnaryStreamMultiCallable[_openai_service_pb2.CreateCompletionRequest, _httpbody_pb2.HttpBody]
+    """Continues text as it is, without a chat template; else as CreateChatCompletion."""
 
 class OpenAIServiceServicer(metaclass=_abc_1.ABCMeta):
     """Speaks OpenAI's wire format, so that its clients work unchanged. Bodies are
@@ -41,6 +47,16 @@ class OpenAIServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists what can be asked: `name` and `name:version`."""
 
     @_abc_1.abstractmethod
+    def GetServedModel(
+        self,
+        request: _openai_service_pb2.GetServedModelRequest,
+        context: _aio.ServicerContext[_openai_service_pb2.GetServedModelRequest, _abc.Awaitable[_httpbody_pb2.HttpBody]],
+    ) -> _abc.Awaitable[_httpbody_pb2.HttpBody]:
+        """Tells of one: `name`, `name:version`, `name:base` or `name@alias`. Fails with MODEL_NOT_FOUND,
+        VERSION_NOT_FOUND, VERSION_NOT_READY, and others of the registry, in OpenAI's shape.
+        """
+
+    @_abc_1.abstractmethod
     def CreateChatCompletion(
         self,
         request: _openai_service_pb2.CreateChatCompletionRequest,
@@ -50,5 +66,13 @@ class OpenAIServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors come in OpenAI's shape. Fails as InferenceService.Generate does, and with
         UNSUPPORTED_PARAMETER.
         """
+
+    @_abc_1.abstractmethod
+    def CreateCompletion(
+        self,
+        request: _openai_service_pb2.CreateCompletionRequest,
+        context: _aio.ServicerContext[_openai_service_pb2.CreateCompletionRequest, _abc.AsyncIterator[_httpbody_pb2.HttpBody]],
+    ) -> _abc.AsyncIterator[_httpbody_pb2.HttpBody]:
+        """Continues text as it is, without a chat template; else as CreateChatCompletion."""
 
 def add_OpenAIServiceServicer_to_server(servicer: OpenAIServiceServicer, server: _aio.Server) -> None: ...
