@@ -32,7 +32,8 @@ _TABLE: Mapping[str, Mapping[str, str]] = {
     INFER: {
         "mlx_hub.inference.v1.InferenceService": "Generate StreamGenerate",
         # An OpenAI client lists the models that it may ask.
-        "mlx_hub.openai.v1.OpenAIService": "ListServedModels CreateChatCompletion",
+        "mlx_hub.openai.v1.OpenAIService": "ListServedModels GetServedModel "
+        "CreateChatCompletion CreateCompletion",
     },
     TRAIN: {
         f"{_REGISTRY}RegistryService": "CreateModel UpdateModel",
