@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from mlx_hub.cli.cache import cache_app
+from mlx_hub.cli.chat import chat
 from mlx_hub.cli.datasets import datasets_app
 from mlx_hub.cli.doctor import doctor
 from mlx_hub.cli.engines import engines, load, unload
@@ -40,6 +41,7 @@ app.add_typer(jobs_app, name="jobs")
 app.add_typer(cache_app, name="cache")
 jobs_app.command()(forecast)
 app.command()(generate)
+app.command()(chat)
 app.command()(why)
 app.command()(generations)
 app.command()(engines)
