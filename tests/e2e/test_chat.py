@@ -17,6 +17,8 @@ from tests.fixtures.terminal import CTRL_C, CTRL_D, Terminal
 def env(stack: RunningStack) -> Mapping[str, str]:
     made = stack.mlx_hub("models", "create", "talker", "--base-model", stack.base_model)
     assert made.returncode == 0, made.stderr
+    # In memory at once, so that no answer waits for it.
+    assert stack.mlx_hub("load", "talker:base").returncode == 0
     return {**os.environ, **stack.env}
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from mlx_hub.cli.answer import Telling
 from mlx_hub.cli.errors import describe
-from mlx_hub.cli.generate import SAMPLING
+from mlx_hub.cli.generate import SAMPLING, AskedArgument
 from mlx_hub.cli.options import takes
 from mlx_hub.cli.output import JsonOption, emit, plain, printable
 from mlx_hub.cli.session import find_model, hub, split_version
@@ -159,9 +159,7 @@ class Chat:
 @takes(SAMPLING)
 def chat(
     ctx: typer.Context,
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL[:VERSION]", help="`NAME:base` asks the base model.")
-    ],
+    model: AskedArgument,
     *,
     system: Annotated[str, typer.Option(help="What to tell the model first.")] = "",
     json: JsonOption = False,

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from mlx_hub.cli.answer import Telling
+from mlx_hub.cli.complete import model_names
 from mlx_hub.cli.options import Options, takes
 from mlx_hub.cli.output import JsonOption, emit, plain
 from mlx_hub.cli.session import find_model, hub, split_version
@@ -26,13 +27,20 @@ SAMPLING: Options = {
     "cache_salt": (str, "Share it by this salt only.", None),
 }
 
+AskedArgument = Annotated[
+    str,
+    typer.Argument(
+        autocompletion=model_names,
+        metavar="MODEL[:VERSION]",
+        help="`NAME:base` asks the base model.",
+    ),
+]
+
 
 @takes(SAMPLING)
 def generate(
     ctx: typer.Context,
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL[:VERSION]", help="`NAME:base` asks the base model.")
-    ],
+    model: AskedArgument,
     prompt: Annotated[str, typer.Argument(help="What to ask; `-` reads it from stdin.")],
     *,
     system: Annotated[str, typer.Option(help="What to tell the model first.")] = "",

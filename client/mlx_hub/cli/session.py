@@ -1,6 +1,7 @@
 """What every command needs first: the hub, and the thing that its argument names."""
 
 import re
+from inspect import signature
 from typing import Any
 
 import typer
@@ -10,9 +11,24 @@ from mlx_hub.registry.v1.model_pb2 import Model
 
 
 def hub(ctx: typer.Context) -> Hub:
-    """Connect to the hub of --address as --caller; it is closed when the command ends."""
+    """Connect to the hub; it is closed when the command ends."""
+    return ctx.with_resource(connect(ctx))
+
+
+def connect(ctx: typer.Context, **more: Any) -> Hub:
+    """Connect to the hub of --address as --caller, with --api-key."""
     given = ctx.find_root().params
-    return ctx.with_resource(Hub(given.get("address"), caller=given.get("caller")))
+    key = _key(given.get("api_key"))
+    return Hub(given.get("address"), caller=given.get("caller"), **key, **more)
+
+
+def _key(given: str | None) -> dict[str, Any]:
+    """The key as the client library takes it."""
+    if not given:
+        return {}
+    if "api_key" not in signature(Hub).parameters:
+        raise typer.BadParameter("--api-key: the installed mlx-hub-client is too old to send one")
+    return {"api_key": given}
 
 
 def passed_on(ctx: typer.Context, *own: str) -> dict[str, Any]:
