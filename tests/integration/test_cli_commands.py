@@ -75,6 +75,7 @@ VERBS = {
     "jobs cancel 3": ["status"],
     "jobs retry 3": ["status"],
     "generate m hello": ["text", "tokens"],
+    "bench m --streams 2 --requests 5": ["tokens_per_second", "ttft_ms_p99", "gap_ms_p50"],
     "why chatcmpl-1": ["outcome", "request", "lineage"],
     "generations m:base --outcome failed --limit 2": ["generation_id", "error_reason"],
     "generate m hello --no-cache-prompt --cache-salt mine": ["text", "tokens"],

@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
+from mlx_hub.cli.bench import bench
 from mlx_hub.cli.cache import cache_app
 from mlx_hub.cli.chat import chat
 from mlx_hub.cli.datasets import datasets_app
@@ -46,6 +47,7 @@ for name, group in {
 jobs_app.command()(forecast)
 app.command()(generate)
 app.command()(chat)
+app.command()(bench)
 app.command()(why)
 app.command()(generations)
 app.command()(engines)
