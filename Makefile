@@ -5,7 +5,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup setup-dev demo up down test lint types unit integration faults gateway e2e \
+.PHONY: help docs setup setup-dev demo up down test lint types unit integration faults gateway e2e \
         bench proto check-proto lock format clean
 
 help: ## Show this help
@@ -58,6 +58,9 @@ bench: setup-dev ## Measure serving, training and inference beside their peers, 
 
 proto: setup-dev ## Format and lint proto/, regenerate the stubs and docs/api.md
 	@buf format -w && buf lint && python scripts/generate_stubs.py && python scripts/generate_api.py docs/api.md
+
+docs: setup-dev ## Regenerate docs/cli.md from the command
+	@python scripts/generate_cli.py docs/cli.md
 
 check-proto: setup-dev ## Fail when stubs, formatting or compatibility are off
 	@scripts/check_proto.sh

@@ -3,7 +3,7 @@
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, computed_field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -110,10 +110,10 @@ def mask(text: str) -> str:
     return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", text)
 
 
-def load[S: HubSettings](kind: type[S]) -> S:
-    """Read the settings, or print every bad key with its reason and exit with 2."""
+def load[S: HubSettings](kind: type[S], **given: Any) -> S:
+    """Read what is not given, or print every bad key with its reason and exit with 2."""
     try:
-        return kind()
+        return kind(**given)
     except ValidationError as error:
         for problem in error.errors(include_url=False, include_input=False):
             why = problem["msg"].removeprefix("Value error, ")

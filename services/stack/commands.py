@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 from mlx_hub.cli.models import models_app
+from mlx_hub.cli.output import JsonOption, emit
 
 from services.chassis.settings import load
 from services.stack import importing, keys, launch, models, starter, versions
+from services.stack.configured import every_setting
 from services.stack.demo import demo as run_demo
-from services.stack.settings import StackSettings, environment_name
+from services.stack.settings import StackSettings
 from services.stack.signals import stops_on_signals
 from services.stack.stack import Stack
-from services.stack.telling import Bits, say, told
+from services.stack.telling import Bits, say, say_aside, told
 
 
 def register(app: typer.Typer) -> None:
@@ -54,11 +56,16 @@ def down() -> None:
     typer.echo("The hub is stopped." if stopped else f"No hub runs on {settings.home}.")
 
 
-def config() -> None:
-    """Print every setting by the name of its variable, secrets masked."""
-    settings = load(StackSettings)
-    for field, value in settings.masked().items():
-        typer.echo(f"{environment_name(field)}={value}")
+def config(json: JsonOption = False) -> None:
+    """Print every setting of the stack and the services by its variable, secrets masked."""
+    found, sound = every_setting()
+    if json:
+        emit(found)
+    else:
+        for variable, value in found.items():
+            typer.echo(f"{variable}={value}")
+    if not sound:
+        raise typer.Exit(2)
 
 
 def demo() -> None:
@@ -105,6 +112,7 @@ def import_(
     revision: RevisionOption = "",
     quantize: QuantizeOption = None,
     name: NameOption = "",
+    json: JsonOption = False,
 ) -> None:
     """Import a base model from this machine's disk, or with --from-hub from the Hugging Face hub.
 
@@ -118,12 +126,16 @@ def import_(
         raise typer.BadParameter("--revision goes with --from-hub")
     settings = load(StackSettings)
     bits = int(quantize) if quantize else None
+    speak = say_aside if json else say
     with told():
         if from_hub:
             chosen = name or models.name_of(Path(from_hub))
-            models.import_from_hub(settings, from_hub, revision, chosen, say, bits)
+            models.import_from_hub(settings, from_hub, revision, chosen, speak, bits)
         else:
             chosen = name or (models.name_of(path) if path else starter.NAME)
             source = importing.on_disk(path) if path else starter.source()
-            models.import_model(settings, source, chosen, say, bits)
-    typer.echo(f"Imported the base model {chosen}.")
+            models.import_model(settings, source, chosen, speak, bits)
+    if json:
+        emit({"name": chosen})
+    else:
+        typer.echo(f"Imported the base model {chosen}.")

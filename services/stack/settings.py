@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from gateway.settings import GatewaySettings
+from services.chassis.settings import HubSettings
 
 PORT_FIELDS = (
     "port",
@@ -22,9 +23,9 @@ class StackSettings(GatewaySettings):
     """MLX_HUB_MIN_FREE_BYTES: room that the data's volumes must have at the start."""
 
 
-def environment_name(field: str) -> str:
+def environment_name(field: str, kind: type[HubSettings] = StackSettings) -> str:
     """Give the environment variable that sets a field."""
-    fields = StackSettings.model_fields
+    fields = kind.model_fields
     short = field.removeprefix("storage_").removesuffix("_path")
     for name in (field, f"{field}_setting", f"{short}_setting"):
         if name in fields:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from mlx_hub.cli.complete import model_names
 from mlx_hub.cli.output import JsonOption, emit, printable, show_one
 from mlx_hub.cli.session import split_version
 from mlx_hub.cli.versions import versions_app
@@ -31,7 +32,10 @@ def register() -> None:
 
 
 VersionArgument = Annotated[
-    str, typer.Argument(metavar="MODEL:VERSION", help="By number or alias; else latest.")
+    str,
+    typer.Argument(
+        autocompletion=model_names, metavar="MODEL:VERSION", help="By number or alias; else latest."
+    ),
 ]
 TargetArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")]
 FormOption = Annotated[

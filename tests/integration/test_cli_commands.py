@@ -75,6 +75,7 @@ VERBS = {
     "jobs cancel 3": ["status"],
     "jobs retry 3": ["status"],
     "generate m hello": ["text", "tokens"],
+    "bench m --streams 2 --requests 5": ["tokens_per_second", "ttft_ms_p99", "gap_ms_p50"],
     "why chatcmpl-1": ["outcome", "request", "lineage"],
     "generations m:base --outcome failed --limit 2": ["generation_id", "error_reason"],
     "generate m hello --no-cache-prompt --cache-salt mine": ["text", "tokens"],
@@ -228,6 +229,20 @@ def test_generating_streams_to_stdout_and_measures_on_stderr(hub: ScriptedHub) -
     assert [turn.content for turn in request.messages] == ["be brief", "hello"]
     assert run(hub, "generate", "1", "hello", "--raw").exit_code == 0
     assert (hub.requests[-1].prompt, list(hub.requests[-1].messages)) == ("hello", [])
+
+
+def test_a_piped_chat_takes_turns_and_commands(hub: ScriptedHub, tmp_path: Path) -> None:
+    typed = f'hi\n/system be brief\n/save {tmp_path}/row\n//x\n/reset\n"""a\nb"""\n/quit\nlost\n'
+    result = run(hub, "chat", "m:2", "--seed", "3", stdin=typed)
+    assert result.exit_code == 0 and result.stdout == "answer of 2\n" * 3
+    assert result.stderr.count("generation g7") == 3
+    asked = [[t.content for t in r.messages] for r in hub.requests if hasattr(r, "messages")]
+    assert asked == [["hi"], ["be brief", "hi", "answer of 2", "/x"], ["be brief", "a\nb"]]
+    assert hub.requests[-1].seed == 3
+    row = json.loads((tmp_path / "row").read_text())["messages"]
+    assert [turn["role"] for turn in row] == ["system", "user", "assistant"]
+    wrong = run(hub, "chat", "m", stdin="/rset\nhi\n")
+    assert wrong.exit_code == 2 and "did you mean /reset?" in wrong.stderr
 
 
 def test_verbs_of_other_distributions_come_by_entry_points(

@@ -2,6 +2,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from mlx_hub.cli.bench import Sample, summary
 from mlx_hub.cli.curve import Curve, outcome, sparkline
 from mlx_hub.cli.demo import moved
 from mlx_hub.cli.live import follow
@@ -174,3 +175,11 @@ def test_metrics_that_moved_are_summed_by_name_without_noise() -> None:
 )
 def test_references_name_a_version_or_an_alias(reference: str, expected: tuple[str, str]) -> None:
     assert split_version(reference, default="x") == expected
+
+
+def test_a_bench_sums_up_its_answers() -> None:
+    told = summary([Sample(3, 5, (0.1, 0.2, 0.4)), Sample(1, 5, (0.3,)), Sample(0, 5, ())], 2.0)
+    assert (told["tokens"], told["prompt_tokens"], told["tokens_per_second"]) == (4, 15, 2.0)
+    assert told["ttft_ms_p50"] == pytest.approx(100) and told["ttft_ms_p99"] == pytest.approx(300)
+    assert told["gap_ms_p50"] == pytest.approx(100)
+    assert "gap_ms_p50" not in summary([Sample(1, 5, (0.3,))], 1.0)

@@ -139,7 +139,8 @@ def test_every_rpc_has_exactly_one_scope(method: MethodDescriptor) -> None:
     assert found[0] in (*scopes.SCOPES, scopes.OPEN)
     assert (found[0] == scopes.OPEN) == (method.name == "GetHealth")
     reads = method.GetOptions().idempotency_level == 1
-    assert reads == (found[0] in (scopes.READ, scopes.OPEN) or method.name == "ListServedModels")
+    lists = method.name in ("ListServedModels", "GetServedModel")
+    assert reads == (found[0] in (scopes.READ, scopes.OPEN) or lists)
 
 
 def test_the_table_of_scopes_knows_nothing_else() -> None:

@@ -1,5 +1,6 @@
 """The operator's keys on the command line."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,13 @@ def test_config_masks_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "MLX_HUB_SIGNING_KEY=***\n" in shown
     assert "MLX_HUB_TRUSTED_KEYS=/keys/one.pem\n" in shown
     assert "secret.pem" not in shown
+
+
+def test_config_shows_what_each_service_may_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLX_HUB_KEEP_ALIVE_SECONDS", "7")
+    shown = json.loads(run("config", "--json").stdout)
+    assert shown["MLX_HUB_KEEP_ALIVE_SECONDS"] == "7"
+    assert {"MLX_HUB_PORT", "MLX_HUB_SCRUB_INTERVAL_SECONDS", "MLX_HUB_LEASE_SECONDS"} <= set(shown)
+    monkeypatch.setenv("MLX_HUB_KV_TOKENS", "1")
+    refused = run("config")
+    assert refused.exit_code == 2 and "MLX_HUB_LEASE_SECONDS=" in refused.stdout

@@ -11,6 +11,7 @@ from mlx_hub.cli.plot import print_losses
 from mlx_hub.cli.samples import print_samples
 from mlx_hub.cli.system import health_lines, parse_metrics
 from mlx_hub.cli.tree import show_lineage
+from mlx_hub.cli.why import show_generation
 from mlx_hub.client import Hub, HubError, NotFound
 from mlx_hub.inference.v1.completion_pb2 import Completion
 from mlx_hub.registry.v1.dataset_pb2 import Dataset
@@ -72,6 +73,9 @@ def run_demo(
     _title(ui, "Where the version comes from")
     show_lineage(hub.models.lineage(model.id, version.version), ui)
     _show_hub(hub, before, ui)
+    asked = trained_answer.generation_id
+    _title(ui, f"Where its answer comes from: mlx-hub why {asked}")
+    show_generation(hub.generations.get(asked), ui)
     if base_answer.text.strip() == trained_answer.text.strip():
         raise DemoFailed("the version answers exactly as its base model does: it learned nothing")
     return DemoResult(model, dataset, job, version, curve, base_answer, trained_answer)

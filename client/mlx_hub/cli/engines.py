@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from mlx_hub.cli.complete import model_names
 from mlx_hub.cli.output import (
     JsonOption,
     console,
@@ -26,7 +27,12 @@ from mlx_hub.inference.v1.residency_pb2 import (
 )
 
 ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL[:VERSION]", help="The model whose engine is meant.")
+    str,
+    typer.Argument(
+        autocompletion=model_names,
+        metavar="MODEL[:VERSION]",
+        help="The model whose engine is meant.",
+    ),
 ]
 KeepAliveOption = Annotated[
     int | None, typer.Option(metavar="SECONDS", help="How long it stays unused; 0: not at all.")

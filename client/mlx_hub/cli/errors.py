@@ -1,19 +1,10 @@
-"""How a failed command ends: one clear line on stderr and an exit code by kind of error.
-
-| code | meaning                                              |
-|------|------------------------------------------------------|
-| 1    | anything else, such as a job that failed             |
-| 2    | wrong usage, or the hub found the request invalid    |
-| 3    | not found                                            |
-| 4    | exists already, or not in a state that allows this   |
-| 5    | the hub, or a part of it, does not answer            |
-| 6    | a queue, the memory or the disk is full              |
-"""
+"""How a failed command ends: one clear line on stderr and an exit code by kind of error."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import typer
+from mlx_hub.cli.guide import GuidingGroup
 from mlx_hub.cli.output import printable
 from mlx_hub.client import (
     Aborted,
@@ -24,9 +15,10 @@ from mlx_hub.client import (
     HubError,
     Invalid,
     NotFound,
+    PermissionDenied,
+    Unauthenticated,
     Unavailable,
 )
-from typer.core import TyperGroup
 
 EXIT_CODES: Mapping[type[HubError], int] = {
     Invalid: 2,
@@ -37,6 +29,19 @@ EXIT_CODES: Mapping[type[HubError], int] = {
     Unavailable: 5,
     DeadlineExceeded: 5,
     Exhausted: 6,
+    Unauthenticated: 7,
+    PermissionDenied: 7,
+}
+MEANINGS: Mapping[int, str] = {
+    0: "done",
+    1: "anything else, such as a job that failed or a check that found something",
+    2: "wrong usage, or the hub found the request invalid",
+    3: "not found",
+    4: "exists already, or is not in a state that allows this",
+    5: "the hub, or a part of it, does not answer",
+    6: "a queue, the memory or the disk is full",
+    7: "the hub wants an API key, or that key may not do this",
+    130: "interrupted by Ctrl-C",
 }
 
 
@@ -53,7 +58,7 @@ def describe(error: HubError) -> str:
     return printable(f"error: {field}{message}{reason}")
 
 
-class HubGroup(TyperGroup):
+class HubGroup(GuidingGroup):
     """A group of commands whose failures are lines, never tracebacks."""
 
     def invoke(self, ctx: Any) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import typer
+from mlx_hub.cli.complete import model_names
 from mlx_hub.cli.output import JsonOption, show_one, size
 from mlx_hub.cli.recipe import takes_recipe
 from mlx_hub.cli.session import find_dataset, find_model, hub, passed_on
@@ -13,7 +14,9 @@ from mlx_hub.trainer.v1.training_memory_pb2 import ForecastTrainingResponse
 @takes_recipe
 def forecast(
     ctx: typer.Context,
-    model: Annotated[str, typer.Argument(help="Name or id of the model to train.")],
+    model: Annotated[
+        str, typer.Argument(autocompletion=model_names, help="Name or id of the model to train.")
+    ],
     dataset: Annotated[str, typer.Argument(help="Name or id of the data.")],
     *,
     json: JsonOption = False,

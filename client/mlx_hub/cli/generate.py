@@ -1,19 +1,17 @@
 """`mlx-hub generate`."""
 
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from mlx_hub.cli.engines import progress
+from mlx_hub.cli.answer import Telling
+from mlx_hub.cli.complete import model_names
 from mlx_hub.cli.options import Options, takes
-from mlx_hub.cli.output import JsonOption, emit, plain, printable
+from mlx_hub.cli.output import JsonOption, emit, plain
 from mlx_hub.cli.session import find_model, hub, split_version
-from mlx_hub.client import TokenStream
-from mlx_hub.inference.v1.residency_pb2 import Loading
 
-_SAMPLING: Options = {
+SAMPLING: Options = {
     "max_tokens": (int, "Tokens at most.", None),
     "temperature": (float, "0: always the likeliest.", None),
     "top_p": (float, "Likeliest up to this mass.", None),
@@ -29,13 +27,20 @@ _SAMPLING: Options = {
     "cache_salt": (str, "Share it by this salt only.", None),
 }
 
+AskedArgument = Annotated[
+    str,
+    typer.Argument(
+        autocompletion=model_names,
+        metavar="MODEL[:VERSION]",
+        help="`NAME:base` asks the base model.",
+    ),
+]
 
-@takes(_SAMPLING)
+
+@takes(SAMPLING)
 def generate(
     ctx: typer.Context,
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL[:VERSION]", help="`NAME:base` asks the base model.")
-    ],
+    model: AskedArgument,
     prompt: Annotated[str, typer.Argument(help="What to ask; `-` reads it from stdin.")],
     *,
     system: Annotated[str, typer.Option(help="What to tell the model first.")] = "",
@@ -61,13 +66,15 @@ def generate(
         response_schema=_read(schema) if schema else None,
         regex=regex or None,
         choice=choice or None,
-        **{option: ctx.params[option] for option in _SAMPLING},
+        **{option: ctx.params[option] for option in SAMPLING},
     )
     with stream:
         if json:
             emit(plain(stream.result()))
         else:
-            typer.echo(_print(stream), err=True)
+            telling = Telling(stream)
+            telling.run()
+            telling.tell_speed()
 
 
 def _asked(text: str, system: str, raw: bool) -> dict[str, Any]:
@@ -83,29 +90,3 @@ def _read(schema: Path) -> str:
         return schema.read_text()
     except (OSError, UnicodeError) as error:
         raise typer.BadParameter(f"{schema} can't be read") from error
-
-
-def _show_loading(loading: Loading) -> None:
-    """Overwrite one line of the terminal with how far the model is."""
-    typer.echo(f"\r\x1b[K{printable(loading.base_model)}: {progress(loading)}", err=True, nl=False)
-
-
-def _print(stream: TokenStream) -> str:
-    """Print the tokens of a stream; return its speed, measured here, and its name."""
-    if sys.stderr.isatty():
-        stream.on_loading = _show_loading
-    start = time.monotonic()
-    first = None
-    for text in stream:
-        if first is None:
-            first = time.monotonic()
-            if stream.on_loading:
-                typer.echo("\r\x1b[K", err=True, nl=False)
-        typer.echo(printable(text), nl=False)
-    end = time.monotonic()
-    typer.echo()
-    tokens, first = stream.completion.tokens, first or end
-    # The first token's time is the prompt's: the speed is that of the others.
-    speed = f"{(tokens - 1) / (end - first):.1f} tok/s, " if tokens > 1 and end > first else ""
-    told = f"{tokens} tokens, {speed}first after {first - start:.2f} s"
-    return f"{told}; generation {stream.completion.generation_id}"

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from mlx_hub.cli import verdict
+from mlx_hub.cli.complete import model_names
 from mlx_hub.cli.curve import outcome, status_name
 from mlx_hub.cli.live import follow
 from mlx_hub.cli.logs import logs
@@ -42,7 +43,9 @@ class Status(StrEnum):
 @takes_recipe
 def submit(
     ctx: typer.Context,
-    model: Annotated[str, typer.Argument(help="Name or id of the model to train.")],
+    model: Annotated[
+        str, typer.Argument(autocompletion=model_names, help="Name or id of the model to train.")
+    ],
     dataset: Annotated[str, typer.Argument(help="Name or id of the data.")],
     *,
     watch: Annotated[bool, typer.Option("--watch", help="Stay and watch it.")] = False,

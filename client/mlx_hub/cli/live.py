@@ -16,6 +16,8 @@ from rich.text import Text
 
 _PLAIN_LINES = 20
 _WIDTH, _NOTES = 60, 3
+# What a narrow terminal keeps for the word beside the bar.
+_STATUS = 12
 # What the numbers and the curve show; any other event is a note below them.
 _DRAWN = ("job", "step", "validation")
 
@@ -33,22 +35,23 @@ def follow(events: Iterable[TrainingEvent], ui: Console) -> Curve:
 @contextmanager
 def _live(ui: Console, curve: Curve) -> Iterator[Callable[[TrainingEvent], None]]:
     notes: deque[str] = deque(maxlen=_NOTES)
-    with Live(_panel(curve, notes), console=ui, refresh_per_second=8) as live:
+    width = min(_WIDTH, ui.width - _STATUS)
+    with Live(_panel(curve, notes, width), console=ui, refresh_per_second=8) as live:
 
         def show(event: TrainingEvent) -> None:
             if event.WhichOneof("event") not in _DRAWN:
                 notes.append(note(event))
-            live.update(_panel(curve, notes))
+            live.update(_panel(curve, notes, width))
 
         yield show
 
 
-def _panel(curve: Curve, notes: Iterable[str]) -> RenderableType:
+def _panel(curve: Curve, notes: Iterable[str], width: int) -> RenderableType:
     row = Table.grid(padding=(0, 1))
-    bar = ProgressBar(total=max(curve.total_steps, 1), completed=curve.step, width=_WIDTH)
+    bar = ProgressBar(total=max(curve.total_steps, 1), completed=curve.step, width=width)
     status = status_name(curve.job) if curve.job.id else "connecting"
     row.add_row(bar, Text(status, style="bold"))
-    line = Text(sparkline(curve.train, _WIDTH), style="cyan")
+    line = Text(sparkline(curve.train, width), style="cyan")
     return Group(row, Text(curve.numbers()), line, *(literal(text, "dim") for text in notes))
 
 

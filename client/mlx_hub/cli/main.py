@@ -8,13 +8,16 @@ from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
+from mlx_hub.cli.bench import bench
 from mlx_hub.cli.cache import cache_app
+from mlx_hub.cli.chat import chat
 from mlx_hub.cli.datasets import datasets_app
 from mlx_hub.cli.doctor import doctor
 from mlx_hub.cli.engines import engines, load, unload
-from mlx_hub.cli.errors import HubGroup
+from mlx_hub.cli.errors import MEANINGS, HubGroup
 from mlx_hub.cli.forecast import forecast
 from mlx_hub.cli.generate import generate
+from mlx_hub.cli.guide import GuidingGroup
 from mlx_hub.cli.jobs import jobs_app
 from mlx_hub.cli.models import lineage, models_app
 from mlx_hub.cli.quality import quality_app
@@ -28,18 +31,23 @@ __all__ = ["app", "main", "models_app"]
 app = typer.Typer(
     cls=HubGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_show_locals=False,
     help="MLX Model Hub: register, train, serve and trace models.",
+    epilog="Exit codes: " + "; ".join(f"{code} {means}" for code, means in MEANINGS.items()) + ".",
 )
-app.add_typer(models_app, name="models")
-app.add_typer(versions_app, name="versions")
-app.add_typer(quality_app, name="quality")
-app.add_typer(datasets_app, name="datasets")
-app.add_typer(jobs_app, name="jobs")
-app.add_typer(cache_app, name="cache")
+for name, group in {
+    "models": models_app,
+    "versions": versions_app,
+    "quality": quality_app,
+    "datasets": datasets_app,
+    "jobs": jobs_app,
+    "cache": cache_app,
+}.items():
+    app.add_typer(group, name=name, cls=GuidingGroup)
 jobs_app.command()(forecast)
 app.command()(generate)
+app.command()(chat)
+app.command()(bench)
 app.command()(why)
 app.command()(generations)
 app.command()(engines)
@@ -68,15 +76,27 @@ def options(
             help="Your name to the hub: engines serve callers evenly, however much each asks.",
         ),
     ] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MLX_HUB_API_KEY",
+            help="Key of a hub that wants one; the variable keeps it out of the shell's history.",
+        ),
+    ] = None,
 ) -> None:
     """Take the options of every verb; session.hub reads them."""
 
 
-def main() -> None:
-    """Run the command with the verbs of every installed distribution."""
+def whole() -> typer.Typer:
+    """The command with the verbs of every installed distribution."""
     for command in entry_points(group="mlx_hub.commands"):
         try:
             command.load()(app)
         except ImportError as error:
             typer.echo(f"warning: no {command.name} commands: {error}", err=True)
-    app()
+    return app
+
+
+def main() -> None:
+    """Run it."""
+    whole()()

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from mlx_hub.cli.complete import model_names
 from mlx_hub.cli.output import (
     JsonOption,
     emit,
@@ -21,9 +22,16 @@ from mlx_hub.registry.v1.version_pb2 import VersionStatus
 
 models_app = typer.Typer(no_args_is_help=True, help="Models, their versions and base models.")
 
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Name or id of a model.")]
+ModelArgument = Annotated[
+    str, typer.Argument(autocompletion=model_names, metavar="MODEL", help="Name or id of a model.")
+]
 VersionArgument = Annotated[
-    str, typer.Argument(metavar="MODEL:VERSION", help="Version by number or alias; else latest.")
+    str,
+    typer.Argument(
+        autocompletion=model_names,
+        metavar="MODEL:VERSION",
+        help="Version by number or alias; else latest.",
+    ),
 ]
 
 

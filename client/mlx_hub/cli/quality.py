@@ -4,6 +4,7 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
+from mlx_hub.cli.complete import model_names
 from mlx_hub.cli.output import (
     JsonOption,
     console,
@@ -23,7 +24,9 @@ from mlx_hub.registry.v1.quality_trend_pb2 import QualityChange, QualityPoint, Q
 
 quality_app = typer.Typer(no_args_is_help=True, help="How good a model's versions are.")
 
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Name or id of a model.")]
+ModelArgument = Annotated[
+    str, typer.Argument(autocompletion=model_names, metavar="MODEL", help="Name or id of a model.")
+]
 MetricFilter = Annotated[str, typer.Option(help="Only this metric.")]
 DatasetFilter = Annotated[str | None, typer.Option(help="Only this data, by name or id.")]
 
@@ -47,7 +50,10 @@ class Direction(StrEnum):
 @quality_app.command()
 def record(
     ctx: typer.Context,
-    version: Annotated[str, typer.Argument(metavar="MODEL:VERSION", help="Or MODEL:base.")],
+    version: Annotated[
+        str,
+        typer.Argument(autocompletion=model_names, metavar="MODEL:VERSION", help="Or MODEL:base."),
+    ],
     *,
     metric: Annotated[str, typer.Option(help="Such as accuracy.")],
     value: Annotated[float, typer.Option(help="What was measured.")],

@@ -10,9 +10,15 @@ from mlx_hub.registry.v1.model_pb2 import Model
 
 
 def hub(ctx: typer.Context) -> Hub:
-    """Connect to the hub of --address as --caller; it is closed when the command ends."""
+    """Connect to the hub; it is closed when the command ends."""
+    return ctx.with_resource(connect(ctx))
+
+
+def connect(ctx: typer.Context, **more: Any) -> Hub:
+    """Connect to the hub of --address as --caller, with --api-key."""
     given = ctx.find_root().params
-    return ctx.with_resource(Hub(given.get("address"), caller=given.get("caller")))
+    key = given.get("api_key") or None
+    return Hub(given.get("address"), caller=given.get("caller"), api_key=key, **more)
 
 
 def passed_on(ctx: typer.Context, *own: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from mlx_hub.cli.complete import model_names
 from mlx_hub.cli.output import JsonOption, console, emit, literal, plain, printable, short
 from mlx_hub.cli.session import find_model, hub, split_version
 from mlx_hub.registry.v1.provenance_service_pb2 import (
@@ -17,7 +18,12 @@ from rich.table import Table
 def verify(
     ctx: typer.Context,
     version: Annotated[
-        str, typer.Argument(metavar="MODEL:VERSION", help="By number or alias; else latest.")
+        str,
+        typer.Argument(
+            autocompletion=model_names,
+            metavar="MODEL:VERSION",
+            help="By number or alias; else latest.",
+        ),
     ],
     json: JsonOption = False,
 ) -> None:

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from mlx_hub.cli.complete import model_names
 from mlx_hub.cli.output import JsonOption, console, emit, plain, show_done, show_one
 from mlx_hub.cli.samples import print_samples
 from mlx_hub.cli.session import find_model, hub, split_version
@@ -11,9 +12,14 @@ from mlx_hub.client import Hub
 versions_app = typer.Typer(no_args_is_help=True, help="What a model's versions are used for.")
 
 VersionArgument = Annotated[
-    str, typer.Argument(metavar="MODEL:VERSION", help="Version by number or alias.")
+    str,
+    typer.Argument(
+        autocompletion=model_names, metavar="MODEL:VERSION", help="Version by number or alias."
+    ),
 ]
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Name or id of a model.")]
+ModelArgument = Annotated[
+    str, typer.Argument(autocompletion=model_names, metavar="MODEL", help="Name or id of a model.")
+]
 AliasOption = Annotated[str, typer.Option(help="The alias to move.")]
 
 

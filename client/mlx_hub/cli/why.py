@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Annotated
 
 import typer
+from mlx_hub.cli.complete import model_names
 from mlx_hub.cli.output import JsonOption, console, emit, literal, moment, plain, show_list
 from mlx_hub.cli.session import find_model, hub, split_version
 from mlx_hub.cli.tree import base_line, lineage_tree
@@ -48,7 +49,11 @@ def generations(
     ctx: typer.Context,
     model: Annotated[
         str,
-        typer.Argument(metavar="[MODEL[:VERSION]]", help="Only its answers; `NAME:base` too."),
+        typer.Argument(
+            autocompletion=model_names,
+            metavar="[MODEL[:VERSION]]",
+            help="Only its answers; `NAME:base` too.",
+        ),
     ] = "",
     *,
     outcome: Annotated[Ending | None, typer.Option(help="Only those that ended so.")] = None,
