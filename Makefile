@@ -53,6 +53,7 @@ bench: setup-dev ## Measure serving, training and inference beside their peers, 
 	@python -m bench.serving
 	@python -m bench.training
 	@python -m bench.registry
+	@python -m bench.gateway
 	@python -m bench.soak
 	@python -m bench.inference
 
