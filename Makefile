@@ -53,11 +53,12 @@ bench: setup-dev ## Measure serving, training and inference beside their peers, 
 	@python -m bench.serving
 	@python -m bench.training
 	@python -m bench.registry
+	@python -m bench.gateway
 	@python -m bench.soak
 	@python -m bench.inference
 
-proto: setup-dev ## Format and lint proto/, regenerate the stubs and docs/api.md
-	@buf format -w && buf lint && python scripts/generate_stubs.py && python scripts/generate_api.py docs/api.md
+proto: setup-dev ## Format and lint proto/, regenerate the stubs, docs/api.md and docs/errors.md
+	@buf format -w && buf lint && python scripts/generate_stubs.py && python scripts/generate_api.py docs/api.md && python -m scripts.generate_errors docs/errors.md
 
 docs: setup-dev ## Regenerate docs/cli.md from the command
 	@python scripts/generate_cli.py docs/cli.md

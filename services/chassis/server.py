@@ -24,25 +24,12 @@ from services.chassis.interceptors.metrics import Metrics
 from services.chassis.interceptors.slow_readers import SlowReaders
 from services.chassis.interceptors.tracing import Tracing
 from services.chassis.interceptors.validation import Validation
+from services.chassis.reflected import REFLECTED
 from services.chassis.settings import HubSettings
 from services.chassis.system import HOST, SystemServicer, peers
 
 log = logging.getLogger(__name__)
 
-REFLECTED = (
-    "mlx_hub.registry.v1.RegistryService",
-    "mlx_hub.registry.v1.DatasetService",
-    "mlx_hub.registry.v1.QualityService",
-    "mlx_hub.registry.v1.TrainingRecordService",
-    "mlx_hub.registry.v1.ProvenanceService",
-    "mlx_hub.registry.v1.StorageService",
-    "mlx_hub.trainer.v1.TrainerService",
-    "mlx_hub.inference.v1.InferenceService",
-    "mlx_hub.openai.v1.OpenAIService",
-    "mlx_hub.system.v1.SystemService",
-    health.SERVICE_NAME,
-    reflection.SERVICE_NAME,
-)
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 
 type Step = Callable[[], Awaitable[None]]

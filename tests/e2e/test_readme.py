@@ -1,50 +1,24 @@
 """Every example of the README does what it says, run as it is written."""
 
-import os
-import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.fixtures.documented import RUN, blocks, run
 from tests.fixtures.stack import RunningStack
 
-ROOT = Path(__file__).resolve().parents[2]
-BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
-
-
-def run(arguments: list[str], text: str, stack: RunningStack) -> str:
-    path = f"{ROOT / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, **stack.env, "PATH": path}
-    done = subprocess.run(
-        arguments,
-        input=text,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+BLOCKS = [block for block in blocks("README.md") if block.language in RUN]
 
 
 @pytest.fixture(scope="module")
-def outputs(stack: RunningStack) -> list[str]:
+def outputs(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Run the examples in order, against this stack instead of the default port."""
-    assert shutil.which("curl"), "the README's examples use curl; install it to run this test"
-    found = []
-    for language, text in BLOCKS:
-        here = text.replace("127.0.0.1:8080", f"127.0.0.1:{stack.port}")
-        shell = ["sh", "-eu"] if language == "sh" else [sys.executable, "-"]
-        found.append(run(shell, here, stack))
-    return found
+    folder: Path = tmp_path_factory.mktemp("readme")
+    return [run(block.language, block.text, stack.port, stack.env, folder) for block in BLOCKS]
 
 
 def test_the_readme_has_its_examples() -> None:
-    assert [language for language, _ in BLOCKS] == ["sh", "sh", "python"]
+    assert [block.language for block in BLOCKS] == ["sh", "sh", "python"]
 
 
 def test_curl_streams_to_a_completion_with_provenance(outputs: list[str]) -> None:

@@ -1,6 +1,8 @@
 """The contract as a reader sees it: REST paths, gRPC-only calls, reasons, bounds."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +192,16 @@ def test_every_rpc_documents_reasons_that_exist() -> None:
 def _reasons() -> list[str]:
     values = error_reason_pb2.ErrorReason.DESCRIPTOR.values
     return [v.name.removeprefix("ERROR_REASON_") for v in values if v.number]
+
+
+def test_every_service_can_describe_the_whole_contract() -> None:
+    """Seen in a fresh process, which has imported no more than any service does."""
+    code = (
+        "from google.protobuf import descriptor_pool\n"
+        "from services.chassis.server import REFLECTED\n"
+        "for name in REFLECTED:\n"
+        "    print(descriptor_pool.Default().FindServiceByName(name).full_name)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    described = set(done.stdout.split())
+    assert {method.containing_service.full_name for method in METHODS} <= described

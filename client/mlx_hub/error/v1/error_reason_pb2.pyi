@@ -25,286 +25,450 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Never sent."""
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 1
-    """INVALID_ARGUMENT. A field breaks its bound; BadRequest names it. Metadata: field."""
+    """INVALID_ARGUMENT. A field breaks its bound; BadRequest names it. To do: mend the field that
+    BadRequest names. Metadata: field.
+    """
     ERROR_REASON_INVALID_PAGE_TOKEN: _ErrorReason.ValueType  # 2
-    """INVALID_ARGUMENT. The page token was not made by this list with this filter. Metadata: field."""
+    """INVALID_ARGUMENT. The page token was not made by this list with this filter. To do: start again
+    from the first page, and keep the filter the same over the pages. Metadata: field.
+    """
     ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 3
-    """NOT_FOUND. Metadata: model_id."""
+    """NOT_FOUND. No model has this id. To do: look it up with `mlx-hub models list` or `GET /models`.
+    Metadata: model_id.
+    """
     ERROR_REASON_VERSION_NOT_FOUND: _ErrorReason.ValueType  # 4
-    """NOT_FOUND. Metadata: model_id, version (a number or an alias)."""
+    """NOT_FOUND. The model has no such version, or no such alias. To do: see `mlx-hub models versions
+    MODEL`; promote one if an alias is missing. Metadata: model_id, version (a number or an alias).
+    """
     ERROR_REASON_DATASET_NOT_FOUND: _ErrorReason.ValueType  # 5
-    """NOT_FOUND. Metadata: dataset_id."""
+    """NOT_FOUND. No dataset has this id. To do: look it up with `mlx-hub datasets list` or `GET
+    /datasets`. Metadata: dataset_id.
+    """
     ERROR_REASON_JOB_NOT_FOUND: _ErrorReason.ValueType  # 6
-    """NOT_FOUND. Metadata: job_id."""
+    """NOT_FOUND. No job has this id. To do: look it up with `mlx-hub jobs list` or `GET
+    /training/jobs`. Metadata: job_id.
+    """
     ERROR_REASON_BASE_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 7
-    """NOT_FOUND. The operator has not imported it. Metadata: base_model."""
+    """NOT_FOUND. The operator has not imported it. To do: see `mlx-hub models base`, or bring it in
+    with `mlx-hub models import`. Metadata: base_model.
+    """
     ERROR_REASON_NAME_TAKEN: _ErrorReason.ValueType  # 8
-    """ALREADY_EXISTS. Metadata: name."""
+    """ALREADY_EXISTS. Another one has this name. To do: choose another name, or use what has this
+    one. Metadata: name.
+    """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 9
-    """ALREADY_EXISTS. The request id was used with another body. Metadata: request_id."""
+    """ALREADY_EXISTS. The request id was used with another body. To do: give each new request an id
+    of its own; repeat one only with the same body. Metadata: request_id.
+    """
     ERROR_REASON_DATASET_FILE_UNREADABLE: _ErrorReason.ValueType  # 10
-    """INVALID_ARGUMENT. The dataset file can't be opened under the dataset root. Metadata: path."""
+    """INVALID_ARGUMENT. The dataset file can't be opened under the dataset root. To do: put the file
+    under the dataset root and give its path from there, or upload it. Metadata: path.
+    """
     ERROR_REASON_DATASET_ROW_INVALID: _ErrorReason.ValueType  # 11
-    """INVALID_ARGUMENT. Lines are not rows of one supported schema; BadRequest names up to 20. Metadata: line, the first."""
+    """INVALID_ARGUMENT. Lines are not rows of one supported schema; BadRequest names up to 20. To do:
+    mend the lines that BadRequest names; all rows have one shape. Metadata: line, the first.
+    """
     ERROR_REASON_JOB_STATE: _ErrorReason.ValueType  # 12
-    """FAILED_PRECONDITION. The job is not in a state that allows this. Metadata: job_id, status."""
+    """FAILED_PRECONDITION. The job is not in a state that allows this. To do: look at `mlx-hub jobs
+    show ID`; only what its status allows can be done. Metadata: job_id, status.
+    """
     ERROR_REASON_VERSION_NOT_READY: _ErrorReason.ValueType  # 13
-    """FAILED_PRECONDITION. The version's status does not allow this. Metadata: version, status."""
+    """FAILED_PRECONDITION. The version's status does not allow this. To do: take a ready version,
+    restore an archived one, or do what the message says. Metadata: version, status.
+    """
     ERROR_REASON_STALE_ATTEMPT: _ErrorReason.ValueType  # 14
-    """ABORTED. A newer attempt of the job holds the lease. Metadata: job_id, attempt."""
+    """ABORTED. A newer attempt of the job holds the lease. To do: nothing; the newer attempt goes on.
+    Metadata: job_id, attempt.
+    """
     ERROR_REASON_ARTIFACT_CORRUPT: _ErrorReason.ValueType  # 15
-    """DATA_LOSS. A stored file no longer has the recorded hash. Metadata: file."""
+    """DATA_LOSS. A stored file no longer has the recorded hash. To do: put the file back from a
+    backup, or import or train it again; `mlx-hub doctor` lists what is damaged. Metadata: file.
+    """
     ERROR_REASON_PROMPT_TOO_LONG: _ErrorReason.ValueType  # 16
-    """INVALID_ARGUMENT. Prompt tokens + max_tokens exceed the context. Metadata: prompt_tokens, unless
-    max_tokens alone does; max_tokens, context.
+    """INVALID_ARGUMENT. Prompt tokens + max_tokens exceed the context. To do: shorten the prompt or
+    lower max_tokens. Metadata: prompt_tokens, unless max_tokens alone does; max_tokens, context.
     """
     ERROR_REASON_PROMPT_REFUSED: _ErrorReason.ValueType  # 17
-    """INVALID_ARGUMENT. The tokenizer or chat template refused the messages. Metadata: field."""
+    """INVALID_ARGUMENT. The tokenizer or chat template refused the messages. To do: mend what the
+    message names: roles, their order, or the text. Metadata: field.
+    """
     ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 18
-    """RESOURCE_EXHAUSTED. The queue is full; retry after RetryInfo. Metadata: queue_limit."""
+    """RESOURCE_EXHAUSTED. The queue is full; retry after RetryInfo. To do: come back after the delay
+    in RetryInfo or `Retry-After`. Metadata: queue_limit.
+    """
     ERROR_REASON_OUT_OF_MEMORY: _ErrorReason.ValueType  # 19
-    """RESOURCE_EXHAUSTED. Metadata: needed_bytes, free_bytes, budget_bytes."""
+    """RESOURCE_EXHAUSTED. It needs more memory than there is room for. To do: unload a model, wait
+    for a job to end, or ask for less: `mlx-hub engines`, `mlx-hub jobs forecast`. Metadata:
+    needed_bytes, free_bytes, budget_bytes.
+    """
     ERROR_REASON_DISK_FULL: _ErrorReason.ValueType  # 20
-    """RESOURCE_EXHAUSTED. The data volume has no room. Metadata: free_bytes, where known."""
+    """RESOURCE_EXHAUSTED. The data volume has no room. To do: free space there, then ask again
+    (docs/operations.md, A full disk). Metadata: free_bytes, where known.
+    """
     ERROR_REASON_ENGINE_DIED: _ErrorReason.ValueType  # 21
-    """UNAVAILABLE. The engine process ended while it served this; retry. Metadata: base_model,
-    generation_id.
+    """UNAVAILABLE. The engine process ended while it served this; retry. To do: ask again; if the
+    same request does it twice, see REQUEST_QUARANTINED. Metadata: base_model, generation_id.
     """
     ERROR_REASON_ENGINE_START_FAILED: _ErrorReason.ValueType  # 22
-    """UNAVAILABLE. The engine could not start. Metadata: base_model."""
+    """UNAVAILABLE. The engine could not start. To do: read the service's log; `mlx-hub verify` tells
+    whether the files are whole. Metadata: base_model.
+    """
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 23
-    """UNAVAILABLE. The service is shutting down; retry elsewhere or later."""
+    """UNAVAILABLE. The service is shutting down; retry elsewhere or later. To do: ask again once the
+    hub serves.
+    """
     ERROR_REASON_DEPENDENCY_UNAVAILABLE: _ErrorReason.ValueType  # 24
-    """UNAVAILABLE. Another service or the database does not answer. Metadata: dependency."""
+    """UNAVAILABLE. Another service or the database does not answer. To do: ask again; if it stays,
+    `mlx-hub status` and that service's log say why. Metadata: dependency.
+    """
     ERROR_REASON_GENERATION_FAILED: _ErrorReason.ValueType  # 25
-    """INTERNAL. This one request failed inside the engine; others go on. Metadata: request_id,
-    generation_id.
+    """INTERNAL. This one request failed inside the engine; others go on. To do: ask again; if it
+    stays, report it with the request id. Metadata: request_id, generation_id.
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 26
-    """INTERNAL. A fault of ours; the log holds the request id. Metadata: request_id."""
+    """INTERNAL. A fault of ours; the log holds the request id. To do: look up the request id in the
+    service's log, and report it. Metadata: request_id.
+    """
     ERROR_REASON_UNSUPPORTED_PARAMETER: _ErrorReason.ValueType  # 27
-    """INVALID_ARGUMENT. An OpenAI parameter that this server does not honour. Metadata: field."""
+    """INVALID_ARGUMENT. An OpenAI parameter that this server does not honour. To do: leave the
+    parameter out. Metadata: field.
+    """
     ERROR_REASON_UNTRAINABLE: _ErrorReason.ValueType  # 28
-    """FAILED_PRECONDITION. The training data or recipe can't train this model. Metadata: lines, the first of the rows at fault."""
+    """FAILED_PRECONDITION. The training data or recipe can't train this model. To do: mend the rows
+    or the field that the message names; `mlx-hub datasets report` shows them before. Metadata:
+    lines, the first of the rows at fault.
+    """
     ERROR_REASON_MODEL_HAS_VERSIONS: _ErrorReason.ValueType  # 29
-    """FAILED_PRECONDITION. The model has ready versions; `force` deletes it all the same. Metadata: model_id, versions."""
+    """FAILED_PRECONDITION. The model has ready versions; `force` deletes it all the same. To do:
+    archive the versions first, or say `force`. Metadata: model_id, versions.
+    """
     ERROR_REASON_MODEL_HAS_JOBS: _ErrorReason.ValueType  # 30
-    """FAILED_PRECONDITION. A job of the model is queued or running; cancel it first. Metadata: model_id."""
+    """FAILED_PRECONDITION. A job of the model is queued or running; cancel it first. To do: cancel
+    the job or let it end. Metadata: model_id.
+    """
     ERROR_REASON_VERSION_HAS_ALIAS: _ErrorReason.ValueType  # 31
-    """FAILED_PRECONDITION. An alias other than `latest` points at the version. Metadata: version, alias."""
+    """FAILED_PRECONDITION. An alias other than `latest` points at the version. To do: point the alias
+    at another version, or remove it. Metadata: version, alias.
+    """
     ERROR_REASON_NO_EARLIER_VERSION: _ErrorReason.ValueType  # 32
-    """FAILED_PRECONDITION. The alias pointed nowhere before. Metadata: model_id, alias."""
+    """FAILED_PRECONDITION. The alias pointed nowhere before. To do: promote a version by its number.
+    Metadata: model_id, alias.
+    """
     ERROR_REASON_PROMOTION_REFUSED: _ErrorReason.ValueType  # 33
-    """FAILED_PRECONDITION. The gate found no evaluation, or one worse than its tolerance lets through.
-    Metadata: model_id, version, alias, metric, dataset_id; the evaluated values as value,
-    reference, reference_value, tolerance, worse_by.
+    """FAILED_PRECONDITION. The gate found no evaluation, or one worse than its tolerance lets
+    through. To do: evaluate the version, take a better one, or change the gate: `mlx-hub quality
+    trend MODEL`. Metadata: model_id, version, alias, metric, dataset_id; the evaluated values as
+    value, reference, reference_value, tolerance, worse_by.
     """
     ERROR_REASON_GATE_NOT_FOUND: _ErrorReason.ValueType  # 34
-    """NOT_FOUND. The model has no promotion gate. Metadata: model_id."""
+    """NOT_FOUND. The model has no promotion gate. To do: set one with `mlx-hub quality set-gate
+    MODEL`. Metadata: model_id.
+    """
     ERROR_REASON_EVALUATION_NOT_FOUND: _ErrorReason.ValueType  # 35
-    """NOT_FOUND. Metadata: model_id, evaluation_id."""
+    """NOT_FOUND. The model has no evaluation of this id. To do: look it up with `mlx-hub quality list
+    MODEL`. Metadata: model_id, evaluation_id.
+    """
     ERROR_REASON_STATEMENT_NOT_FOUND: _ErrorReason.ValueType  # 36
-    """NOT_FOUND. The version was published before statements were written. Metadata: model_id, version."""
+    """NOT_FOUND. The version was published before statements were written. To do: use its lineage;
+    newer versions have one. Metadata: model_id, version.
+    """
     ERROR_REASON_DATASET_IN_USE: _ErrorReason.ValueType  # 37
-    """FAILED_PRECONDITION. A job, version, evaluation or gate refers to the dataset. Metadata:
-    dataset_id.
+    """FAILED_PRECONDITION. A job, version, evaluation or gate refers to the dataset. To do: keep it,
+    for what was made from it is traced to it. Metadata: dataset_id.
     """
     ERROR_REASON_REPORT_IN_PROGRESS: _ErrorReason.ValueType  # 49
-    """UNAVAILABLE. The dataset report takes longer than this call may wait; ask again. Metadata:
-    dataset_id, rows, rows_read.
+    """UNAVAILABLE. The dataset report takes longer than this call may wait; ask again. To do: ask
+    again; the report goes on meanwhile. Metadata: dataset_id, rows, rows_read.
     """
     ERROR_REASON_REPLAY_INPUTS_CHANGED: _ErrorReason.ValueType  # 41
-    """FAILED_PRECONDITION. The base model or the dataset is not the one that the job trained on. Metadata:
-    job_id, changed.
+    """FAILED_PRECONDITION. The base model or the dataset is not the one that the job trained on. To
+    do: bring the recorded base model and dataset back, or train a new version. Metadata: job_id,
+    changed.
     """
     ERROR_REASON_ADAPTER_BASE_MISMATCH: _ErrorReason.ValueType  # 45
-    """FAILED_PRECONDITION. An imported adapter is pinned to another base model than the model's.
-    Metadata: base_model, expected_digest, base_digest.
+    """FAILED_PRECONDITION. An imported adapter is pinned to another base model than the model's. To
+    do: import it into a model over the base model that it was trained on. Metadata: base_model,
+    expected_digest, base_digest.
     """
     ERROR_REASON_ATTEMPTS_EXHAUSTED: _ErrorReason.ValueType  # 40
     """INTERNAL. Of failed jobs only: the worker was lost as often as max_attempts allows, each time
-    before it could say why. The message has how the last one ended.
+    before it could say why. The message has how the last one ended. To do: mend what the message
+    names, then `mlx-hub jobs retry ID`.
     """
     ERROR_REASON_GENERATION_NOT_FOUND: _ErrorReason.ValueType  # 62
     """NOT_FOUND. No such generation is kept: there was none, or newer ones took its place
-    (MLX_HUB_GENERATIONS_KEPT). Metadata: generation_id.
+    (MLX_HUB_GENERATIONS_KEPT). To do: check the id with `mlx-hub generations`; keep more if it is
+    too old. Metadata: generation_id.
     """
     ERROR_REASON_READER_TOO_SLOW: _ErrorReason.ValueType  # 58
     """RESOURCE_EXHAUSTED. A stream was not read for MLX_HUB_READER_SECONDS, or more than 2 MiB of it
-    were unread; what was not read is lost.
+    were unread; what was not read is lost. To do: read the stream as it comes, and ask again.
     """
     ERROR_REASON_DEADLINE_PASSED: _ErrorReason.ValueType  # 59
-    """DEADLINE_EXCEEDED. The caller's deadline passed, and the work was dropped. Metadata: phase
-    (queued, loading, prefill or decode).
+    """DEADLINE_EXCEEDED. The caller's deadline passed, and the work was dropped. To do: allow more
+    time, or ask for fewer tokens. Metadata: phase (queued, loading, prefill or decode).
     """
     ERROR_REASON_CONSTRAINT_REFUSED: _ErrorReason.ValueType  # 55
     """INVALID_ARGUMENT. The grammar of an answer can't be compiled, or became too complex while the
-    answer was made. Metadata: field.
+    answer was made. To do: simplify the schema, expression or choices as the message says.
+    Metadata: field.
     """
     ERROR_REASON_TOOLS_UNSUPPORTED: _ErrorReason.ValueType  # 56
-    """INVALID_ARGUMENT. The model's chat template knows no tools, or can't be held to a call. Metadata:
-    field.
+    """INVALID_ARGUMENT. The model's chat template knows no tools, or can't be held to a call. To do:
+    ask without tools, or take a base model whose template knows them. Metadata: field.
     """
     ERROR_REASON_REQUEST_QUARANTINED: _ErrorReason.ValueType  # 52
     """FAILED_PRECONDITION. The same request was running in several engines that ended; it is refused
-    for a while. Metadata: base_model, fingerprint, deaths, seconds.
+    for a while. To do: wait, or change the request. Metadata: base_model, fingerprint, deaths,
+    seconds.
     """
     ERROR_REASON_ENGINE_STALLED: _ErrorReason.ValueType  # 53
-    """UNAVAILABLE. The engine made no progress, was ended and starts again. Metadata: base_model, seconds."""
+    """UNAVAILABLE. The engine made no progress, was ended and starts again. To do: ask again after
+    the seconds named. Metadata: base_model, seconds.
+    """
     ERROR_REASON_ENGINE_BUSY: _ErrorReason.ValueType  # 54
-    """FAILED_PRECONDITION. Requests use the engine; `force` ends them. Metadata: base_model, users."""
+    """FAILED_PRECONDITION. Requests use the engine; `force` ends them. To do: wait for the requests
+    to end, or say `force`. Metadata: base_model, users.
+    """
     ERROR_REASON_API_KEY_REFUSED: _ErrorReason.ValueType  # 63
-    """UNAUTHENTICATED. The gateway got no API key, an unknown one, or two that differ. Metadata: problem
+    """UNAUTHENTICATED. The gateway got no API key, an unknown one, or two that differ. To do:
+    send one of the hub's keys as `Authorization: Bearer KEY` or `x-api-key`. Metadata: problem
     (missing, unknown or conflicting).
     """
     ERROR_REASON_SCOPE_MISSING: _ErrorReason.ValueType  # 64
-    """PERMISSION_DENIED. The API key lacks the scope that the call needs. Metadata: scope."""
+    """PERMISSION_DENIED. The API key lacks the scope that the call needs. To do: ask with a key
+    that has it. Metadata: scope.
+    """
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 65
-    """RESOURCE_EXHAUSTED. More calls come to the gateway than MLX_HUB_REQUESTS_PER_SECOND lets through."""
+    """RESOURCE_EXHAUSTED. More calls come to the gateway than MLX_HUB_REQUESTS_PER_SECOND lets through.
+    To do: wait as long as RetryInfo says, and send fewer at a time.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the value of `ErrorInfo.reason` (domain `mlx-hub`) in
     every error of every service. `ErrorInfo.metadata` holds the variables named
-    with each value.
+    with each value; what to do about it follows `To do:`, for docs/errors.md.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 1
-"""INVALID_ARGUMENT. A field breaks its bound; BadRequest names it. Metadata: field."""
+"""INVALID_ARGUMENT. A field breaks its bound; BadRequest names it. To do: mend the field that
+BadRequest names. Metadata: field.
+"""
 ERROR_REASON_INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 2
-"""INVALID_ARGUMENT. The page token was not made by this list with this filter. Metadata: field."""
+"""INVALID_ARGUMENT. The page token was not made by this list with this filter. To do: start again
+from the first page, and keep the filter the same over the pages. Metadata: field.
+"""
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 3
-"""NOT_FOUND. Metadata: model_id."""
+"""NOT_FOUND. No model has this id. To do: look it up with `mlx-hub models list` or `GET /models`.
+Metadata: model_id.
+"""
 ERROR_REASON_VERSION_NOT_FOUND: ErrorReason.ValueType  # 4
-"""NOT_FOUND. Metadata: model_id, version (a number or an alias)."""
+"""NOT_FOUND. The model has no such version, or no such alias. To do: see `mlx-hub models versions
+MODEL`; promote one if an alias is missing. Metadata: model_id, version (a number or an alias).
+"""
 ERROR_REASON_DATASET_NOT_FOUND: ErrorReason.ValueType  # 5
-"""NOT_FOUND. Metadata: dataset_id."""
+"""NOT_FOUND. No dataset has this id. To do: look it up with `mlx-hub datasets list` or `GET
+/datasets`. Metadata: dataset_id.
+"""
 ERROR_REASON_JOB_NOT_FOUND: ErrorReason.ValueType  # 6
-"""NOT_FOUND. Metadata: job_id."""
+"""NOT_FOUND. No job has this id. To do: look it up with `mlx-hub jobs list` or `GET
+/training/jobs`. Metadata: job_id.
+"""
 ERROR_REASON_BASE_MODEL_NOT_FOUND: ErrorReason.ValueType  # 7
-"""NOT_FOUND. The operator has not imported it. Metadata: base_model."""
+"""NOT_FOUND. The operator has not imported it. To do: see `mlx-hub models base`, or bring it in
+with `mlx-hub models import`. Metadata: base_model.
+"""
 ERROR_REASON_NAME_TAKEN: ErrorReason.ValueType  # 8
-"""ALREADY_EXISTS. Metadata: name."""
+"""ALREADY_EXISTS. Another one has this name. To do: choose another name, or use what has this
+one. Metadata: name.
+"""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 9
-"""ALREADY_EXISTS. The request id was used with another body. Metadata: request_id."""
+"""ALREADY_EXISTS. The request id was used with another body. To do: give each new request an id
+of its own; repeat one only with the same body. Metadata: request_id.
+"""
 ERROR_REASON_DATASET_FILE_UNREADABLE: ErrorReason.ValueType  # 10
-"""INVALID_ARGUMENT. The dataset file can't be opened under the dataset root. Metadata: path."""
+"""INVALID_ARGUMENT. The dataset file can't be opened under the dataset root. To do: put the file
+under the dataset root and give its path from there, or upload it. Metadata: path.
+"""
 ERROR_REASON_DATASET_ROW_INVALID: ErrorReason.ValueType  # 11
-"""INVALID_ARGUMENT. Lines are not rows of one supported schema; BadRequest names up to 20. Metadata: line, the first."""
+"""INVALID_ARGUMENT. Lines are not rows of one supported schema; BadRequest names up to 20. To do:
+mend the lines that BadRequest names; all rows have one shape. Metadata: line, the first.
+"""
 ERROR_REASON_JOB_STATE: ErrorReason.ValueType  # 12
-"""FAILED_PRECONDITION. The job is not in a state that allows this. Metadata: job_id, status."""
+"""FAILED_PRECONDITION. The job is not in a state that allows this. To do: look at `mlx-hub jobs
+show ID`; only what its status allows can be done. Metadata: job_id, status.
+"""
 ERROR_REASON_VERSION_NOT_READY: ErrorReason.ValueType  # 13
-"""FAILED_PRECONDITION. The version's status does not allow this. Metadata: version, status."""
+"""FAILED_PRECONDITION. The version's status does not allow this. To do: take a ready version,
+restore an archived one, or do what the message says. Metadata: version, status.
+"""
 ERROR_REASON_STALE_ATTEMPT: ErrorReason.ValueType  # 14
-"""ABORTED. A newer attempt of the job holds the lease. Metadata: job_id, attempt."""
+"""ABORTED. A newer attempt of the job holds the lease. To do: nothing; the newer attempt goes on.
+Metadata: job_id, attempt.
+"""
 ERROR_REASON_ARTIFACT_CORRUPT: ErrorReason.ValueType  # 15
-"""DATA_LOSS. A stored file no longer has the recorded hash. Metadata: file."""
+"""DATA_LOSS. A stored file no longer has the recorded hash. To do: put the file back from a
+backup, or import or train it again; `mlx-hub doctor` lists what is damaged. Metadata: file.
+"""
 ERROR_REASON_PROMPT_TOO_LONG: ErrorReason.ValueType  # 16
-"""INVALID_ARGUMENT. Prompt tokens + max_tokens exceed the context. Metadata: prompt_tokens, unless
-max_tokens alone does; max_tokens, context.
+"""INVALID_ARGUMENT. Prompt tokens + max_tokens exceed the context. To do: shorten the prompt or
+lower max_tokens. Metadata: prompt_tokens, unless max_tokens alone does; max_tokens, context.
 """
 ERROR_REASON_PROMPT_REFUSED: ErrorReason.ValueType  # 17
-"""INVALID_ARGUMENT. The tokenizer or chat template refused the messages. Metadata: field."""
+"""INVALID_ARGUMENT. The tokenizer or chat template refused the messages. To do: mend what the
+message names: roles, their order, or the text. Metadata: field.
+"""
 ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 18
-"""RESOURCE_EXHAUSTED. The queue is full; retry after RetryInfo. Metadata: queue_limit."""
+"""RESOURCE_EXHAUSTED. The queue is full; retry after RetryInfo. To do: come back after the delay
+in RetryInfo or `Retry-After`. Metadata: queue_limit.
+"""
 ERROR_REASON_OUT_OF_MEMORY: ErrorReason.ValueType  # 19
-"""RESOURCE_EXHAUSTED. Metadata: needed_bytes, free_bytes, budget_bytes."""
+"""RESOURCE_EXHAUSTED. It needs more memory than there is room for. To do: unload a model, wait
+for a job to end, or ask for less: `mlx-hub engines`, `mlx-hub jobs forecast`. Metadata:
+needed_bytes, free_bytes, budget_bytes.
+"""
 ERROR_REASON_DISK_FULL: ErrorReason.ValueType  # 20
-"""RESOURCE_EXHAUSTED. The data volume has no room. Metadata: free_bytes, where known."""
+"""RESOURCE_EXHAUSTED. The data volume has no room. To do: free space there, then ask again
+(docs/operations.md, A full disk). Metadata: free_bytes, where known.
+"""
 ERROR_REASON_ENGINE_DIED: ErrorReason.ValueType  # 21
-"""UNAVAILABLE. The engine process ended while it served this; retry. Metadata: base_model,
-generation_id.
+"""UNAVAILABLE. The engine process ended while it served this; retry. To do: ask again; if the
+same request does it twice, see REQUEST_QUARANTINED. Metadata: base_model, generation_id.
 """
 ERROR_REASON_ENGINE_START_FAILED: ErrorReason.ValueType  # 22
-"""UNAVAILABLE. The engine could not start. Metadata: base_model."""
+"""UNAVAILABLE. The engine could not start. To do: read the service's log; `mlx-hub verify` tells
+whether the files are whole. Metadata: base_model.
+"""
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 23
-"""UNAVAILABLE. The service is shutting down; retry elsewhere or later."""
+"""UNAVAILABLE. The service is shutting down; retry elsewhere or later. To do: ask again once the
+hub serves.
+"""
 ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 24
-"""UNAVAILABLE. Another service or the database does not answer. Metadata: dependency."""
+"""UNAVAILABLE. Another service or the database does not answer. To do: ask again; if it stays,
+`mlx-hub status` and that service's log say why. Metadata: dependency.
+"""
 ERROR_REASON_GENERATION_FAILED: ErrorReason.ValueType  # 25
-"""INTERNAL. This one request failed inside the engine; others go on. Metadata: request_id,
-generation_id.
+"""INTERNAL. This one request failed inside the engine; others go on. To do: ask again; if it
+stays, report it with the request id. Metadata: request_id, generation_id.
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 26
-"""INTERNAL. A fault of ours; the log holds the request id. Metadata: request_id."""
+"""INTERNAL. A fault of ours; the log holds the request id. To do: look up the request id in the
+service's log, and report it. Metadata: request_id.
+"""
 ERROR_REASON_UNSUPPORTED_PARAMETER: ErrorReason.ValueType  # 27
-"""INVALID_ARGUMENT. An OpenAI parameter that this server does not honour. Metadata: field."""
+"""INVALID_ARGUMENT. An OpenAI parameter that this server does not honour. To do: leave the
+parameter out. Metadata: field.
+"""
 ERROR_REASON_UNTRAINABLE: ErrorReason.ValueType  # 28
-"""FAILED_PRECONDITION. The training data or recipe can't train this model. Metadata: lines, the first of the rows at fault."""
+"""FAILED_PRECONDITION. The training data or recipe can't train this model. To do: mend the rows
+or the field that the message names; `mlx-hub datasets report` shows them before. Metadata:
+lines, the first of the rows at fault.
+"""
 ERROR_REASON_MODEL_HAS_VERSIONS: ErrorReason.ValueType  # 29
-"""FAILED_PRECONDITION. The model has ready versions; `force` deletes it all the same. Metadata: model_id, versions."""
+"""FAILED_PRECONDITION. The model has ready versions; `force` deletes it all the same. To do:
+archive the versions first, or say `force`. Metadata: model_id, versions.
+"""
 ERROR_REASON_MODEL_HAS_JOBS: ErrorReason.ValueType  # 30
-"""FAILED_PRECONDITION. A job of the model is queued or running; cancel it first. Metadata: model_id."""
+"""FAILED_PRECONDITION. A job of the model is queued or running; cancel it first. To do: cancel
+the job or let it end. Metadata: model_id.
+"""
 ERROR_REASON_VERSION_HAS_ALIAS: ErrorReason.ValueType  # 31
-"""FAILED_PRECONDITION. An alias other than `latest` points at the version. Metadata: version, alias."""
+"""FAILED_PRECONDITION. An alias other than `latest` points at the version. To do: point the alias
+at another version, or remove it. Metadata: version, alias.
+"""
 ERROR_REASON_NO_EARLIER_VERSION: ErrorReason.ValueType  # 32
-"""FAILED_PRECONDITION. The alias pointed nowhere before. Metadata: model_id, alias."""
+"""FAILED_PRECONDITION. The alias pointed nowhere before. To do: promote a version by its number.
+Metadata: model_id, alias.
+"""
 ERROR_REASON_PROMOTION_REFUSED: ErrorReason.ValueType  # 33
-"""FAILED_PRECONDITION. The gate found no evaluation, or one worse than its tolerance lets through.
-Metadata: model_id, version, alias, metric, dataset_id; the evaluated values as value,
-reference, reference_value, tolerance, worse_by.
+"""FAILED_PRECONDITION. The gate found no evaluation, or one worse than its tolerance lets
+through. To do: evaluate the version, take a better one, or change the gate: `mlx-hub quality
+trend MODEL`. Metadata: model_id, version, alias, metric, dataset_id; the evaluated values as
+value, reference, reference_value, tolerance, worse_by.
 """
 ERROR_REASON_GATE_NOT_FOUND: ErrorReason.ValueType  # 34
-"""NOT_FOUND. The model has no promotion gate. Metadata: model_id."""
+"""NOT_FOUND. The model has no promotion gate. To do: set one with `mlx-hub quality set-gate
+MODEL`. Metadata: model_id.
+"""
 ERROR_REASON_EVALUATION_NOT_FOUND: ErrorReason.ValueType  # 35
-"""NOT_FOUND. Metadata: model_id, evaluation_id."""
+"""NOT_FOUND. The model has no evaluation of this id. To do: look it up with `mlx-hub quality list
+MODEL`. Metadata: model_id, evaluation_id.
+"""
 ERROR_REASON_STATEMENT_NOT_FOUND: ErrorReason.ValueType  # 36
-"""NOT_FOUND. The version was published before statements were written. Metadata: model_id, version."""
+"""NOT_FOUND. The version was published before statements were written. To do: use its lineage;
+newer versions have one. Metadata: model_id, version.
+"""
 ERROR_REASON_DATASET_IN_USE: ErrorReason.ValueType  # 37
-"""FAILED_PRECONDITION. A job, version, evaluation or gate refers to the dataset. Metadata:
-dataset_id.
+"""FAILED_PRECONDITION. A job, version, evaluation or gate refers to the dataset. To do: keep it,
+for what was made from it is traced to it. Metadata: dataset_id.
 """
 ERROR_REASON_REPORT_IN_PROGRESS: ErrorReason.ValueType  # 49
-"""UNAVAILABLE. The dataset report takes longer than this call may wait; ask again. Metadata:
-dataset_id, rows, rows_read.
+"""UNAVAILABLE. The dataset report takes longer than this call may wait; ask again. To do: ask
+again; the report goes on meanwhile. Metadata: dataset_id, rows, rows_read.
 """
 ERROR_REASON_REPLAY_INPUTS_CHANGED: ErrorReason.ValueType  # 41
-"""FAILED_PRECONDITION. The base model or the dataset is not the one that the job trained on. Metadata:
-job_id, changed.
+"""FAILED_PRECONDITION. The base model or the dataset is not the one that the job trained on. To
+do: bring the recorded base model and dataset back, or train a new version. Metadata: job_id,
+changed.
 """
 ERROR_REASON_ADAPTER_BASE_MISMATCH: ErrorReason.ValueType  # 45
-"""FAILED_PRECONDITION. An imported adapter is pinned to another base model than the model's.
-Metadata: base_model, expected_digest, base_digest.
+"""FAILED_PRECONDITION. An imported adapter is pinned to another base model than the model's. To
+do: import it into a model over the base model that it was trained on. Metadata: base_model,
+expected_digest, base_digest.
 """
 ERROR_REASON_ATTEMPTS_EXHAUSTED: ErrorReason.ValueType  # 40
 """INTERNAL. Of failed jobs only: the worker was lost as often as max_attempts allows, each time
-before it could say why. The message has how the last one ended.
+before it could say why. The message has how the last one ended. To do: mend what the message
+names, then `mlx-hub jobs retry ID`.
 """
 ERROR_REASON_GENERATION_NOT_FOUND: ErrorReason.ValueType  # 62
 """NOT_FOUND. No such generation is kept: there was none, or newer ones took its place
-(MLX_HUB_GENERATIONS_KEPT). Metadata: generation_id.
+(MLX_HUB_GENERATIONS_KEPT). To do: check the id with `mlx-hub generations`; keep more if it is
+too old. Metadata: generation_id.
 """
 ERROR_REASON_READER_TOO_SLOW: ErrorReason.ValueType  # 58
 """RESOURCE_EXHAUSTED. A stream was not read for MLX_HUB_READER_SECONDS, or more than 2 MiB of it
-were unread; what was not read is lost.
+were unread; what was not read is lost. To do: read the stream as it comes, and ask again.
 """
 ERROR_REASON_DEADLINE_PASSED: ErrorReason.ValueType  # 59
-"""DEADLINE_EXCEEDED. The caller's deadline passed, and the work was dropped. Metadata: phase
-(queued, loading, prefill or decode).
+"""DEADLINE_EXCEEDED. The caller's deadline passed, and the work was dropped. To do: allow more
+time, or ask for fewer tokens. Metadata: phase (queued, loading, prefill or decode).
 """
 ERROR_REASON_CONSTRAINT_REFUSED: ErrorReason.ValueType  # 55
 """INVALID_ARGUMENT. The grammar of an answer can't be compiled, or became too complex while the
-answer was made. Metadata: field.
+answer was made. To do: simplify the schema, expression or choices as the message says.
+Metadata: field.
 """
 ERROR_REASON_TOOLS_UNSUPPORTED: ErrorReason.ValueType  # 56
-"""INVALID_ARGUMENT. The model's chat template knows no tools, or can't be held to a call. Metadata:
-field.
+"""INVALID_ARGUMENT. The model's chat template knows no tools, or can't be held to a call. To do:
+ask without tools, or take a base model whose template knows them. Metadata: field.
 """
 ERROR_REASON_REQUEST_QUARANTINED: ErrorReason.ValueType  # 52
 """FAILED_PRECONDITION. The same request was running in several engines that ended; it is refused
-for a while. Metadata: base_model, fingerprint, deaths, seconds.
+for a while. To do: wait, or change the request. Metadata: base_model, fingerprint, deaths,
+seconds.
 """
 ERROR_REASON_ENGINE_STALLED: ErrorReason.ValueType  # 53
-"""UNAVAILABLE. The engine made no progress, was ended and starts again. Metadata: base_model, seconds."""
+"""UNAVAILABLE. The engine made no progress, was ended and starts again. To do: ask again after
+the seconds named. Metadata: base_model, seconds.
+"""
 ERROR_REASON_ENGINE_BUSY: ErrorReason.ValueType  # 54
-"""FAILED_PRECONDITION. Requests use the engine; `force` ends them. Metadata: base_model, users."""
+"""FAILED_PRECONDITION. Requests use the engine; `force` ends them. To do: wait for the requests
+to end, or say `force`. Metadata: base_model, users.
+"""
 ERROR_REASON_API_KEY_REFUSED: ErrorReason.ValueType  # 63
-"""UNAUTHENTICATED. The gateway got no API key, an unknown one, or two that differ. Metadata: problem
+"""UNAUTHENTICATED. The gateway got no API key, an unknown one, or two that differ. To do:
+send one of the hub's keys as `Authorization: Bearer KEY` or `x-api-key`. Metadata: problem
 (missing, unknown or conflicting).
 """
 ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 64
-"""PERMISSION_DENIED. The API key lacks the scope that the call needs. Metadata: scope."""
+"""PERMISSION_DENIED. The API key lacks the scope that the call needs. To do: ask with a key
+that has it. Metadata: scope.
+"""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 65
-"""RESOURCE_EXHAUSTED. More calls come to the gateway than MLX_HUB_REQUESTS_PER_SECOND lets through."""
+"""RESOURCE_EXHAUSTED. More calls come to the gateway than MLX_HUB_REQUESTS_PER_SECOND lets through.
+To do: wait as long as RetryInfo says, and send fewer at a time.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
