@@ -56,8 +56,9 @@ bench: setup-dev ## Measure serving, training and inference beside their peers, 
 	@python -m bench.soak
 	@python -m bench.inference
 
-proto: setup-dev ## Format and lint proto/, regenerate the stubs and docs/api.md
+proto: setup-dev ## Format and lint proto/, regenerate the stubs, docs/api.md and gateway/openapi.json
 	@buf format -w && buf lint && python scripts/generate_stubs.py && python scripts/generate_api.py docs/api.md
+	@python -m scripts.generate_openapi gateway/openapi.json
 
 check-proto: setup-dev ## Fail when stubs, formatting or compatibility are off
 	@scripts/check_proto.sh
