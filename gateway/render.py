@@ -1,4 +1,4 @@
-"""Renders Envoy's configuration and the two files it refers to."""
+"""Renders Envoy's configuration and the files that it refers to."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf.descriptor import MethodDescriptor
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from gateway import contract, guard
+from gateway import contract, guard, pages
 from gateway.settings import GatewaySettings
 
 BODY_LIMIT = 4 * 1024 * 1024
@@ -139,7 +139,7 @@ def origins(settings: GatewaySettings) -> tuple[str, ...]:
 
 
 def render(settings: GatewaySettings, folder: Path) -> Path:
-    """Write envoy.yaml, the descriptors and the guard into a folder; give the first's path."""
+    """Write envoy.yaml and the files that it refers to into a folder; give the first's path."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptors, script, config = (folder / n for n in ("api.binpb", "guard.lua", "envoy.yaml"))
     descriptors.write_bytes(contract.descriptor_set().SerializeToString())
@@ -159,6 +159,8 @@ def render(settings: GatewaySettings, folder: Path) -> Path:
         ports=ports,
         clusters={**{name: (name,) for name in SERVICES}, "system": SERVICES},
         routes=routes(),
+        pages=pages.write(folder),
+        largest_page=pages.LARGEST,
         services=[service.full_name for service in contract.services()],
         local_replies=LOCAL_REPLIES,
         internal_headers=_INTERNAL_HEADERS,
