@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help setup setup-dev demo up down test lint types unit integration faults gateway e2e \
-        bench proto check-proto lock format clean
+        bench proto client-types check-proto lock format clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench: setup-dev ## Measure serving, training and inference beside their peers, 
 proto: setup-dev ## Format and lint proto/, regenerate the stubs, docs/api.md and gateway/openapi.json
 	@buf format -w && buf lint && python scripts/generate_stubs.py && python scripts/generate_api.py docs/api.md
 	@python -m scripts.generate_openapi gateway/openapi.json
+
+client-types: setup-dev ## Regenerate frontend/src/api/schema.d.ts from gateway/openapi.json
+	@scripts/client_types.sh
 
 check-proto: setup-dev ## Fail when stubs, formatting or compatibility are off
 	@scripts/check_proto.sh

@@ -1,6 +1,7 @@
 """The OpenAPI document says what the contract does, and nothing in it is made up."""
 
 import ast
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -199,3 +200,9 @@ def test_every_reason_of_a_comment_is_in_the_document() -> None:
 def test_an_error_example_fits_the_error_body() -> None:
     for example in DOCUMENT["components"]["examples"].values():
         assert errors({"$ref": "#/components/schemas/Error"}, example["value"]) == []
+
+
+def test_the_types_for_typescript_are_made_from_this_document() -> None:
+    first, _, made = (ROOT / "frontend/src/api/schema.d.ts").read_text().partition("\n")
+    text = (ROOT / "gateway/openapi.json").read_text() + made
+    assert hashlib.sha256(text.encode()).hexdigest() in first, "run make client-types"
