@@ -28,13 +28,15 @@ _RETRY = {
 _OPENAI = "mlx_hub.openai.v1"
 
 
-def events(schema: Json) -> Json:
-    """Describe a stream of server-sent events."""
+def events(schema: Json, more: str = "") -> Json:
+    """Describe the events of a stream, each as what its lines say."""
+    text = f"One event a frame, as JSON in a `data:` line{more}."
+    data = {"type": "string", "contentMediaType": JSON, "contentSchema": schema}
     return {
-        "type": "string",
-        "description": "Each `data:` line is one event as JSON.",
-        "contentMediaType": EVENTS,
-        "contentSchema": {"type": "array", "items": schema},
+        "type": "object",
+        "description": text,
+        "properties": {"data": data},
+        "required": ["data"],
     }
 
 
@@ -47,7 +49,12 @@ _RAW_ANSWERS: dict[str, Json] = {
     "ListServedModels": {JSON: {"schema": _ref("ServedModels")}},
     "CreateChatCompletion": {
         JSON: {"schema": _ref("ChatCompletion")},
-        EVENTS: {"schema": events(_ref("ChatCompletionChunk"))},
+        EVENTS: {
+            "schema": events(
+                {"anyOf": [_ref("ChatCompletionChunk"), _ref("OpenAIError")]},
+                "; the last one says [DONE], or has the error that broke the answer off",
+            )
+        },
     },
     "GetMetrics": {"text/plain": {"schema": {"type": "string"}}},
     "GetStatement": {"application/vnd.in-toto+json": {"schema": {"type": "object"}}},
