@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help docs setup setup-dev demo up down test lint types unit integration faults gateway e2e \
-        bench proto check-proto lock format clean
+        bench proto client-types check-proto lock format clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,11 +57,16 @@ bench: setup-dev ## Measure serving, training and inference beside their peers, 
 	@python -m bench.soak
 	@python -m bench.inference
 
-proto: setup-dev ## Format and lint proto/, regenerate the stubs, docs/api.md and docs/errors.md
-	@buf format -w && buf lint && python scripts/generate_stubs.py && python scripts/generate_api.py docs/api.md && python -m scripts.generate_errors docs/errors.md
+proto: setup-dev ## Format and lint proto/, regenerate the stubs and what is made of them
+	@buf format -w && buf lint && python scripts/generate_stubs.py && python scripts/generate_api.py docs/api.md
+	@python -m scripts.generate_errors docs/errors.md
+	@python -m scripts.generate_openapi gateway/openapi.json
 
 docs: setup-dev ## Regenerate docs/cli.md from the command
 	@python scripts/generate_cli.py docs/cli.md
+
+client-types: setup-dev ## Regenerate frontend/src/api/schema.d.ts from gateway/openapi.json
+	@scripts/client_types.sh
 
 check-proto: setup-dev ## Fail when stubs, formatting or compatibility are off
 	@scripts/check_proto.sh

@@ -159,7 +159,26 @@ local function is_grpc(headers)
   return kind == "application/grpc" or find(kind, "^application/grpc[+;]") ~= nil
 end
 
+-- Over REST, gRPC's own headers but its deadline mean nothing, and a name that gRPC can't carry is
+-- nobody's: as metadata they would fail the call with an error of the library's.
+local function drop_foreign(headers)
+  local foreign = {}
+  for name in pairs(headers) do
+    local own = find(name, "^grpc%-") and name ~= "grpc-timeout"
+    if own or find(name, "[^%w:_.-]") or find(name, "%-bin$") then
+      foreign[#foreign + 1] = name
+    end
+  end
+  for _, name in ipairs(foreign) do headers:remove(name) end
+end
+
 local function check_rest(handle, route)
+  local headers = handle:headers()
+  drop_foreign(headers)
+  local wait = headers:get("grpc-timeout")
+  if wait and not (#wait <= 9 and find(wait, "^%d+[HMSmun]$")) then
+    return answer(handle, "400", 3, "not up to 8 digits and one of H, M, S, m, u, n: header", "grpc-timeout")
+  end
   if not route then return answer(handle, "404", 5, "no such endpoint") end
   if route.raw then return end
   local body = handle:body()

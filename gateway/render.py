@@ -1,4 +1,4 @@
-"""Renders Envoy's configuration and the two files it refers to."""
+"""Renders Envoy's configuration and the files that it refers to."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf.descriptor import MethodDescriptor
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from gateway import contract, guard
+from gateway import contract, guard, pages
 from gateway.refusals import RATE_LIMITED, Refusal, openai_error
 from gateway.settings import GatewaySettings
 
@@ -168,7 +168,7 @@ def origins(settings: GatewaySettings) -> tuple[str, ...]:
 
 
 def render(settings: GatewaySettings, folder: Path) -> Path:
-    """Write envoy.yaml, the descriptors and the guard into a folder; give the first's path."""
+    """Write envoy.yaml and the files that it refers to into a folder; give the first's path."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptors, script, config = (folder / n for n in ("api.binpb", "guard.lua", "envoy.yaml"))
     _write(descriptors, contract.descriptor_set().SerializeToString())
@@ -188,6 +188,8 @@ def render(settings: GatewaySettings, folder: Path) -> Path:
         ports=ports,
         clusters={**{name: (name,) for name in SERVICES}, "system": SERVICES},
         routes=routes(),
+        pages=pages.write(folder),
+        largest_page=pages.LARGEST,
         services=[service.full_name for service in contract.services()],
         local_replies=LOCAL_REPLIES,
         secure_headers=SECURE_HEADERS,

@@ -19,6 +19,9 @@ python scripts/generate_api.py "$generated/api.md"
 cmp -s "$generated/api.md" docs/api.md || { echo "docs/api.md is stale: run make proto"; exit 1; }
 python -m scripts.generate_errors "$generated/errors.md"
 cmp -s "$generated/errors.md" docs/errors.md || { echo "docs/errors.md is stale: run make proto"; exit 1; }
+python -m scripts.generate_openapi "$generated/openapi.json"
+cmp -s "$generated/openapi.json" gateway/openapi.json ||
+  { echo "gateway/openapi.json is stale: run make proto"; exit 1; }
 for ref in origin/main main; do
   if git cat-file -e "$ref:buf.yaml" 2>/dev/null; then
     buf breaking --against ".git#ref=$(git rev-parse "$ref")"

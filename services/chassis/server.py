@@ -31,6 +31,15 @@ from services.chassis.system import HOST, SystemServicer, peers
 log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+# What the gateway takes, 32 KiB, and what it adds. By gRPC's own limits, calls with more than 8 KiB
+# would fail at random, with a text that lists their headers.
+MAX_METADATA_BYTES = 64 * 1024
+OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.so_reuseport", 0),
+)
 
 type Step = Callable[[], Awaitable[None]]
 
@@ -47,10 +56,7 @@ class HubServer:
         around = (AccessLog(), Tracing(), Metrics(), self.errors, Validation())
         self.grpc = grpc.aio.server(
             interceptors=(SlowReaders(settings.reader_seconds), *around),
-            options=(
-                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.so_reuseport", 0),
-            ),
+            options=OPTIONS,
         )
         self._system = SystemServicer(settings)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.grpc)

@@ -20,6 +20,7 @@ from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as trainer
 
 from gateway.contract import services
 from services.chassis.interceptors.errors import Errors
+from services.chassis.server import OPTIONS
 from tests.gateway.stubs import Datasets, Provenance, Recorder, Registry, System, Trainer
 from tests.gateway.stubs_inference import Inference, OpenAI
 
@@ -62,9 +63,7 @@ class Backend:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     async def _start(self, name: str) -> None:
-        server = grpc.aio.server(
-            interceptors=(self.recorders[name], Errors()), options=(("grpc.so_reuseport", 0),)
-        )
+        server = grpc.aio.server(interceptors=(self.recorders[name], Errors()), options=OPTIONS)
         if name == "registry":
             registry.add_RegistryServiceServicer_to_server(make(Registry), server)
             dataset.add_DatasetServiceServicer_to_server(self.datasets, server)

@@ -102,6 +102,40 @@ def test_large_headers_are_refused(gateway: int) -> None:
     assert_error(reply, 431, 3, "headers")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("%f", "1"),
+        ("a^b!c", "1"),
+        ("x-trace-bin", "!!!"),
+        ("grpc-encoding", "none such"),
+        ("grpc-timeout", "9M"),
+    ],
+)
+def test_headers_that_only_grpc_would_trip_over_do_no_harm(
+    name: str, value: str, gateway: int
+) -> None:
+    assert rest.call(gateway, "GET", "/models/1", headers={name: value}).status == 200
+
+
+@pytest.mark.parametrize("value", ["soon", "", "5", "-1S", "123456789S", "1.5S", "1s"])
+def test_a_deadline_that_is_none_is_refused_by_name(value: str, gateway: int) -> None:
+    reply = rest.call(gateway, "GET", "/models/1", headers={"grpc-timeout": value})
+    assert_error(reply, 400, 3, "grpc-timeout")
+
+
+@pytest.mark.parametrize("value", ["1n", "99999999n", "1u", "1m"])
+def test_a_deadline_that_is_over_is_no_fault_of_ours(value: str, gateway: int) -> None:
+    reply = rest.call(gateway, "GET", "/models/1", headers={"grpc-timeout": value})
+    assert reply.status in (200, 504)
+
+
+def test_headers_that_the_gateway_takes_are_taken_by_the_service(gateway: int) -> None:
+    for _ in range(20):  # beyond the soft limit, gRPC would refuse some by chance
+        reply = rest.call(gateway, "GET", "/models/1", headers={"X-Large": "a" * 30_000})
+        assert reply.status == 200
+
+
 def test_a_dead_service_is_a_503(start_gateway: Start) -> None:
     port = start_gateway({"registry": 1, "trainer": 1, "inference": 1})
     reply = rest.call(port, "GET", "/models/1")

@@ -1,0 +1,161 @@
+"""The files that Envoy answers with by itself: the OpenAPI document and its page."""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup, escape
+
+type Json = dict[str, Any]
+
+# Each within this, which Envoy has to be told: it holds them in memory.
+LARGEST = 4 * 1024 * 1024
+_CODE = re.compile(r"`([^`]+)`")
+_VERBS = ("get", "post", "put", "patch", "delete")
+
+
+@dataclass(frozen=True)
+class Page:
+    """One file, and the headers that it goes with."""
+
+    path: str
+    body: bytes
+    headers: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """Name the file that Envoy reads."""
+        return self.path.strip("/").replace(".json", "") + "-" + self.etag.strip('"')
+
+    @property
+    def etag(self) -> str:
+        """Name the content."""
+        return f'"{hashlib.sha256(self.body).hexdigest()[:16]}"'
+
+
+@cache
+def pages() -> tuple[Page, ...]:
+    """Give both files."""
+    found = document()
+    html, policy = _html(found)
+    compact = json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()
+    shown = {"content-security-policy": policy, "referrer-policy": "no-referrer"}
+    return (
+        Page("/openapi.json", compact, _headers("application/json")),
+        Page("/docs", html, _headers("text/html; charset=utf-8") | shown),
+    )
+
+
+def document() -> Json:
+    """Read the document that `make proto` wrote."""
+    text = resources.files(__package__).joinpath("openapi.json").read_text("utf-8")
+    found: Json = json.loads(text)
+    return found
+
+
+def write(folder: Path) -> tuple[tuple[Page, str], ...]:
+    """Write the files into a folder; give each with where it lies."""
+    found = []
+    for page in pages():
+        path = folder / page.name
+        path.write_bytes(page.body)
+        found.append((page, str(path)))
+    return tuple(found)
+
+
+def _headers(kind: str) -> dict[str, str]:
+    return {
+        "content-type": kind,
+        "cache-control": "no-cache",
+        "x-content-type-options": "nosniff",
+    }
+
+
+def _html(found: Json) -> tuple[bytes, str]:
+    """Write the page; give it with the policy under which only its own style counts."""
+    environment = Environment(
+        loader=PackageLoader("gateway", ""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
+    environment.filters |= {"prose": prose, "bounds": bounds, "resolve": _resolver(found)}
+    style = resources.files(__package__).joinpath("docs.css").read_text("utf-8")
+    text = environment.get_template("docs.html.j2").render(
+        doc=found,
+        groups=_groups(found),
+        style=Markup(style),  # noqa: S704 (a file of ours)
+    )
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'"
+    return text.encode(), f"{policy}; form-action 'none'; frame-ancestors 'none'"
+
+
+def _groups(found: Json) -> list[tuple[Json, list[tuple[str, str, Json]]]]:
+    """Put the operations under their tags."""
+    every = [
+        (verb, path, verbs[verb])
+        for path, verbs in found["paths"].items()
+        for verb in _VERBS
+        if verb in verbs
+    ]
+    return [(tag, [e for e in every if tag["name"] in e[2]["tags"]]) for tag in found["tags"]]
+
+
+def _resolver(found: Json) -> Any:
+    def resolve(part: Json) -> Json:
+        """Follow a reference to a shared answer."""
+        for step in part["$ref"].split("/")[1:] if "$ref" in part else ():
+            part = part[step] if step in part else found[step]
+        return part
+
+    return resolve
+
+
+def prose(text: str) -> Markup:
+    """Write a comment as HTML: backticks are code, blank lines and list items stay apart."""
+    marked = _CODE.sub(r"<code>\1</code>", str(escape(text)))
+    return Markup(marked.replace("\n\n", "<br><br>\n").replace("\n- ", "<br>• "))  # noqa: S704
+
+
+def bounds(schema: Json) -> str:
+    """Say in words what a schema asks of a value, but for its type."""
+    found = []
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if low is not None and abs(low) < 2**31 - 1:
+        found.append(f"at least {low}")
+    if (above := schema.get("exclusiveMinimum")) is not None:
+        found.append(f"above {above}")
+    if high is not None and high < 2**31 - 1:
+        found.append(f"at most {high}")
+    if (below := schema.get("exclusiveMaximum")) is not None:
+        found.append(f"below {below}")
+    for key, words in _WORDS.items():
+        if key in schema:
+            found.append(words.format(schema[key]))
+    if "enum" in schema:
+        found.append("one of " + ", ".join(json.dumps(value) for value in schema["enum"]))
+    if "default" in schema:
+        found.append(f"default {json.dumps(schema['default'])}")
+    return "; ".join(found)
+
+
+_WORDS = {
+    "const": "always {}",
+    "minLength": "at least {} characters",
+    "maxLength": "at most {} characters",
+    "pattern": "matches {}",
+    "minItems": "at least {} items",
+    "maxItems": "at most {} items",
+    "uniqueItems": "no two alike",
+    "maxProperties": "at most {} entries",
+}
