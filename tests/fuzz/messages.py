@@ -1,6 +1,5 @@
 """Messages of any type of the contract, made from its descriptor alone."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +11,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from tests.fuzz.rules import UNBOUNDED_ITEMS, is_map, rules_of
+from tests.fuzz.rules import UNBOUNDED_ITEMS, entry_of, is_map, rules_of
 from tests.fuzz.values import Pool, bad, good
 
 MAX_DEPTH = 4
@@ -67,16 +66,15 @@ def _in_oneof(field: FieldDescriptor) -> bool:
 def _field(field: FieldDescriptor, pool: Pool, depth: int) -> SearchStrategy[Any]:
     rules = rules_of(field)
     if is_map(field):
-        key, value = field.message_type.fields_by_name["key"], field.message_type.fields[1]
+        key, value = entry_of(field)
         most = min(rules.map.max_pairs or UNBOUNDED_ITEMS, UNBOUNDED_ITEMS)
         keys = _one(key, rules.map.keys, pool, depth)
         return st.dictionaries(keys, _one(value, rules.map.values, pool, depth), max_size=most)
     if field.is_repeated:
         bounds = rules.repeated
         most = min(bounds.max_items or UNBOUNDED_ITEMS, bounds.min_items + UNBOUNDED_ITEMS)
-        unique = {"unique": True} if bounds.unique else {}
         items = _one(field, bounds.items, pool, depth)
-        return st.lists(items, min_size=bounds.min_items, max_size=most, **unique)
+        return st.lists(items, min_size=bounds.min_items, max_size=most, unique=bounds.unique)
     return _one(field, rules, pool, depth)
 
 
@@ -92,7 +90,7 @@ def set_value(message: Message, field: FieldDescriptor, value: Any) -> None:
     target = getattr(message, field.name)
     if is_map(field):
         for key, item in value.items():
-            if field.message_type.fields_by_name["value"].message_type:
+            if entry_of(field)[1].message_type:
                 target[key].CopyFrom(item)
             else:
                 target[key] = item
@@ -113,7 +111,8 @@ def broken_rules(message: Message) -> int:
 def _repair(draw: DrawFn, message: Message, pool: Pool, depth: int) -> None:
     """Make rules between fields hold: clear or set whatever breaks fewer of them."""
     left = broken_rules(message)
-    fields = draw(st.permutations(list(message.DESCRIPTOR.fields))) if left else []
+    every: list[Any] = list(message.DESCRIPTOR.fields)
+    fields = draw(st.permutations(every)) if left else []
     for field in (*fields, *fields):
         if not left:
             return
@@ -141,10 +140,10 @@ def wild(draw: DrawFn, descriptor: Descriptor, pool: Pool) -> Message:
 
 
 def _spoil(draw: DrawFn, message: Message, depth: int) -> None:
-    fields: Sequence[FieldDescriptor] = list(message.DESCRIPTOR.fields)
+    fields: list[Any] = list(message.DESCRIPTOR.fields)
     if not fields:
         return
-    field, rules = draw(st.sampled_from(fields)), None
+    field = draw(st.sampled_from(fields))
     rules, target = rules_of(field), getattr(message, field.name)
     if is_map(field):
         _spoil_map(draw, target, field, rules)
@@ -161,7 +160,7 @@ def _spoil(draw: DrawFn, message: Message, depth: int) -> None:
 
 
 def _spoil_map(draw: DrawFn, target: Any, field: FieldDescriptor, rules: Any) -> None:
-    key, value = field.message_type.fields
+    key, value = entry_of(field)
     if value.message_type:
         return
     chosen = draw(bad(value, rules.map.values))

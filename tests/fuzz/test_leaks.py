@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.fuzz.aftermath import is_fault
 from tests.fuzz.leaks import leaks
 
 
@@ -44,3 +45,17 @@ def test_honest_words_are_no_leak(honest: str) -> None:
 def test_what_the_caller_sent_is_no_leak() -> None:
     assert leaks("no dataset named /tmp/x", sent='path: "/tmp/x"') == []
     assert leaks("no dataset named /tmp/x", sent="path: y") != []
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ('{"level": "ERROR", "message": "x"}', True),
+        ('{"level": "WARNING", "exception": "Traceback (most recent call last)"}', True),
+        ("RuntimeError: boom", True),
+        ('{"level": "INFO", "message": "Generate OK"}', False),
+        ('{"level": "WARNING", "message": "the disk is nearly full"}', False),
+    ],
+)
+def test_a_fault_in_a_log_is_found(line: str, fault: bool) -> None:
+    assert is_fault(line) is fault

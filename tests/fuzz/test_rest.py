@@ -13,6 +13,7 @@ from tests.fuzz import messages, verdict
 from tests.fuzz.aftermath import unharmed
 from tests.fuzz.calls import again, ask, fuzzed
 from tests.fuzz.conftest import Target
+from tests.fuzz.leaks import leaks
 from tests.fuzz.rest import JSON, Door, Request, request_of
 
 RULES = sorted(
@@ -81,7 +82,7 @@ def test_what_is_no_body_of_the_rpc_is_refused(rule: RestRule, kind: str, door: 
     status, text, answer = door.ask(rule, Request(rule.verb, _path(rule), body, JSON))
     assert (status, answer.code) == (400, "INVALID_ARGUMENT"), text
     assert named in text
-    assert not verdict.leaks(text)
+    assert not leaks(text)
 
 
 @pytest.mark.parametrize("rule", WITH_JSON, ids=lambda r: r.rpc.name)
@@ -92,7 +93,7 @@ def test_a_wrong_type_is_refused_by_its_field(rule: RestRule, door: Door) -> Non
             wrong = b'{"%s": [[{"x": 1}]]}' % field.name.encode()
             status, text, answer = door.ask(rule, Request(rule.verb, _path(rule), wrong, JSON))
             assert (status, answer.code) == (400, "INVALID_ARGUMENT"), text
-            assert not verdict.leaks(text)
+            assert not leaks(text)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda r: r.rpc.name)

@@ -1,4 +1,4 @@
-"""Texts that have broken servers before; each goes into any text field, and none is special here."""
+"""Texts that have broken servers before; each goes into any text field, whatever it is for."""
 
 ODD = (
     "\x00",

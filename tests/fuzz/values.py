@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import strategies as st
@@ -53,7 +53,7 @@ def _good_whole(field: FieldDescriptor, rules: Any) -> SearchStrategy[int]:
 
 def _good_real(field: FieldDescriptor, rules: Any) -> SearchStrategy[float]:
     bounds = range_of(field, rules)
-    width = 32 if field.type == FieldDescriptor.TYPE_FLOAT else 64
+    width: Literal[32, 64] = 32 if field.type == FieldDescriptor.TYPE_FLOAT else 64
     return st.one_of(
         st.sampled_from([bounds.low, bounds.high]),
         st.floats(bounds.low, bounds.high, width=width, allow_nan=False, allow_infinity=False),

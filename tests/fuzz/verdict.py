@@ -14,10 +14,8 @@ from mlx_hub.error.v1 import error_reason_pb2
 
 from tests.fuzz.leaks import leaks
 
-REASONS = {
-    name.removeprefix("ERROR_REASON_")
-    for name in error_reason_pb2.ErrorReason.DESCRIPTOR.values_by_name
-}
+_VALUES = error_reason_pb2.ErrorReason.DESCRIPTOR.values_by_name
+REASONS = {name.removeprefix("ERROR_REASON_") for name in _VALUES}
 API = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text()
 FAULTS = {"UNKNOWN", "INTERNAL", "UNIMPLEMENTED", "UNAUTHENTICATED", "CANCELLED", "DATA_LOSS"}
 # Work that may honestly take longer than a fuzzer waits.

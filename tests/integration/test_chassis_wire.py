@@ -6,6 +6,7 @@ import grpc
 import pytest
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.inference.v1 import inference_service_pb2_grpc as pb_grpc
+from mlx_hub.registry.v1 import dataset_service_pb2_grpc as datasets_grpc
 from mlx_hub.registry.v1 import registry_service_pb2, training_record_pb2
 
 from services.chassis.errors import Invalid
@@ -14,7 +15,7 @@ from services.chassis.server import HubServer
 from services.chassis.settings import HubSettings
 from services.chassis.status import from_rpc_error, to_status
 from tests.gateway.backend import make
-from tests.integration.test_chassis_server import Counted, Scripted, datasets_grpc
+from tests.integration.test_chassis_server import Counted, Scripted
 
 GENERATE = "/mlx_hub.inference.v1.InferenceService/Generate"
 STREAM = "/mlx_hub.inference.v1.InferenceService/StreamGenerate"

@@ -1,4 +1,4 @@
-"""What protobuf itself lets pass and the contract does not: no message, unknown fields, odd times."""
+"""What protobuf lets pass and the contract does not: no message, unknown fields, odd times."""
 
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -42,7 +42,8 @@ def violations(request: Message | None) -> Iterator[Violation]:
     known.DiscardUnknownFields()
     if known.ByteSize() != request.ByteSize():
         for path, part in _parts(request, ""):
-            for field in UnknownFieldSet(part):
+            unknown: Any = UnknownFieldSet(part)  # its stubs know no iteration
+            for field in unknown:
                 name = f"{path}.{field.field_number}" if path else str(field.field_number)
                 yield Violation(name, "unknown field; this version of the hub does not know it")
 
@@ -57,7 +58,7 @@ def _holds_times(descriptor: Descriptor, above: tuple[str, ...] = ()) -> bool:
 
 
 def _right(part: Any) -> bool:
-    return part.DESCRIPTOR.full_name != _TIME or (
+    return part.DESCRIPTOR.full_name != _TIME or bool(
         _FIRST_SECOND <= part.seconds <= _LAST_SECOND and 0 <= part.nanos < 10**9
     )
 
@@ -73,8 +74,9 @@ def _parts(message: Message, path: str) -> Iterator[tuple[str, Message]]:
 
 
 def _inner(field: FieldDescriptor, value: Any) -> Iterator[tuple[str, Message]]:
-    if field.message_type.GetOptions().map_entry:
-        if field.message_type.fields_by_name["value"].message_type:
+    entry: Any = field.message_type
+    if entry.GetOptions().map_entry:
+        if entry.fields_by_name["value"].message_type:
             yield from ((f'["{key}"]', item) for key, item in value.items())
     elif field.is_repeated:
         yield from ((f"[{index}]", item) for index, item in enumerate(value))
