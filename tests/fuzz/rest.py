@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -35,8 +36,8 @@ def request_of(rule: RestRule, message: Message) -> Request | None:
     path = rule.path
     for name in bound:
         value = str(getattr(message, name))
-        # An empty or a dotted segment names another path.
-        if value in {"", ".", ".."}:
+        # An empty or a dotted segment names another path, and none may hold a NUL.
+        if value in {"", ".", ".."} or "\0" in value:
             return None
         path = path.replace(f"{{{name}}}", quote(value, safe=""))
     rest = type(message)()
@@ -76,6 +77,8 @@ def _text(field: FieldDescriptor, value: Any) -> str:
     if field.enum_type:
         known = field.enum_type.values_by_number.get(value)
         return known.name if known else str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -31,6 +31,20 @@ class Verdict:
     reasons: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
     text: str = ""
+    by_rest: bool = False
+
+    @property
+    def at_the_door(self) -> bool:
+        """Tell whether Envoy refused a request that it could not read; it knows no details."""
+        return self.code == "INVALID_ARGUMENT" and not self.reasons and self.by_rest
+
+    def same(self, other: "Verdict") -> bool:
+        """Tell whether another door said the same, as far as this one has words for it."""
+        if self.code.startswith("HTTP"):
+            return True
+        if self.at_the_door:
+            return other.code == self.code and any(f in self.message for f in other.fields)
+        return self.essence == other.essence
 
     @property
     def essence(self) -> tuple[object, ...]:
@@ -61,12 +75,16 @@ def of_body(status: int, body: str) -> Verdict:
     if status < 400:
         return Verdict("OK")
     found = json.loads(body)
+    if "error" in found:  # OpenAI's shape, which has no place for the rest
+        return Verdict(f"HTTP {status}", text=body)
     code = next(c.name for c in grpc.StatusCode if c.value[0] == found["code"])
     details = found["details"]
     reasons = tuple(d["reason"] for d in details if d["@type"].endswith("ErrorInfo"))
     bad = [d for d in details if d["@type"].endswith("BadRequest")]
     fields = tuple(v["field"] for d in bad for v in d["field_violations"])
-    return Verdict(code, found["message"], reasons, fields, json.dumps(found, ensure_ascii=False))
+    return Verdict(
+        code, found["message"], reasons, fields, json.dumps(found, ensure_ascii=False), True
+    )
 
 
 def faults(method: MethodDescriptor, verdict: Verdict, sent: str) -> list[str]:
@@ -75,6 +93,10 @@ def faults(method: MethodDescriptor, verdict: Verdict, sent: str) -> list[str]:
     if code == "OK":
         return []
     found = leaks(verdict.text, sent)
+    if code.startswith("HTTP"):
+        return found if code < "HTTP 500" else [*found, f"{code} is a fault of ours"]
+    if verdict.at_the_door:
+        return found
     if code in FAULTS:
         found.append(f"{code} is a fault of ours")
     if code == "DEADLINE_EXCEEDED":
