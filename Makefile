@@ -5,7 +5,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help docs setup setup-dev demo up down test lint types unit integration faults gateway e2e \
+.PHONY: help docs setup setup-dev demo up down test lint types unit integration faults gateway e2e fuzz \
         bench proto client-types check-proto lock format clean
 
 help: ## Show this help
@@ -48,6 +48,9 @@ gateway: setup-dev ## Real Envoy in front of stub services
 
 e2e: setup-dev ## Every process with the real small model
 	@pytest tests/e2e
+
+fuzz: setup-dev ## Requests made from the contract, valid and not, by gRPC and REST; N=20000 sends more
+	@MLX_HUB_FUZZ_CASES=$(or $(N),2000) pytest tests/fuzz
 
 bench: setup-dev ## Measure serving, training and inference beside their peers, the registry, memory over jobs
 	@python -m bench.serving

@@ -1,12 +1,13 @@
 """The database as a service opens it: its own role, bounded waits, the right revision."""
 
+import re
 from typing import Any
 
 from sqlalchemy import column, exc, select, table
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from services.chassis.errors import HubError, Unavailable
+from services.chassis.errors import HubError, Invalid, Unavailable
 
 VERSION_TABLE = "mlx_hub_alembic_version"
 
@@ -50,6 +51,11 @@ async def check_revision(engine: AsyncEngine, expected: str) -> None:
 
 def translate(error: Exception) -> HubError | None:
     """Give the error to show for a failure of the database itself, or None."""
+    # The one character that the contract allows in a text and Postgres can't store.
+    if isinstance(error, exc.DataError) and re.search(r"NUL|\\u0000", str(error.orig)):
+        return Invalid(
+            "INVALID_FIELD", "a text holds a NUL character; leave it out", field="request"
+        )
     lost = isinstance(error, exc.DBAPIError) and (
         error.connection_invalidated or isinstance(error, exc.OperationalError)
     )

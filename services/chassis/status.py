@@ -24,6 +24,11 @@ from services.chassis.errors import (
 
 DOMAIN = "mlx-hub"
 DETAILS_KEY = "grpc-status-details-bin"
+# gRPC's clients drop a reply whose metadata are more than 8 KiB, and the status travels twice in
+# them: as a text, in which a character takes up to 12 bytes, and with its details in base64.
+MAX_TEXT_BYTES = 800
+MAX_WORD_BYTES = 200
+MAX_STATUS_BYTES = 4000
 
 _CODES: dict[type[HubError], grpc.StatusCode] = {
     NotFound: grpc.StatusCode.NOT_FOUND,
@@ -47,23 +52,41 @@ def code_of(error: HubError) -> grpc.StatusCode:
 
 def to_status(error: HubError) -> status_pb2.Status:
     """Build the status with exactly one ErrorInfo and the details that are true of it."""
-    status = status_pb2.Status(code=code_of(error).value[0], message=error.message)
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    text = shortened(error.message, MAX_TEXT_BYTES)
+    status = status_pb2.Status(code=code_of(error).value[0], message=text)
+    metadata = {key: shortened(value, MAX_WORD_BYTES) for key, value in error.metadata.items()}
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
     status.details.add().Pack(info)
     if error.violations and isinstance(error, Invalid):
-        bad = error_details_pb2.BadRequest()
-        for violation in error.violations:
-            bad.field_violations.add(field=violation.field, description=violation.description)
-        status.details.add().Pack(bad)
+        status.details.add().Pack(_bad_request(error, MAX_STATUS_BYTES - status.ByteSize()))
     if isinstance(error, FailedPrecondition):
         failure = error_details_pb2.PreconditionFailure()
-        failure.violations.add(type=error.reason, description=error.message)
+        failure.violations.add(type=error.reason, description=text)
         status.details.add().Pack(failure)
     if error.retry_after_s is not None:
         whole = math.ceil(error.retry_after_s)
         retry = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=whole))
         status.details.add().Pack(retry)
     return status
+
+
+def shortened(text: str, size: int) -> str:
+    """Cut a text that takes more bytes, and show that it is cut."""
+    raw = text.encode()
+    return text if len(raw) <= size else raw[: size - 3].decode(errors="ignore") + "…"
+
+
+def _bad_request(error: HubError, size: int) -> error_details_pb2.BadRequest:
+    """Name the fields at fault, as many as there is room for, and at least one."""
+    bad = error_details_pb2.BadRequest()
+    for violation in error.violations:
+        field = shortened(violation.field, MAX_WORD_BYTES)
+        told = shortened(violation.description, MAX_TEXT_BYTES)
+        bad.field_violations.add(field=field, description=told)
+        if bad.ByteSize() > size and len(bad.field_violations) > 1:
+            del bad.field_violations[-1]
+            break
+    return bad
 
 
 def from_rpc_error(error: grpc.RpcError, dependency: str) -> HubError:

@@ -112,7 +112,7 @@ class Registry:
         linger_s = settings.report_background_seconds
         self.reports = Reports(self.stores.bases, self.stores.reports, self.artifacts, linger_s)
         self.mirror = Mirror(self.stores.outbox) if mirrored else None
-        self.server = HubServer("registry", settings, database.translate, session.translate)
+        self.server = HubServer("registry", settings, database.translate)
         self._add_registry(settings)
         self._add_datasets(settings)
         self._add_others(settings)

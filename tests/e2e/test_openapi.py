@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.e2e.rest import call, frames
-from tests.fixtures.stack import RunningStack, running
+from tests.fixtures.stack import RunningStack, running_stack
 
 DOCUMENT: dict[str, Any] = json.loads(
     (Path(__file__).resolve().parents[2] / "gateway/openapi.json").read_text()
@@ -86,7 +86,7 @@ def as_it_is(context: Any, value: Any) -> bytes:
 @pytest.fixture(scope="module")
 def hub(tiny_model: Path) -> Iterator[RunningStack]:
     """Run a stack of its own, with the tiny model and one trained version of it."""
-    with running(str(tiny_model), "--name", "tiny") as stack:
+    with running_stack(str(tiny_model), "--name", "tiny") as stack:
         rows = [{"prompt": f"Number {n}?", "completion": f"It is {n}."} for n in range(12)]
         stack.dataset_root.mkdir(parents=True, exist_ok=True)
         (stack.dataset_root / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")

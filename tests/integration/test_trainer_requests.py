@@ -71,3 +71,9 @@ async def test_wrong_requests_name_what_is_wrong(trainer: RunningTrainer) -> Non
     ):
         error = await failure(call)
         assert (error.reason, error.metadata) == ("JOB_NOT_FOUND", {"job_id": "99"})
+
+
+async def test_a_text_that_postgres_cannot_store_is_refused(trainer: RunningTrainer) -> None:
+    for request in (trainer.request(request_id="a\0b"), trainer.request(sample_prompts=["\0"])):
+        error = await failure(trainer.stub.CreateTrainingJob(request))
+        assert (error.reason, "NUL" in error.message) == ("INVALID_FIELD", True)

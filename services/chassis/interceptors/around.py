@@ -10,6 +10,7 @@ import grpc
 from services.chassis.requests import Context
 
 type Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
+type Deserialize = Callable[[bytes], Any]
 
 OURS = "/mlx_hub."
 
@@ -24,6 +25,10 @@ class AroundInterceptor(grpc.aio.ServerInterceptor):
     def accept(self, method: str, request: Any, context: Context) -> None:
         """Look at a request, or at each one of a stream as it is read; raise to refuse it."""
 
+    def reader(self, deserialize: Deserialize) -> Deserialize:
+        """Give what turns a request's bytes into what `accept` looks at."""
+        return deserialize
+
     async def intercept_service(
         self, continuation: Continuation, details: grpc.HandlerCallDetails
     ) -> Any:
@@ -32,7 +37,7 @@ class AroundInterceptor(grpc.aio.ServerInterceptor):
         method = str(details.method)
         if handler is None or not method.startswith(OURS):
             return handler
-        codec = (handler.request_deserializer, handler.response_serializer)
+        codec = (self.reader(handler.request_deserializer), handler.response_serializer)
         if handler.unary_unary:
             unary = self._unary(method, handler.unary_unary)
             return grpc.unary_unary_rpc_method_handler(unary, *codec)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import grpc
 
-from services.chassis.errors import Exhausted, HubError, Internal
+from services.chassis.errors import Exhausted, HubError, Internal, Invalid
 from services.chassis.interceptors.around import AroundInterceptor
 from services.chassis.logs import REQUEST_ID
 from services.chassis.requests import Context
@@ -51,7 +51,8 @@ class Errors(AroundInterceptor):
         """Give the error to show for an exception that is not ours."""
         for translator in self._translators:
             if known := translator(error):
-                log.warning("%s: %s", method, type(error).__name__, exc_info=error)
+                if not isinstance(known, Invalid):  # else a caller could fill the log
+                    log.warning("%s: %s", method, type(error).__name__, exc_info=error)
                 return known
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return Exhausted("DISK_FULL", "the data volume is full; free space and try again")

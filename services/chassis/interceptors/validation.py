@@ -6,7 +6,8 @@ import protovalidate
 from google.protobuf.message import Message
 
 from services.chassis.errors import Invalid, Violation
-from services.chassis.interceptors.around import AroundInterceptor
+from services.chassis.interceptors import wire
+from services.chassis.interceptors.around import AroundInterceptor, Deserialize
 from services.chassis.requests import Context
 
 
@@ -17,13 +18,19 @@ class Validation(AroundInterceptor):
         """Raise Invalid before the servicer sees the request."""
         validate(request)
 
+    def reader(self, deserialize: Deserialize) -> Deserialize:
+        """Let what is no message through to `accept`, which refuses it by name."""
+        return wire.lenient(deserialize)
 
-def validate(message: Message) -> None:
+
+def validate(message: Message | None) -> None:
     """Raise Invalid with one violation per broken constraint."""
-    found = tuple(
-        Violation(_path(v.proto) or "request", v.proto.message or v.proto.rule_id)
-        for v in protovalidate.collect_violations(message)
-    )
+    found = tuple(wire.violations(message))
+    if message is not None:
+        found += tuple(
+            Violation(_path(v.proto) or "request", v.proto.message or v.proto.rule_id)
+            for v in protovalidate.collect_violations(message)
+        )
     if found:
         text = "; ".join(
             v.description if v.field == "request" else f"{v.field}: {v.description}"

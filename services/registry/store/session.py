@@ -1,11 +1,9 @@
 """What the stores share: sessions, keyset pages, and retries that are told from reuses."""
 
-import re
-
 from sqlalchemy import Row, Select, case, exc, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-from services.chassis.errors import AlreadyExists, HubError, Invalid
+from services.chassis.errors import AlreadyExists
 from services.registry.domain import EventType, Page, model_not_found
 from services.registry.tables import DatasetRow, EvaluationRow, EventRow, ModelRow, OutboxRow
 
@@ -103,12 +101,3 @@ def name_taken(name: str) -> AlreadyExists:
     return AlreadyExists(
         "NAME_TAKEN", f"the name {name!r} is taken; choose another", metadata={"name": name}
     )
-
-
-def translate(error: Exception) -> HubError | None:
-    """Name the one character that the contract allows in a text and Postgres can't store."""
-    if isinstance(error, exc.DataError) and re.search(r"NUL|\\u0000", str(error.orig)):
-        return Invalid(
-            "INVALID_FIELD", "a text holds a NUL character; leave it out", field="request"
-        )
-    return None
