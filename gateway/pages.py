@@ -14,6 +14,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup, escape
 
+from gateway.files import write_private
+
 type Json = dict[str, Any]
 
 # Each within this, which Envoy has to be told: it holds them in memory.
@@ -66,7 +68,7 @@ def write(folder: Path) -> tuple[tuple[Page, str], ...]:
     found = []
     for page in pages():
         path = folder / page.name
-        path.write_bytes(page.body)
+        write_private(path, page.body)
         found.append((page, str(path)))
     return tuple(found)
 

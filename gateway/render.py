@@ -1,6 +1,5 @@
 """Renders Envoy's configuration and the files that it refers to."""
 
-import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gateway import contract, guard, pages
+from gateway.files import write_private
 from gateway.refusals import RATE_LIMITED, Refusal, openai_error
 from gateway.settings import GatewaySettings
 
@@ -171,8 +171,8 @@ def render(settings: GatewaySettings, folder: Path) -> Path:
     """Write envoy.yaml and the files that it refers to into a folder; give the first's path."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptors, script, config = (folder / n for n in ("api.binpb", "guard.lua", "envoy.yaml"))
-    _write(descriptors, contract.descriptor_set().SerializeToString())
-    _write(script, guard.script(settings.keys).encode())
+    write_private(descriptors, contract.descriptor_set().SerializeToString())
+    write_private(script, guard.script(settings.keys).encode())
     ports = {name: getattr(settings, f"{name}_port") for name in SERVICES}
     environment = Environment(  # YAML: the template writes every free text by tojson
         loader=PackageLoader("gateway", ""),
@@ -201,12 +201,5 @@ def render(settings: GatewaySettings, folder: Path) -> Path:
         descriptors=str(descriptors),
         guard=str(script),
     )
-    _write(config, text.encode())
+    write_private(config, text.encode())
     return config
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read: it holds hashes of keys."""
-    path.unlink(missing_ok=True)  # an old one could be open to others
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)

@@ -192,28 +192,6 @@ def _head(kind: str) -> dict[str, Json]:
 
 def schemas() -> dict[str, Json]:
     """Describe the requests, answers and errors of the OpenAI routes."""
-    told = _open(
-        {
-            "role": {"const": "assistant"},
-            "content": _or_null(_TEXT),
-            "refusal": {"type": "null"},
-            "tool_calls": _list(_TOLD_CALL),
-        },
-        "tool_calls",
-    )
-    index = {"index": _COUNT, "logprobs": _LOGPROBS}
-    piece = {
-        "type": "object",
-        "properties": {
-            "role": {"const": "assistant"},
-            "content": _TEXT,
-            "tool_calls": _list({**_TOLD_CALL, "description": "With its `index`."}),
-        },
-    }
-    ends = {"finish_reason": _or_null(_REASON)}
-    whole = {"choices": _list(_open({**index, "message": told, "finish_reason": _REASON}))}
-    chunk = {"choices": _list(_open({**index, "delta": piece, **ends}))}
-    text = _open({"index": _COUNT, "text": _TEXT, "logprobs": _TEXT_LOGPROBS, **ends})
     error = {
         "message": _TEXT,
         "type": _TEXT,
@@ -224,36 +202,62 @@ def schemas() -> dict[str, Json]:
     model = _open({**_head("model"), "owned_by": {"const": "mlx-hub"}}, "model")
     del model["properties"]["model"]
     return {
-        "ChatCompletionRequest": {
-            **_closed(_CHAT, "model", "messages"),
-            "description": "OpenAI's request. What is not honoured is refused by name.",
-        },
-        "CompletionRequest": {
-            **_closed(_COMPLETION, "model", "prompt"),
-            "description": "OpenAI's request. What is not honoured is refused by name.",
-        },
-        "TextCompletion": _open(
-            {
-                **_head("text_completion"),
-                "choices": _list(text),
-                "usage": _or_null(_USAGE),
-                "system_fingerprint": {**_TEXT, "description": "Of whole answers."},
-            },
-            "usage",
-            "system_fingerprint",
-        ),
-        "ChatCompletion": _open(
-            {**_head("chat.completion"), **whole, "usage": _USAGE, "system_fingerprint": _TEXT}
-        ),
-        "ChatCompletionChunk": _open(
-            {**_head("chat.completion.chunk"), **chunk, "usage": _or_null(_USAGE)}, "usage"
-        ),
+        "ChatCompletionRequest": _asked(_CHAT, "model", "messages"),
+        "CompletionRequest": _asked(_COMPLETION, "model", "prompt"),
+        **_answers(),
         "ServedModels": _open({"object": {"const": "list"}, "data": _list(model)}),
         "ServedModel": model,
         "OpenAIError": {
             **_open({"error": _open(error, "generation_id")}),
             "description": "OpenAI's error body.",
         },
+    }
+
+
+def _asked(properties: dict[str, Json], *required: str) -> Json:
+    text = "OpenAI's request. What is not honoured is refused by name."
+    return {**_closed(properties, *required), "description": text}
+
+
+def _answers() -> dict[str, Json]:
+    told = _open(
+        {
+            "role": {"const": "assistant"},
+            "content": _or_null(_TEXT),
+            "refusal": {"type": "null"},
+            "tool_calls": _list(_TOLD_CALL),
+        },
+        "tool_calls",
+    )
+    piece = {
+        "type": "object",
+        "properties": {
+            "role": {"const": "assistant"},
+            "content": _TEXT,
+            "tool_calls": _list({**_TOLD_CALL, "description": "With its `index`."}),
+        },
+    }
+    index = {"index": _COUNT, "logprobs": _LOGPROBS}
+    ends = {"finish_reason": _or_null(_REASON)}
+    whole = {"choices": _list(_open({**index, "message": told, "finish_reason": _REASON}))}
+    chunk = {"choices": _list(_open({**index, "delta": piece, **ends}))}
+    text = _open({"index": _COUNT, "text": _TEXT, "logprobs": _TEXT_LOGPROBS, **ends})
+    weights = {"system_fingerprint": {**_TEXT, "description": "Names the weights."}}
+    return {
+        "ChatCompletion": _open({**_head("chat.completion"), **whole, "usage": _USAGE, **weights}),
+        "ChatCompletionChunk": _open(
+            {**_head("chat.completion.chunk"), **chunk, "usage": _or_null(_USAGE)}, "usage"
+        ),
+        "TextCompletion": _open(
+            {
+                **_head("text_completion"),
+                "choices": _list(text),
+                "usage": _or_null(_USAGE),
+                **weights,
+            },
+            "usage",
+            "system_fingerprint",
+        ),
     }
 
 

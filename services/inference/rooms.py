@@ -128,4 +128,4 @@ class Rooms:
                 f"{seat.base.name} needs {gigabytes(needed)} and {gigabytes(room.free)} of the "
                 f"{gigabytes(room.budget)} for engines and training are free"
             )
-        return out_of_memory(why, needed, room)
+        return out_of_memory(why, needed, room, 5 if needed <= room.budget else None)

@@ -125,12 +125,16 @@ def _loading(base: Base, recipe: Recipe, *, dense: bool) -> int:
     return max((w.values * 4 + w.stored_bytes for w in base.weights), default=0)
 
 
-def _chosen(base: Base, recipe: Recipe) -> list[Weight]:
-    """List the weights of the layers and modules that the recipe trains."""
+def trained_layers(base: Base, recipe: Recipe) -> list[Weight]:
+    """List the weights of the layers that the recipe trains."""
     last = base.shape.layers
     first = last - recipe.lora_layers if recipe.lora_layers else 0
-    inside = [w for w in base.weights if w.layer is not None and w.layer >= first]
-    keys = recipe.target_keys
+    return [w for w in base.weights if w.layer is not None and w.layer >= first]
+
+
+def _chosen(base: Base, recipe: Recipe) -> list[Weight]:
+    """List the weights of the layers and modules that the recipe trains."""
+    inside, keys = trained_layers(base, recipe), recipe.target_keys
     return [w for w in inside if not keys or any(f".{w.path}".endswith(f".{k}") for k in keys)]
 
 

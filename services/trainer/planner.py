@@ -13,6 +13,7 @@ from services.chassis.errors import DataLoss
 from services.chassis.leases import Lease, Ledger, NoRoom
 from services.runtime.shape import read_shape, read_weights
 from services.trainer import metrics
+from services.trainer.admission import check_recipe
 from services.trainer.domain import Order, TrainingJob
 from services.trainer.forecast import Base, Batch, Forecast, advise, forecast
 from services.trainer.plan import Plan
@@ -34,7 +35,7 @@ class Planner:
         self._wait_seconds = wait_seconds
 
     async def admit(self, order: Order) -> None:
-        """Raise UNTRAINABLE for rows that could teach nothing, OUT_OF_MEMORY for a job too large.
+        """Raise UNTRAINABLE where rows or recipe could teach nothing, OUT_OF_MEMORY if too large.
 
         A job whose data could not be looked at in time is let in if any would fit.
         """
@@ -97,6 +98,7 @@ class Planner:
         except (OSError, ValueError, TypeError) as error:
             message = "the stored base model is not what was imported; import it again"
             raise DataLoss("ARTIFACT_CORRUPT", message, metadata={"file": "config.json"}) from error
+        check_recipe(base, recipe)
         batch = Batch.most(recipe) if report is None else batch_of(recipe, report)
         dense = node.runs_dense()
         found = forecast(base, recipe, batch, dense=dense)

@@ -4,10 +4,8 @@ A real Envoy before the real service and a real engine; only the registry is scr
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +25,7 @@ from services.stack.ports import free_port
 from tests.fixtures.served import long_context, serve_inference, until
 from tests.fixtures.tiny_model import EOS, HEADS, HIDDEN, KV_HEADS, LAYERS
 from tests.gateway.conftest import Start
+from tests.gateway.leavers import Leaver, over_grpc, over_http
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ENDLESS: dict[str, Any] = {"model_id": 7, "logit_bias": {EOS: -100}, "temperature": 0}
@@ -69,7 +68,7 @@ class Hub:
 
     def calls(
         self, prompt: str, tokens: int = 1900, seconds: float | None = None
-    ) -> list[Callable[[], Awaitable["Leaver"]]]:
+    ) -> list[Callable[[], Awaitable[Leaver]]]:
         """One caller for each transport; the unary ones first, whom the others tell of."""
         body = {**ENDLESS, "prompt": prompt, "max_tokens": tokens}
         chat = {**CHAT, "messages": [{"role": "user", "content": prompt}], "max_tokens": tokens}
@@ -82,32 +81,6 @@ class Hub:
             lambda: over_http(self.gateway, "/inference/stream", body, late),
             lambda: over_http(self.gateway, "/v1/chat/completions", chat, late),
         ]
-
-
-@dataclass
-class Leaver:
-    """A call that can be read and dropped."""
-
-    first: Callable[[], Awaitable[Any]]
-    leave: Callable[[], Any]
-    rest: Callable[[], Awaitable[bytes]]
-
-
-async def over_grpc(call: Any) -> Leaver:
-    async def rest() -> bytes:
-        code, details = await call.code(), await call.details()
-        return f"{code} {details}".encode()
-
-    return Leaver(getattr(call, "read", rest), call.cancel, rest)
-
-
-async def over_http(port: int, path: str, body: Any, headers: str = "") -> Leaver:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=4096)
-    raw = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
-    head += f"Connection: close\r\n{headers}"
-    writer.write(f"{head}Content-Length: {len(raw)}\r\n\r\n".encode() + raw)
-    return Leaver(lambda: reader.readuntil(b"data: "), writer.close, reader.read)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -251,6 +224,21 @@ async def test_a_deadline_ends_a_call_on_every_transport_with_the_reason(hub: Hu
     assert queued[4].startswith(b"HTTP/1.1 504")
     assert b'data: {"error":{"code":4,' in decoding[3]
     assert b'"code": "deadline_passed"' in decoding[4]
+
+
+def cut_off() -> float:
+    labels = {"reason": "READER_TOO_SLOW"}
+    return REGISTRY.get_sample_value("mlx_hub_inference_failures_total", labels) or 0
+
+
+async def test_who_reads_no_events_is_cut_once_the_gateways_buffer_is_full(hub: Hub) -> None:
+    hub.loading.set()
+    before = cut_off()
+    told = {"prompt": "x", "max_tokens": 3900, "logprobs": True, "top_logprobs": 20}
+    slow = await over_http(hub.gateway, "/inference/stream", {**ENDLESS, **told})
+    await until(lambda: cut_off() > before, "cut off")
+    await until(lambda: hub.quiet and engine_says("rows") == 0, "an idle engine")
+    slow.leave()
 
 
 async def test_who_does_not_read_is_cut_and_holds_up_nobody(hub: Hub) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
@@ -50,6 +51,23 @@ async def test_a_forecast_tells_what_there_is_and_queues_nothing(trainer: Runnin
     assert full.room.held_bytes == BUDGET - 1_000_000
     listed = await trainer.stub.ListTrainingJobs(pb.ListTrainingJobsRequest())
     assert not listed.jobs
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ({"lora_layers": 9}, "lora_layers is 9 and the base model has 2 layers"),
+        ({"target_keys": ["q_proj", "no_proj"]}, "the trained layers have no no_proj"),
+    ],
+)
+async def test_what_the_base_model_does_not_have_is_refused_before_it_is_queued(
+    trainer: RunningTrainer, recipe: dict[str, Any], words: str
+) -> None:
+    for call in (trainer.stub.CreateTrainingJob, trainer.stub.ForecastTraining):
+        error = await failure(call(trainer.request(**recipe)))
+        assert error.reason == "UNTRAINABLE"
+        assert words in error.message
+    assert not (await trainer.stub.ListTrainingJobs(pb.ListTrainingJobsRequest())).jobs
 
 
 async def test_a_job_that_can_never_fit_is_refused_with_what_to_lower(

@@ -49,6 +49,17 @@ async def test_a_busy_engine_is_never_evicted(tmp_path: Path) -> None:
     assert (await hall.touch(B)).base == B
 
 
+@pytest.mark.parametrize(("size", "worth_waiting"), [(61, True), (101, False)])
+async def test_what_can_never_fit_is_not_asked_for_again(
+    tmp_path: Path, size: int, worth_waiting: bool
+) -> None:
+    hall = Hall(tmp_path, budget=100)
+    async with hall.residency.use(A):
+        with pytest.raises(Exhausted) as caught:
+            await hall.touch(base("d", size=size))
+    assert (caught.value.retry_after_s is not None) == worth_waiting
+
+
 @pytest.mark.parametrize(("budget", "available", "free"), [(100, 1000, 60), (100, 30, 30)])
 async def test_what_does_not_fit_is_refused_with_the_numbers(
     tmp_path: Path, budget: int, available: int, free: int

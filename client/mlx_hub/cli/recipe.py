@@ -32,7 +32,7 @@ class Schedule(StrEnum):
 
 
 _OPTIONS: Options = {
-    "method": (Method, "So far only lora is served.", None),
+    "method": (Method, "Default lora.", None),
     "quantize_bits": (int, "Of the base: 0, 4 or 8.", None),
     "lora_rank": (int, "Rank of the adapter.", None),
     "lora_scale": (float, "Factor of the adapter.", None),
