@@ -27,7 +27,7 @@ DETAILS_KEY = "grpc-status-details-bin"
 # gRPC's clients drop a reply whose metadata are more than 8 KiB, and the status travels twice in
 # them: as a text, in which a character takes up to 12 bytes, and with its details in base64.
 MAX_TEXT_BYTES = 800
-MAX_WORD_BYTES = 200
+MAX_WORD_BYTES = 320
 MAX_STATUS_BYTES = 4000
 
 _CODES: dict[type[HubError], grpc.StatusCode] = {

@@ -231,6 +231,25 @@ def test_a_short_prompt_is_read_in_one_pass_beside_others(bench: Bench) -> None:
     assert bench.tokens(1) == alone
 
 
+def test_short_prompts_that_had_to_wait_are_read_together(bench: Bench) -> None:
+    short = {1: [7, 8, 9], 2: list(range(20, 45))}
+    alone = {}
+    for request, prompt in short.items():
+        bench.alone(prompt, max_tokens=6, logit_bias={EOS: -100})
+        alone[request] = bench.tokens(1)
+    bench.outcomes.clear()
+    for reader in (10, 11):  # as many as are read at a time
+        bench.add(reader, list(range(3, 203)), max_tokens=2, logit_bias={EOS: -100})
+    bench.batch.step()
+    bench.passes.clear()
+    for request, prompt in short.items():
+        bench.add(request, prompt, max_tokens=6, logit_bias={EOS: -100})
+        bench.batch.step()
+    bench.finish()
+    assert (2, 25) in bench.passes
+    assert {request: bench.tokens(request) for request in short} == alone
+
+
 @pytest.mark.parametrize("writers", [1, 2])
 def test_between_two_tokens_a_piece_is_read_for_each_that_waits_for_one_that_generates(
     bench: Bench, writers: int

@@ -247,9 +247,24 @@ class RoutedModel:
         self.router.route(tag.slots)
         if not any(tag.unread):
             return self._run(tokens, layers)
-        rest = mx.array(tag.unread)  # rows that have one are read alone
-        tag.unread = [[] for _ in tag.slots]
-        return self._run(mx.concatenate([rest, tokens], axis=1), layers)[:, -1:]
+        unread, tag.unread = tag.unread, [[] for _ in tag.slots]
+        return self._read(unread, tokens, layers)
+
+    def _read(self, unread: list[list[int]], last: mx.array, layers: list[Any]) -> mx.array:
+        """Read the ends of prompts with their last tokens (rows, 1); give the latter's logits."""
+        ends: Any = last[:, 0].tolist()
+        rows = [[*row, end] for row, end in zip(unread, ends, strict=True)]
+        lengths = [len(row) for row in rows]
+        padding = [max(lengths) - length for length in lengths]
+        if any(padding):
+            for cache in layers:
+                cache.prepare(lengths=lengths, right_padding=padding)
+        padded = [row + [0] * pad for row, pad in zip(rows, padding, strict=True)]
+        logits = self._run(mx.array(padded), layers)
+        if any(padding):
+            for cache in layers:
+                cache.finalize()
+        return mx.take_along_axis(logits, mx.array(lengths)[:, None, None] - 1, axis=1)
 
     def _run(self, tokens: mx.array, layers: list[Any]) -> mx.array:
         if len(tokens) > 1 or any(type(cache) is not BatchKVCache for cache in layers):
