@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,8 +26,6 @@ async def over_grpc(call: Any) -> Leaver:
 
 async def over_http(port: int, path: str, body: Any, headers: str = "") -> Leaver:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=4096)
-    # Who does not read is soon noticed.
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     raw = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
     head += f"Connection: close\r\n{headers}"

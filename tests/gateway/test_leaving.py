@@ -226,21 +226,6 @@ async def test_a_deadline_ends_a_call_on_every_transport_with_the_reason(hub: Hu
     assert b'"code": "deadline_passed"' in decoding[4]
 
 
-def cut_off() -> float:
-    labels = {"reason": "READER_TOO_SLOW"}
-    return REGISTRY.get_sample_value("mlx_hub_inference_failures_total", labels) or 0
-
-
-async def test_who_reads_no_events_is_cut_once_the_gateways_buffer_is_full(hub: Hub) -> None:
-    hub.loading.set()
-    before = cut_off()
-    told = {"prompt": "x", "max_tokens": 3900, "logprobs": True, "top_logprobs": 20}
-    slow = await over_http(hub.gateway, "/inference/stream", {**ENDLESS, **told})
-    await until(lambda: cut_off() > before, "cut off")
-    await until(lambda: hub.quiet and engine_says("rows") == 0, "an idle engine")
-    slow.leave()
-
-
 async def test_who_does_not_read_is_cut_and_holds_up_nobody(hub: Hub) -> None:
     hub.loading.set()
     told: dict[str, Any] = {"prompt": "x", "max_tokens": 1500, "logprobs": True, "top_logprobs": 20}

@@ -104,9 +104,12 @@ def test_one_user_never_meets_the_limit(gateway: int) -> None:
 
 @pytest.fixture
 def held(running_backend: Backend) -> Iterator[Backend]:
-    """Give the stubs, whose streams end when the test does."""
+    """Give the stubs, whose streams go on when the test lets them, and end when it does."""
+    go_on = running_backend.inference.go_on
+    while go_on.acquire(blocking=False):  # others let more go on than there were
+        pass
     yield running_backend
-    while running_backend.inference.go_on.acquire(blocking=False):
+    while go_on.acquire(blocking=False):
         pass
 
 
