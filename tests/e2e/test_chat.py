@@ -40,7 +40,9 @@ def test_ctrl_c_stops_the_answer_and_ctrl_d_the_chat(
         screen.enter(f"/save {tmp_path}/row.jsonl\r")
         screen.see("added to")
         screen.see(">>> ")
-        screen.enter("no answer to this" + CTRL_C)
+        screen.enter("no answer to this")
+        screen.see("to this")
+        screen.enter(CTRL_C)
         screen.see(">>> ")
         screen.enter(CTRL_D)
         assert screen.process.wait(30) == 0

@@ -51,6 +51,7 @@ LAST = (
 )
 EMPTY = {"GetStorageReport", "ReconcileStorage", "GetCacheStats", "ListEngines"}
 EMPTY |= {"ListServedModels", "GetHealth", "GetMetrics"}
+EMPTY |= {"GetServedModel"}  # any text may be a name
 KNOWN: dict[str, list[Any]] = {
     "model_id": [1],
     "dataset_id": [1],
