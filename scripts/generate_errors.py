@@ -4,24 +4,9 @@ import re
 import sys
 from pathlib import Path
 
+from gateway.openapi.failures import STATUSES
 from scripts.generate_api import Comments, cell, image
 
-HTTP = {
-    "INVALID_ARGUMENT": 400,
-    "FAILED_PRECONDITION": 400,
-    "NOT_FOUND": 404,
-    "ALREADY_EXISTS": 409,
-    "ABORTED": 409,
-    "RESOURCE_EXHAUSTED": 429,
-    "INTERNAL": 500,
-    "DATA_LOSS": 500,
-    "UNAVAILABLE": 503,
-    "DEADLINE_EXCEEDED": 504,
-    "UNAUTHENTICATED": 401,
-    "PERMISSION_DENIED": 403,
-    "OUT_OF_RANGE": 400,
-    "UNIMPLEMENTED": 501,
-}
 HEAD = """# Errors
 
 Made by `make proto` from proto/mlx_hub/error/v1; do not edit.
@@ -46,7 +31,7 @@ def row(name: str, comment: str) -> str:
     if match is None:
         raise SystemExit(f"{name}: say `CODE. Meaning. To do: … . Metadata: … .` in its comment")
     reason = name.removeprefix("ERROR_REASON_")
-    code = f"{match['code']}, {HTTP[match['code']]}"
+    code = f"{match['code']}, {STATUSES[match['code']]}"
     todo = match["todo"][0].upper() + match["todo"][1:]
     cells = (f"`{reason}`", code, match["meaning"], todo, match["metadata"] or "")
     return f"| {' | '.join(cell(text) for text in cells)} |"

@@ -11,7 +11,7 @@ from tests.fuzz.leaks import leaks
     [
         ("Traceback (most recent call last):\n  ...", "traceback"),
         ('File "<stdin>", line 3, in f', "traceback"),
-        ("no such file: /root/.mlx-hub/active/3/data.jsonl", "path of the node"),
+        ("no such file: /home/ann/.mlx-hub/active/3/data.jsonl", "path of the node"),
         ("can't open '/tmp/mlx-hub-e2e-1/home'", "path of the node"),
         ("see .venv/lib/python3.12/site-packages/grpc", "path of the node"),
         ("[SQL: SELECT models.id FROM models WHERE models.id = %s]", "SQL"),
