@@ -31,7 +31,7 @@ def test_wild_messages_break_every_kind_of_rule() -> None:
     rich = [m for m in METHODS if len(m.input_type.fields) > 5]
     broken: set[str] = set()
 
-    @settings(QUICK, max_examples=500)
+    @settings(QUICK, max_examples=1500)
     @given(st.sampled_from(rich).flatmap(lambda m: messages.wild(m.input_type, {})))
     def collect(message: Message) -> None:
         broken.update(v.proto.rule_id for v in protovalidate.collect_violations(message))

@@ -1,5 +1,6 @@
 """REST and gRPC are two doors of one house: the same request gets the same verdict."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -100,13 +101,22 @@ def test_a_wrong_type_is_refused_by_its_field(rule: RestRule, door: Door) -> Non
 def test_an_unknown_parameter_is_refused(rule: RestRule, door: Door) -> None:
     request = Request(rule.verb, f"{_path(rule)}?no_such=1", b"{}" if rule.body == "*" else b"")
     status, text, answer = door.ask(rule, request)
-    assert (status, answer.code) == (400, "INVALID_ARGUMENT"), text
+    assert status == 400, text
+    assert is_refusal(rule, text, answer.code), text
 
 
 @pytest.mark.parametrize("rule", [r for r in RULES if not r.body], ids=lambda r: r.rpc.name)
 def test_a_body_where_none_belongs_is_refused(rule: RestRule, door: Door) -> None:
     status, text, answer = door.ask(rule, Request(rule.verb, _path(rule), b"{}", JSON))
-    assert (status, answer.code) == (400, "INVALID_ARGUMENT"), text
+    assert status == 400, text
+    assert is_refusal(rule, text, answer.code), text
+
+
+def is_refusal(rule: RestRule, text: str, code: str) -> bool:
+    """Tell whether a call was refused as wrong, in the shape of its API."""
+    if rule.rpc.containing_service.file.package == "mlx_hub.openai.v1":
+        return bool(json.loads(text)["error"]["type"] == "invalid_request_error")
+    return code == "INVALID_ARGUMENT"
 
 
 def test_the_hub_goes_on(target: Target) -> None:
