@@ -1,5 +1,6 @@
 """Fixtures that every tier may use; they live in tests/fixtures, by what they provide."""
 
+import mlx_hub.cli  # noqa: F401 (as the command does, before gRPC is imported)
 import pytest
 from hypothesis import HealthCheck, settings
 

@@ -16,8 +16,6 @@ from services.stack.accounts import Account
 LOG_BYTES = 10 * 2**20
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
-# Nothing of gRPC is used between fork and exec; its handlers would only wait for its threads.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 
 class Process:
