@@ -42,8 +42,7 @@ def test_ctrl_c_stops_the_answer_and_ctrl_d_the_chat(
         screen.see(">>> ")
         screen.enter("no answer to this")
         screen.see("to this")
-        screen.enter(CTRL_C)
-        screen.see(">>> ")
+        screen.press(CTRL_C, ">>> ")
         screen.enter(CTRL_D)
         assert screen.process.wait(30) == 0
     turns = json.loads((tmp_path / "row.jsonl").read_text())["messages"]
