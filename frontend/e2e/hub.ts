@@ -15,13 +15,16 @@ export interface Look { size?: keyof typeof SIZES; theme?: Theme }
 export type Screen = Record<string, (hub: Hub) => Promise<void>>;
 
 export class Hub {
+  /** Where the hub is, without /ui/. */
+  readonly url: string;
+  private readonly browser: Browser;
+  private readonly errors = new Map<Page, string[]>();
   private opened: Page[] = [];
 
-  constructor(
-    private readonly browser: Browser,
-    /** Where the hub is, without /ui/. */
-    readonly url: string,
-  ) {}
+  constructor(browser: Browser, url: string) {
+    this.browser = browser;
+    this.url = url;
+  }
 
   /** Opens a path below /ui; whatever the page logs as an error fails the check. */
   async open(path: string, { size = "wide", theme = "light" }: Look = {}): Promise<Page> {
@@ -36,8 +39,6 @@ export class Hub {
     await page.goto(`${this.url}/ui${path}`);
     return page;
   }
-
-  private readonly errors = new Map<Page, string[]>();
 
   /** Closes every page; gives what they logged as errors, but for what was expected. */
   async close(): Promise<string[]> {

@@ -28,10 +28,10 @@ export function Memory() {
       ) : (
         <>
           <StackedBar label="Memory budget" parts={parts(room, list, trainer)} total={room.budget_bytes ?? 0} format={bytes} />
-          <table className="mt-5 w-full text-xs">
+          <table className="mt-5 w-full table-fixed text-xs">
             <thead>
               <tr className="text-left text-muted [&>th]:pb-2 [&>th]:font-normal">
-                <th>Holder</th><th className="text-right">Forecast</th><th className="text-right">Peak</th><th className="text-right max-sm:hidden">Now</th><th className="text-right max-sm:hidden">Off by</th>
+                <th>Holder</th><th className="w-20 text-right">Forecast</th><th className="w-20 text-right">Peak</th><th className="w-20 text-right max-sm:hidden">Now</th><th className="w-20 text-right max-sm:hidden">Off by</th>
               </tr>
             </thead>
             <tbody className="[&_td]:h-8 [&_td]:border-t [&_td]:border-line">
@@ -58,8 +58,8 @@ function EngineRow({ engine }: { engine: Engine }) {
   const measured = !!engine.peak_bytes;
   return (
     <tr>
-      <td className="max-w-0 pr-3">
-        <span className="flex items-center gap-2"><span className="truncate font-medium" title={engine.base_model}>{engine.base_model}</span><StatusBadge status={engine.state} prefix="ENGINE_STATE" /></span>
+      <td className="pr-3">
+        <span className="flex gap-x-2 gap-y-1 py-1 max-sm:flex-col max-sm:items-start sm:items-center"><span className="max-w-full truncate font-medium" title={engine.base_model}>{engine.base_model}</span><StatusBadge status={engine.state} prefix="ENGINE_STATE" /></span>
       </td>
       <td className="text-right"><Bytes value={engine.forecast_bytes ?? 0} /></td>
       <td className="text-right">{measured ? <Bytes value={engine.peak_bytes ?? 0} /> : "–"}</td>

@@ -15,10 +15,10 @@ export function Speed() {
   return (
     <div className="grid gap-4 lg:grid-cols-2">
       <Card title="Tokens per second" hint="Generated and trained on, while this page is open">
-        <LineChart label="Tokens per second" time height={180} x={seen.x} format={(value) => number(value, 1)} lines={[{ label: "Generated", values: seen.generated }, { label: "Trained", values: seen.trained }]} />
+        <LineChart label="Tokens per second" time height={180} x={seen.x} format={(value) => number(value, 2)} lines={[{ label: "Generated", values: seen.generated }, { label: "Trained", values: seen.trained }]} />
       </Card>
       <Card title="Time to first token" hint="Of the answers of the last half minute">
-        <LineChart label="Time to first token" time height={180} x={seen.x} format={duration} lines={[{ label: "Median", values: seen.median }, { label: "95 of 100", values: seen.slow, colour: "chart-3" }]} />
+        <LineChart label="Time to first token" time height={180} x={seen.x} format={duration} empty="No answer in the last half minute" lines={[{ label: "Median", values: seen.median }, { label: "95th percentile", values: seen.slow, colour: "chart-3" }]} />
       </Card>
     </div>
   );

@@ -43,10 +43,10 @@ function Frame({ children }: { children: ReactNode }) {
         <header className="sticky top-0 z-30 border-b border-line bg-canvas/85 backdrop-blur-md">
           <div className="flex h-14 items-center gap-2 px-4 md:px-8">
             <Brand className="md:hidden" short />
-            <button type="button" onClick={() => setOpen("palette")} aria-label="Search: jump to a page, model or job" className="ml-auto flex h-9 items-center gap-2 rounded-md border border-line bg-surface px-2.5 text-muted hover:text-ink max-md:w-9 max-md:justify-center md:mr-auto md:ml-0 md:w-80">
+            <button type="button" onClick={() => setOpen("palette")} className="ml-auto flex h-9 items-center gap-2 rounded-md border border-line bg-surface px-2.5 text-muted hover:text-ink max-md:w-9 max-md:justify-center md:mr-auto md:ml-0 md:w-80">
               <Search aria-hidden className="size-4" />
-              <span className="max-md:hidden">Jump to…</span>
-              <kbd className="ml-auto rounded border border-line px-1.5 font-sans text-2xs max-md:hidden">Ctrl K</kbd>
+              <span className="max-md:sr-only">Jump to…</span>
+              <kbd aria-hidden className="ml-auto rounded border border-line px-1.5 font-sans text-2xs max-md:hidden">Ctrl K</kbd>
             </button>
             <Connection />
             <button type="button" onClick={() => setOpen("help")} aria-label="Keyboard shortcuts" className="grid size-9 place-items-center rounded-md text-muted hover:bg-raised hover:text-ink max-md:hidden">

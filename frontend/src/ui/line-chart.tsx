@@ -30,15 +30,18 @@ export interface LineChartProps {
   /** The y axis begins at 0. Default true. */
   fromZero?: boolean;
   log?: boolean;
+  /** Said in the middle while no line has a value. */
+  empty?: string;
 }
 
 const ORDER: Colour[] = ["chart-1", "chart-2", "chart-3", "chart-4", "chart-5"];
 const css = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const clock = (seconds: number) => new Date(seconds * 1000).toLocaleTimeString();
 const colourOf = (line: Line, index: number) => line.colour ?? ORDER[index % ORDER.length]!;
 
 export default function LineChart(props: LineChartProps) {
   const { label, x, lines, time = false, height = 200, format = short, fromZero = true, log = false } = props;
-  const formatX = props.formatX ?? ((value: number) => (time ? new Date(value * 1000).toLocaleTimeString() : String(value)));
+  const formatX = props.formatX ?? ((value: number) => (time ? clock(value) : String(value)));
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const [hover, setHover] = useState<number | null>(null);
@@ -63,7 +66,7 @@ export default function LineChart(props: LineChartProps) {
         y: log ? { distr: 3 } : { range: (_, low, high) => rangeOf(low, high, fromZero) },
       },
       axes: [
-        { ...axis, grid: { show: false }, size: 28, ...(time ? {} : { incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000] }) },
+        { ...axis, grid: { show: false }, size: 28, ...(time ? { space: 84, values: (_: uPlot, ticks: number[]) => ticks.map(clock) } : { incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000] }) },
         { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format(tick))) },
       ],
       series: [
@@ -110,7 +113,12 @@ export default function LineChart(props: LineChartProps) {
         })}
         <span className="ml-auto text-muted">{hover !== null && x[index] !== undefined ? formatX(x[index]) : ""}</span>
       </figcaption>
-      <div ref={box} style={{ height }} aria-hidden />
+      <div className="relative">
+        <div ref={box} style={{ height }} aria-hidden />
+        {props.empty && !lines.some((line) => line.values.some((value) => value !== null)) && (
+          <p className="pointer-events-none absolute inset-0 grid place-items-center pl-14 text-xs text-muted"><span className="bg-surface px-2">{props.empty}</span></p>
+        )}
+      </div>
     </figure>
   );
 }

@@ -44,15 +44,18 @@ describe("Table", () => {
   const columns = [{ id: "id", header: "Id", value: (r: { id: number }) => r.id, cell: (r: { id: number }) => r.id }, { id: "name", header: "Name", cell: (r: { name: string }) => r.name }];
 
   it("draws a few of ten thousand, sorts, moves by keys and opens", async () => {
-    vi.spyOn(HTMLElement.prototype, "offsetHeight", "get").mockReturnValue(640);
-    vi.spyOn(HTMLElement.prototype, "offsetWidth", "get").mockReturnValue(800);
+    vi.spyOn(Element.prototype, "clientHeight", "get").mockReturnValue(640);
+    vi.spyOn(Element.prototype, "clientWidth", "get").mockReturnValue(800);
     const open = vi.fn();
     render(<Table label="Rows" columns={columns} rows={rows} rowId={(r) => r.id} onOpen={open} />);
     const shown = () => screen.getAllByRole("row").slice(1);
+    expect(shown().length).toBeGreaterThan(10);
     expect(shown().length).toBeLessThan(80);
     await userEvent.click(screen.getByRole("button", { name: "Id" }));
+    expect(screen.getByRole("columnheader", { name: "Id" })).toHaveAttribute("aria-sort", "descending");
+    expect(shown()[0]).toHaveTextContent("9999row 0");
     await userEvent.click(screen.getByRole("button", { name: "Id" }));
-    await waitFor(() => expect(screen.getByRole("columnheader", { name: "Id" })).toHaveAttribute("aria-sort"));
+    expect(shown()[0]).toHaveTextContent("0row 9999");
     shown()[0]!.focus();
     await userEvent.keyboard("{ArrowDown}");
     await waitFor(() => expect(shown()[1]).toHaveFocus());
