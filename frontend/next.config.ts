@@ -8,6 +8,8 @@ const config: NextConfig = {
   images: { unoptimized: true },
   poweredByHeader: false,
   reactStrictMode: true,
+  typescript: { ignoreBuildErrors: true }, // `make frontend` has checked them
+  eslint: { ignoreDuringBuilds: true },
   generateBuildId: () => process.env.MLX_HUB_UI_BUILD ?? "development",
 };
 

@@ -33,7 +33,7 @@ export class Hub {
     page.setDefaultTimeout(30_000);
     const errors: string[] = [];
     page.on("pageerror", (error) => errors.push(error.message));
-    page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
+    page.on("console", (message) => message.type() === "error" && errors.push(`${message.text()} (${message.location().url})`));
     this.errors.set(page, errors);
     this.opened.push(page);
     await page.goto(`${this.url}/ui${path}`);

@@ -28,7 +28,7 @@ export function short(value: number): string {
   return value.toLocaleString(undefined, { maximumSignificantDigits: 4 });
 }
 
-export const percent = (part: number, digits = 0) => `${(part * 100).toFixed(digits)} %`;
+export const percent = (part: number, digits = 0) => `${(part * 100).toFixed(digits).replace("-", "−")} %`;
 
 /** Seconds as 45 ms, 3.2 s, 4 min 5 s, 2 h 3 min, 3 d 4 h. */
 export function duration(seconds: number): string {

@@ -7,11 +7,13 @@ import { cn } from "@/lib/cn";
 import { word } from "@/lib/format";
 import { toast } from "@/ui/layers";
 
-/** Whether the hub answers: a dot in the bar, and a banner while it does not. */
+const isOffline = (error: Error | null) => error instanceof ApiError && error.offline;
+
+/** Whether the hub answers, as a dot in the bar. */
 export function Connection() {
   const health = useHealth();
   const client = useQueryClient();
-  const offline = health.error instanceof ApiError && health.error.offline;
+  const offline = isOffline(health.error);
   const was = useRef(false);
   useEffect(() => {
     if (was.current && !offline && health.isSuccess) {
@@ -29,16 +31,19 @@ export function Connection() {
     : ailing.length ? [`${ailing[0]?.name} ${word(ailing[0]?.status, "SERVING_STATUS")}`, "bg-warn"]
     : ["Connected", "bg-ok"];
   return (
-    <>
-      <span role="status" className="inline-flex h-9 items-center gap-2 px-2 text-xs text-muted">
-        <span aria-hidden className={cn("size-2 rounded-full", tone)} />
-        <span className="max-md:sr-only">{text}</span>
-      </span>
-      {offline && (
-        <div role="alert" className="fixed inset-x-0 bottom-16 z-40 mx-auto w-fit max-w-[calc(100vw-2rem)] rounded-full bg-bad-soft px-4 py-2 text-xs font-medium text-bad shadow-pop md:bottom-4 md:left-56">
-          The hub does not answer. What you see is as it was; this page goes on by itself.
-        </div>
-      )}
-    </>
+    <span role="status" className="inline-flex h-9 items-center gap-2 px-2 text-xs text-muted">
+      <span aria-hidden className={cn("size-2 rounded-full", tone)} />
+      <span className="max-md:sr-only">{text}</span>
+    </span>
+  );
+}
+
+/** Says so while the hub does not answer; it covers nothing that is used then. */
+export function OfflineBanner() {
+  if (!isOffline(useHealth().error)) return null;
+  return (
+    <div role="alert" className="fixed inset-x-0 bottom-20 z-40 mx-auto w-fit max-w-[calc(100vw-2rem)] rounded-full border border-line bg-bad-soft px-4 py-2 text-center text-xs font-medium text-bad shadow-pop md:bottom-4 md:left-56">
+      The hub does not answer. What you see is as it was; this page goes on by itself.
+    </div>
   );
 }

@@ -9,7 +9,7 @@ import { type ReactNode, useState } from "react";
 import { ApiError } from "@/api";
 import { cn } from "@/lib/cn";
 import { LayerProvider } from "@/ui/layers";
-import { Connection } from "./Connection";
+import { Connection, OfflineBanner } from "./Connection";
 import { isAt, PAGES } from "./pages";
 import { ThemeToggle } from "./ThemeToggle";
 import { useShortcuts } from "./useShortcuts";
@@ -58,6 +58,7 @@ function Frame({ children }: { children: ReactNode }) {
         <main id="main" tabIndex={-1} className="mx-auto w-full max-w-6xl flex-1 px-4 py-6 outline-none max-md:pb-24 md:px-8 md:py-8">{children}</main>
       </div>
       <BottomBar />
+      <OfflineBanner />
       {open === "palette" && <Palette open onOpenChange={change} />}
       {open === "help" && <Help open onOpenChange={change} />}
       <KeyPrompt />
