@@ -9,7 +9,7 @@ from services.runtime.shape import Shape, Weight
 PROCESS_BYTES = 400 * 1024**2
 # One step of prompt reading, as the engine bounds it at most: tokens of a row, and of all rows.
 PREFILL_ON_CPU = 256, 1024
-PREFILL_ON_GPU = 512, 2048
+PREFILL_ON_GPU = 512, 4096
 
 
 def forecast(base: Base, shape: Shape, limits: EngineLimits, *, dense: bool) -> int:

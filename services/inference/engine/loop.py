@@ -238,7 +238,7 @@ def _tell_cleared(
 
 def _limits(start: engine_pb2.StartCommand) -> BatchLimits:
     """Bound how long reading a prompt may stall the rows that generate: a CPU reads slowly."""
-    paces = (8, 128, 64, 2000) if on_cpu() else (4, 512, 256, 32_000)
+    paces = (8, 128, 64, 2000) if on_cpu() else (8, 512, 256, 32_000)
     return BatchLimits(start.max_rows, start.kv_tokens, *paces, start.max_kv_size)
 
 
