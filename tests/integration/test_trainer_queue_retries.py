@@ -15,6 +15,7 @@ from services.trainer.queue import Bell, Tally
 from services.trainer.reports import Progress, Step, Validation
 from tests.fixtures.jobs import Jobs
 
+PAUSE, QUEUED = "UPDATE trainer.jobs SET next_attempt_at = now()", "WHERE status = 'queued'"
 STEP = Step(1, 10, 1, 2.5, 0.001, 100.0, 1e9)
 
 
@@ -55,11 +56,11 @@ async def test_the_queue_is_measured_with_who_pauses_and_who_is_parked(jobs: Job
     await jobs.queue.fail((await claim(jobs)).token, "UNTRAINABLE", "no")
     await jobs.create()
     await jobs.create()
-    await jobs.as_admin("UPDATE trainer.jobs SET created_at = created_at - interval '1 minute'")
+    await jobs.as_admin(f"{PAUSE} - interval '1 minute' {QUEUED}")
     tally = await jobs.queue.tally()
     assert (tally.queued, tally.parked) == (2, 1)
     assert 60 <= tally.oldest_seconds < 600
-    await jobs.as_admin("UPDATE trainer.jobs SET next_attempt_at = now() + interval '1 hour'")
+    await jobs.as_admin(f"{PAUSE} + interval '1 hour' {QUEUED}")
     assert await jobs.queue.tally() == Tally(2, 1, 0)
 
 
