@@ -35,7 +35,13 @@ class Caller(grpc.aio.UnaryUnaryClientInterceptor):
         propagate.inject(carrier, trace.set_span_in_context(span))
         for name, value in carrier.items():
             metadata.add(name, value)
-        details = client_call_details._replace(metadata=metadata)
+        details = grpc.aio.ClientCallDetails(
+            client_call_details.method,
+            client_call_details.timeout,
+            metadata,
+            client_call_details.credentials,
+            client_call_details.wait_for_ready,
+        )
         call = await continuation(details, request)
         code = grpc.StatusCode.CANCELLED
         try:

@@ -134,12 +134,6 @@ def context_of(carrier: Mapping[str, str]) -> Context:
     return propagate.extract(carrier)
 
 
-def trace_id(parent: str) -> str:
-    """Give the trace of a traceparent, as logs write it."""
-    found = trace.get_current_span(context_of({"traceparent": parent})).get_span_context()
-    return format(found.trace_id, "032x") if found.is_valid else ""
-
-
 def wall(monotonic: float) -> float:
     """Turn a `time.monotonic()` into a `time.time()`."""
     return time.time() - (time.monotonic() - monotonic)
