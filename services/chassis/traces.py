@@ -86,7 +86,7 @@ def serve(name: str, attributes: Attributes, parent: Context) -> Span:
     if own.get_span_context().is_valid:
         return own
     # Never all zeros, which would be no ids.
-    trace_id, span_id = random.getrandbits(128) | 1, random.getrandbits(64) | 1  # noqa: S311
+    trace_id, span_id = random.getrandbits(128) | 1, random.getrandbits(64) | 1
     return NonRecordingSpan(SpanContext(trace_id, span_id, is_remote=False))
 
 

@@ -45,7 +45,6 @@ class Arrival:
         return None if self.deadline is None else max(0.0, self.deadline - now)
 
 
-
 class Scheduler:
     """Takes every request of every surface through the same line to its engine."""
 

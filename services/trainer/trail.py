@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from mlx_hub.internal.v1 import worker_pb2 as pb
 from opentelemetry import trace
 from opentelemetry.trace import Span, Status, StatusCode
+from opentelemetry.util.types import AttributeValue
 
 from services.chassis import traces
 from services.trainer.domain import JobStatus, TrainingJob
@@ -28,7 +29,7 @@ _SPENT_ON = {
 @contextmanager
 def attempt(job: TrainingJob, claimed_from: float) -> Iterator[Span]:
     """Run an attempt in its span; `claimed_from` is the `time.time()` at which it was asked for."""
-    facts = {
+    facts: dict[str, AttributeValue] = {
         "mlx_hub.job.id": job.id,
         "mlx_hub.job.attempt": job.attempt,
         "mlx_hub.model.id": job.model_id,

@@ -17,6 +17,7 @@ from services.chassis import traces
 from services.chassis.channels import connect
 from services.chassis.server import HubServer
 from services.chassis.settings import HubSettings
+from tests.e2e.rest import eventually
 from tests.fixtures.otlp import Receiver, Told
 from tests.gateway.backend import make
 from tests.integration.test_chassis_server import Scripted
@@ -57,10 +58,8 @@ async def sides(
     def all_there() -> list[Told]:
         return [span for span in recorded.spans if span.trace_id == trace_id]
 
-    async with asyncio.timeout(30):
-        while len(all_there()) < wanted:
-            await asyncio.sleep(0.05)
-    return {span.kind: span for span in all_there()}
+    found = await asyncio.to_thread(eventually, lambda: len(all_there()) >= wanted and all_there())
+    return {span.kind: span for span in found}
 
 
 @pytest.mark.parametrize(

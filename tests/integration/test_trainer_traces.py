@@ -37,9 +37,10 @@ async def test_a_job_is_one_trace_from_its_creation_to_its_version(
     assert set(stages) <= set(own)
     sides = [by_id[s.parent_id].name for s in named(spans, publishing)]
     assert sorted(sides) == sorted(["publish", publishing]), "the client's and the server's"
-    trained = named(spans, "train")
-    ranges = [(s.attributes["mlx_hub.step.first"], s.attributes["mlx_hub.step.last"]) for s in trained]
-    assert ranges == [(1, 2), (3, 4), (5, 6), (7, 8), (9, 10)], "one for each checkpoint's steps"
+    trained = [span.attributes for span in named(spans, "train")]
+    steps = [range(t["mlx_hub.step.first"], t["mlx_hub.step.last"] + 1) for t in trained]
+    assert [step for some in steps for step in some] == list(range(1, 11)), "each step once"
+    assert 5 <= len(steps) < 10, "one for the steps up to each checkpoint"
     assert all(span.begun <= span.ended for span in spans)
     assert {span.status for span in spans} == {0}
 

@@ -128,9 +128,7 @@ class Batch:
         row.ttft_ms = (time.monotonic() - row.job.received) * 1000
         row.told_early = True
         cached, waited = row.cached_tokens, row.wait_ms
-        self._tell(
-            Token(row.job.request, token, row.ttft_ms, cached_tokens=cached, wait_ms=waited)
-        )
+        self._tell(Token(row.job.request, token, row.ttft_ms, cached_tokens=cached, wait_ms=waited))
         self._keep(row, batch.uids[0])
 
     def _piece(self) -> int:

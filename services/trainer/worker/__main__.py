@@ -19,10 +19,11 @@ def main(arguments: list[str]) -> int:
     os.nice(NICENESS)
     link = Link(int(arguments[0]))
     command = link.receive_job()
-    ids = {"job_id": command.job.id, "attempt": command.job.attempt}
-    trace = {"trace_id": trace_id} if (trace_id := logs.trace_id(command.traceparent)) else {}
+    ids: dict[str, object] = {"job_id": command.job.id, "attempt": command.job.attempt}
+    if trace_id := logs.trace_id(command.traceparent):
+        ids["trace_id"] = trace_id
     # Never text: the trainer reads these lines, for the job's log.
-    logs.configure("trainer-worker", os.environ.get("LOG_LEVEL", "INFO"), "json", ids | trace)
+    logs.configure("trainer-worker", os.environ.get("LOG_LEVEL", "INFO"), "json", ids)
     logging.info("job %d, attempt %d", command.job.id, command.job.attempt)
     blas = runtime.prepare()
     # It imports MLX, which has to be prepared first.
