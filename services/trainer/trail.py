@@ -39,8 +39,9 @@ def attempt(job: TrainingJob, claimed_from: float) -> Iterator[Span]:
     parent = traces.context_of({"traceparent": job.traceparent})
     with traces.span("training attempt", facts, parent) as span:
         now = time.time()
-        since = max(at for at in (job.created_at, job.retried_at) if at is not None)
-        traces.record("queue", since.timestamp(), claimed_from, span)
+        if not job.failed_attempts:  # an attempt that follows a lost one waited for that
+            since = job.retried_at or job.created_at
+            traces.record("queue", since.timestamp(), claimed_from, span)
         traces.record("claim", claimed_from, now, span)
         yield span
 
