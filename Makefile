@@ -5,8 +5,8 @@ SHELL := /bin/sh
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help docs setup setup-dev demo up down test lint types unit integration faults gateway e2e fuzz \
-        bench proto client-types check-proto lock format clean
+.PHONY: help docs setup setup-dev ui demo up down test lint types frontend unit integration faults gateway \
+        e2e fuzz bench proto client-types check-proto lock format clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,22 +17,30 @@ setup: ## Install what running needs into .venv
 setup-dev: ## Install what developing and testing needs into .venv
 	@scripts/bootstrap.sh dev
 
+ui: setup ## Build the admin UI, if anything of it changed
+	@scripts/ui.sh
+
 demo: setup ## Run the main job on a real model, from import to lineage, and stop
+	@scripts/ui.sh --or-go-on
 	@mlx-hub demo
 
 up: setup ## Start the hub in the background; returns once everything serves
+	@scripts/ui.sh --or-go-on
 	@mlx-hub up --detach
 
 down: ## Stop the hub
 	@mlx-hub down
 
-test: setup-dev lint types unit integration faults gateway e2e ## Pass every check and every test
+test: setup-dev lint types frontend unit integration faults gateway e2e ## Pass every check and every test
 
 lint: setup-dev ## Style, layers, contract and generated code
 	@scripts/lint.sh
 
 types: setup-dev ## mypy, strict
 	@mypy
+
+frontend: setup-dev ui ## The admin UI: its types, its components, what it weighs
+	@scripts/frontend.sh
 
 unit: setup-dev ## Seconds: domain, messages, scheduling, contract, repository rules
 	@pytest tests/unit -n auto --maxprocesses 4
@@ -81,4 +89,4 @@ lock: setup-dev ## Refresh the lock files
 	@scripts/lock.sh
 
 clean: ## Remove the environment and caches
-	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .cache frontend/node_modules frontend/.next frontend/out gateway/ui .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -31,11 +31,17 @@ class Page:
     path: str
     body: bytes
     headers: Mapping[str, str]
+    packed: bytes | None = None
+    """The body by gzip, for who takes that: packed once and not for each call."""
+    fixed: bool = False
+    """Its path is never given another content, so nobody has to ask again."""
+    anywhere: bool = False
+    """Stands for every path below its own that nothing else has, with 404."""
 
     @property
     def name(self) -> str:
         """Name the file that Envoy reads."""
-        return self.path.strip("/").replace(".json", "") + "-" + self.etag.strip('"')
+        return "page-" + self.etag.strip('"')
 
     @property
     def etag(self) -> str:
@@ -51,8 +57,8 @@ def pages() -> tuple[Page, ...]:
     compact = json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()
     shown = {"content-security-policy": policy, "referrer-policy": "no-referrer"}
     return (
-        Page("/openapi.json", compact, _headers("application/json")),
-        Page("/docs", html, _headers("text/html; charset=utf-8") | shown),
+        Page("/openapi.json", compact, shared_headers("application/json")),
+        Page("/docs", html, shared_headers("text/html; charset=utf-8") | shown),
     )
 
 
@@ -63,17 +69,29 @@ def document() -> Json:
     return found
 
 
-def write(folder: Path) -> tuple[tuple[Page, str], ...]:
-    """Write the files into a folder; give each with where it lies."""
+@dataclass(frozen=True)
+class Written:
+    """A page, and where the files lie that Envoy answers with."""
+
+    page: Page
+    file: str
+    packed: str
+
+
+def write(folder: Path, shown: Iterable[Page]) -> tuple[Written, ...]:
+    """Write the files of pages into a folder."""
     found = []
-    for page in pages():
-        path = folder / page.name
+    for page in shown:
+        path, packed = folder / page.name, folder / f"{page.name}.gz"
         write_private(path, page.body)
-        found.append((page, str(path)))
+        if page.packed is not None:
+            write_private(packed, page.packed)
+        found.append(Written(page, str(path), "" if page.packed is None else str(packed)))
     return tuple(found)
 
 
-def _headers(kind: str) -> dict[str, str]:
+def shared_headers(kind: str) -> dict[str, str]:
+    """Give the headers of every page; `kind` is its content type."""
     return {
         "content-type": kind,
         "cache-control": "no-cache",

@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf.descriptor import MethodDescriptor
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from gateway import contract, guard, pages
+from gateway import contract, guard, pages, ui
 from gateway.collector import collector_of
 from gateway.files import write_private
 from gateway.refusals import RATE_LIMITED, Refusal, openai_error
@@ -178,6 +178,7 @@ def render(settings: GatewaySettings, folder: Path) -> Path:
     descriptors, script, config = (folder / n for n in ("api.binpb", "guard.lua", "envoy.yaml"))
     write_private(descriptors, contract.descriptor_set().SerializeToString())
     write_private(script, guard.script(settings.keys).encode())
+    built = ui.pages(settings.ui_folder)
     ports = {name: getattr(settings, f"{name}_port") for name in SERVICES}
     environment = Environment(  # YAML: the template writes every free text by tojson
         loader=PackageLoader("gateway", ""),
@@ -193,7 +194,8 @@ def render(settings: GatewaySettings, folder: Path) -> Path:
         ports=ports,
         clusters={**{name: (name,) for name in SERVICES}, "system": SERVICES},
         routes=routes(),
-        pages=pages.write(folder),
+        pages=pages.write(folder, (*pages.pages(), *built)),
+        redirects=list(ui.redirects(built)),
         largest_page=pages.LARGEST,
         services=[service.full_name for service in contract.services()],
         local_replies=LOCAL_REPLIES,

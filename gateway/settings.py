@@ -9,7 +9,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from gateway import keys
+from gateway import keys, ui
 from gateway.keys import ApiKey
 from services.chassis.settings import Folder, HubSettings
 
@@ -84,6 +84,9 @@ class GatewaySettings(HubSettings):
     """MLX_HUB_REQUESTS_PER_SECOND: in the long run; twice as many at once; more get 429."""
     gateway_memory_bytes: int = Field(default=2**30, ge=16 * 2**20)
     """MLX_HUB_GATEWAY_MEMORY_BYTES: when the gateway's heap nears it, new requests get 503."""
+
+    ui_folder: Folder = ui.FOLDER
+    """MLX_HUB_UI_FOLDER: where the admin UI was built; what `make ui` writes, unless it is said."""
 
     @cached_property
     def keys(self) -> tuple[ApiKey, ...]:

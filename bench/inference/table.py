@@ -63,6 +63,13 @@ def median(values: Sequence[float]) -> float:
     return statistics.median(values)
 
 
+def ratio(name: str, ours: list[float], theirs: list[float], bar: float) -> Line:
+    """Compare medians of tokens a second."""
+    value = median(ours) / median(theirs)
+    shown, other = (f"{median(each):.1f}" for each in (ours, theirs))
+    return Line(name, shown, other, value, bar, True, samples={"ours": ours, "theirs": theirs})
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """Give the smallest value that `share` of all do not exceed."""
     ordered = sorted(values)

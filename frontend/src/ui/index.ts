@@ -1,0 +1,10 @@
+export { Badge, StatusBadge, type Tone } from "./badge";
+export { Button } from "./button";
+export { Card, PageHeader, Stat } from "./card";
+export { type Bin, Histogram, LineChart, type Part, StackedBar } from "./charts";
+export { Confirm, Dialog } from "./dialog";
+export { Field, Input, Select, Slider, Switch, Textarea } from "./field";
+export { LayerProvider, Progress, Tabs, toast, Tooltip } from "./layers";
+export { Empty, ErrorState, Skeleton } from "./state";
+export { type Column, Table } from "./table";
+export { Bytes, Copy, Digest, Duration, Time } from "./values";
