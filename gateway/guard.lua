@@ -189,8 +189,19 @@ local function check_rest(handle, route)
   if refusal then answer(handle, "400", 3, refusal.message, refusal.field) end
 end
 
+-- A caller's own request id counts if it is short and plain: it stands in logs and in answers.
+local function name_request(headers)
+  local given = headers:get("x-mlx-hub-given-id") or ""
+  headers:remove("x-mlx-hub-given-id")
+  if given ~= "-" and #given <= 100 and find(given, "^[%w._-]+$") then headers:replace("x-request-id", given) end
+  local parent = headers:get("traceparent")
+  local trace = parent and parent:match("^%x%x%-(%x+)%-%x+%-%x%x$")
+  if trace and #trace == 32 then headers:replace("x-mlx-hub-trace-id", trace) end -- for the access log
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
+  name_request(headers)
   local path = (headers:get(":path") or ""):match("^[^?]*")
   if is_grpc(headers) then
     refuse_key(handle, path, SCOPES[path] or "admin", true) -- what is not known may be anything

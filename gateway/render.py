@@ -9,6 +9,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gateway import contract, guard, pages, ui
+from gateway.collector import collector_of
 from gateway.files import write_private
 from gateway.refusals import RATE_LIMITED, Refusal, openai_error
 from gateway.settings import GatewaySettings
@@ -34,6 +35,8 @@ SERVICES = ("registry", "trainer", "inference")
 _SERVED_BY = {"openai": "inference"}
 _INTERNAL_HEADERS = (
     "x-mlx-hub-refusal",
+    "x-mlx-hub-given-id",
+    "x-mlx-hub-trace-id",
     "x-envoy-original-method",
     "x-envoy-original-path",
     "x-envoy-retry-on",
@@ -75,6 +78,7 @@ class Route:
     retries: bool = False
     streams: bool = False
     uploads: bool = False
+    rpc: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,7 @@ def _route(method: MethodDescriptor) -> Route:
         retries=read and method.full_name not in LONG_SECONDS,
         streams=method.server_streaming,
         uploads=method.client_streaming,
+        rpc=f"{service.full_name}/{method.name}",
     )
 
 
@@ -202,6 +207,7 @@ def render(settings: GatewaySettings, folder: Path) -> Path:
         upload_idle=UPLOAD_IDLE_SECONDS,
         descriptors=str(descriptors),
         guard=str(script),
+        collector=collector_of(settings),
     )
     write_private(config, text.encode())
     return config

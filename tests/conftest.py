@@ -10,6 +10,7 @@ pytest_plugins = [
     "tests.fixtures.mlflow_server",
     "tests.fixtures.kills",
     "tests.fixtures.generations",
+    "tests.fixtures.otlp",
     "tests.fixtures.postgres",
     "tests.fixtures.registry",
     "tests.fixtures.gated",

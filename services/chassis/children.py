@@ -3,8 +3,9 @@
 import os
 import re
 
-# It needs neither the database nor MLflow nor the Hugging Face hub, and these hold passwords.
-_SECRETS = re.compile(r"DATABASE_URL|(MLFLOW_|PG).*|HF_TOKEN|HUGGING_FACE_HUB_TOKEN")
+# It needs neither the database nor MLflow, the Hugging Face hub or a collector of spans, and these
+# hold passwords.
+_SECRETS = re.compile(r"DATABASE_URL|(MLFLOW_|PG|OTEL_).*|HF_TOKEN|HUGGING_FACE_HUB_TOKEN")
 
 
 def environment(**defaults: str) -> dict[str, str]:

@@ -11,12 +11,9 @@ from google.rpc import error_details_pb2 as _error_details  # noqa: F401  (its t
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from mlx_hub.system.v1 import system_service_pb2_grpc
-from opentelemetry import trace
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import disable_created_metrics, start_http_server
 
-from services.chassis import logs
+from services.chassis import logs, traces
 from services.chassis.errors import HubError
 from services.chassis.interceptors.access_log import AccessLog
 from services.chassis.interceptors.errors import Errors, Translator
@@ -119,11 +116,11 @@ async def serve(
     for step in on_stop:
         await step()
     await server.stop()
+    traces.flush()
     return 0
 
 
 def prepare(name: str, settings: HubSettings) -> None:
     """Set up logging and tracing for a service's process."""
-    logs.configure(name, settings.log_level)
-    resource = Resource.create({"service.name": f"mlx-hub-{name}"})
-    trace.set_tracer_provider(TracerProvider(resource=resource))
+    logs.configure(name, settings.log_level, settings.log_format)
+    traces.configure(name, settings)

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, computed_field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from services.chassis.otlp import OtlpSettings
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Folder = Annotated[Path, AfterValidator(lambda p: p.expanduser().absolute())]
 
 
-class HubSettings(BaseSettings):
+class HubSettings(OtlpSettings):
     """What every service knows of the node. Names of the environment stand beside each field."""
 
     model_config = SettingsConfigDict(
@@ -35,6 +37,8 @@ class HubSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", validation_alias="LOG_LEVEL"
     )
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """MLX_HUB_LOG_FORMAT: auto is text on a terminal, and JSON lines everywhere else."""
     port: Port = 8080
     """MLX_HUB_PORT: the gateway's; 0 picks a free one, here and below."""
     registry_port: Port = 50051
@@ -100,8 +104,9 @@ class HubSettings(BaseSettings):
     def masked(self) -> dict[str, str]:
         """Give every setting as text, passwords in URLs replaced by `***`."""
         shown = self.model_dump(exclude={n for n in type(self).model_fields if "_setting" in n})
-        if self.signing_key:
-            shown["signing_key"] = "***"
+        for secret in ("signing_key", "otlp_headers"):
+            if shown[secret]:
+                shown[secret] = "***"
         return {key: mask(str(value)) for key, value in sorted(shown.items())}
 
 

@@ -194,6 +194,8 @@ class Finished:
     ttft_ms: float
     drafted_tokens: int = 0
     accepted_tokens: int = 0
+    wait_ms: float = 0.0
+    decode_ms: float = 0.0
 
 
 @dataclass(frozen=True)

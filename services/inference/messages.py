@@ -18,6 +18,8 @@ from services.chassis.errors import (
     Unavailable,
     Violation,
 )
+from services.chassis.logs import REQUEST_ID
+from services.chassis.traces import traceparent
 from services.inference import output_messages as output
 from services.inference.domain import (
     Adapter,
@@ -89,6 +91,8 @@ def submit_of(
         generate=request_of(generation),
         adapter=adapter.digest if adapter else "",
         adapter_path=str(adapter.path) if adapter else "",
+        request_id=REQUEST_ID.get(),
+        traceparent=traceparent(),
     )
     return engine_pb2.EngineCommand(submit=submit)
 
@@ -134,6 +138,8 @@ def finished_of(event: engine_pb2.EngineFinished) -> Finished:
         ttft_ms=event.ttft_ms,
         drafted_tokens=event.drafted_tokens,
         accepted_tokens=event.accepted_tokens,
+        wait_ms=event.wait_ms,
+        decode_ms=event.decode_ms,
     )
 
 

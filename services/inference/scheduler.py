@@ -11,7 +11,6 @@ from contextlib import (
     nullcontext,
 )
 from dataclasses import dataclass
-from enum import StrEnum
 
 from services.chassis.errors import DeadlineExceeded, HubError
 from services.inference import metrics
@@ -27,19 +26,10 @@ from services.inference.domain import (
 from services.inference.lane import Lane, shutting_down
 from services.inference.output import ToolCall
 from services.inference.seat import Engine
+from services.inference.trail import Course, Phase
 
 type Clock = Callable[[], float]
 type Use = Callable[[Base], AbstractAsyncContextManager[Engine]]
-
-
-class Phase(StrEnum):
-    """How far a request has come."""
-
-    QUEUED = "queued"
-    LOADING = "loading"
-    PREFILL = "prefill"
-    DECODE = "decode"
-    DONE = "done"
 
 
 @dataclass(frozen=True)
@@ -53,13 +43,6 @@ class Arrival:
     def left(self, now: float) -> float | None:
         """Give the seconds until nobody waits any more."""
         return None if self.deadline is None else max(0.0, self.deadline - now)
-
-
-@dataclass
-class Course:
-    """A request on its way."""
-
-    phase: Phase = Phase.QUEUED
 
 
 class Scheduler:
@@ -95,19 +78,21 @@ class Scheduler:
         """
         generation.check_size()
         generation.check_output()
-        course = Course()
+        course = Course(target, generation)
         try:
             async with aclosing(self._serve(target, generation, arrival, course)) as frames:
                 while frame := await self._in_time(frames, arrival, course):
                     yield frame
-        except HubError as error:
-            if course.phase in (Phase.QUEUED, Phase.LOADING):
+        except BaseException as error:
+            if isinstance(error, HubError) and course.phase in (Phase.QUEUED, Phase.LOADING):
                 metrics.refused(error)
-            raise
-        except (asyncio.CancelledError, GeneratorExit):
-            if course.phase is not Phase.DONE:
+            left = isinstance(error, asyncio.CancelledError | GeneratorExit)
+            if left and course.phase is not Phase.DONE:
                 metrics.CANCELLED.labels(course.phase).inc()
+            course.fail(error)
             raise
+        finally:
+            course.close()
 
     def expecting(self, base: Base | None, caller: str) -> AbstractContextManager[None]:
         """Keep a place in the line while the request is made ready; raises QUEUE_FULL if full.
@@ -159,7 +144,7 @@ class Scheduler:
                     calls += frame.tool_calls
                     yield frame
                     continue
-                course.phase = Phase.DONE
+                course.finish(frame, first)
                 yield Answer(
                     text=text,
                     finished=frame,
@@ -180,10 +165,10 @@ class Scheduler:
         course: Course,
     ) -> AsyncGenerator[Delta | Finished, None]:
         self._admit(arrival, course)
-        course.phase = Phase.PREFILL
+        course.enter(Phase.PREFILL)
         async with aclosing(engine.generate(generation, target.adapter)) as frames:
             async for frame in frames:
-                course.phase = Phase.DECODE
+                course.enter(Phase.DECODE)
                 yield frame
 
     def _admit(self, arrival: Arrival, course: Course) -> None:
@@ -204,7 +189,7 @@ class Scheduler:
         try:
             metrics.QUEUE_WAIT.observe(started - arrival.at)
             self._admit(arrival, course)
-            course.phase = Phase.LOADING
+            course.enter(Phase.LOADING)
             yield
         finally:
             lane.seconds += 0.2 * (self._clock() - started - lane.seconds)

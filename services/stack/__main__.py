@@ -32,7 +32,7 @@ def main() -> int:
         report = None
 
     settings = load(StackSettings)
-    logs.configure("stack", settings.log_level)
+    logs.configure("stack", settings.log_level, settings.log_format)
     stack = Stack(settings, lambda step: tell(step=step), options.lifeline_fd)
     with stops_on_signals(stack):
         try:

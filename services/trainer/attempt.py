@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from mlx_hub.internal.v1 import worker_pb2 as pb
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
+from services.chassis import traces
 from services.chassis.errors import Aborted, FailedPrecondition, HubError, Internal, Unavailable
 from services.trainer import guard_messages, messages, metrics, provenance
 from services.trainer.child import Child
@@ -31,6 +32,7 @@ from services.trainer.recorder import Recorder
 from services.trainer.registry import Inputs, Registry
 from services.trainer.reports import Progress
 from services.trainer.store import JobStore
+from services.trainer.trail import Trail
 from services.trainer.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -112,7 +114,8 @@ class Attempt:
             code = await asyncio.to_thread(provenance.inspect)
             outcome = await self._train(group, inputs)
             if isinstance(outcome, Result):
-                return await self._publish(inputs, code, outcome)
+                with traces.span("publish" if self.job.replay_of is None else "judge", {}):
+                    return await self._publish(inputs, code, outcome)
             if isinstance(outcome, pb.WorkerFailed):
                 return await self._fail(outcome.reason, outcome.message)
         except Aborted:
@@ -151,10 +154,10 @@ class Attempt:
         with self._journal.open_output() as output:
             child = await Child.spawn(self._command(inputs), output, lease)
         self._helpers.append(group.create_task(self._stop_when_interrupted(child)))
-        started, last, grace = pb.WorkerStarted(), pb.WorkerEvent(), 0.0
+        trail, started, last, grace = Trail(), pb.WorkerStarted(), pb.WorkerEvent(), 0.0
         try:
             async for event in child.events():
-                last = event
+                trail.hear(last := event)
                 if event.HasField("step"):
                     lease.settle()
                 if event.HasField("started"):
@@ -166,6 +169,7 @@ class Attempt:
             await self._recorder.flush()
             grace = self._stop_seconds
         finally:
+            trail.close()
             how = await child.end(grace)
         match last.WhichOneof("event"):
             case "finished":
@@ -286,6 +290,7 @@ class Attempt:
             dataset_digest=inputs.dataset_digest,
             cooldown=self._cooldown,
             resume_at_most_step=self.job.progress.step,
+            traceparent=traces.traceparent(),
         )
 
     @property

@@ -90,6 +90,8 @@ class TrainingJob:
     retried_at: datetime | None = None
     replay_of: int | None = None
     verdict: Verdict | None = None
+    traceparent: str = ""
+    """Of the call that created it."""
 
     @property
     def token(self) -> Token:

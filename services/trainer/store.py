@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.chassis import database
 from services.chassis.errors import AlreadyExists, NotFound
+from services.chassis.traces import traceparent
 from services.trainer.domain import JobStatus, Order, TrainingJob
 from services.trainer.events import Event, StoredEvent, decode, encode
 from services.trainer.history import Log, Span
@@ -33,6 +34,7 @@ _PLAIN = tuple(f.name for f in fields(TrainingJob) if f.name not in ("recipe", "
 # The recipe and the origin of a job never change.
 _ORIGIN = (
     "id", "model_id", "dataset_id", "max_attempts", "checkpoints_kept", "created_at", "replay_of",
+    "traceparent",
 )  # fmt: skip
 _MUTABLE = tuple(n for n in _PLAIN if n not in _ORIGIN)
 
@@ -64,6 +66,7 @@ class JobStore:
             "max_attempts": order.max_attempts,
             "checkpoints_kept": order.checkpoints_kept,
             "replay_of": order.replay_of,
+            "traceparent": traceparent(),
             "request_id": request_id or None,
             "request_digest": digest if request_id else None,
             **asdict(order.recipe),

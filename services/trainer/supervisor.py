@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 from services.chassis.errors import HubError
-from services.trainer import metrics
+from services.trainer import metrics, trail
 from services.trainer.attempt import Attempt
 from services.trainer.domain import TrainingJob
 from services.trainer.presence import Presence
@@ -42,6 +43,8 @@ class Supervisor:
         self._presence = presence
         self._attempt: Attempt | None = None
         self._stopping = False
+        self._asked = 0.0
+        """`time.time()` of the last claim."""
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -81,6 +84,7 @@ class Supervisor:
     async def _claim(self) -> TrainingJob | None:
         """Take the head of the queue; those who died with a job lose it first."""
         dead = await asyncio.to_thread(self._presence.dead)
+        self._asked = time.time()
         job = await self._queue.claim(self._presence.owner, self._node, dead.keys())
         self._presence.forget(dead)
         return job
@@ -95,7 +99,9 @@ class Supervisor:
         try:
             if self._stopping:
                 self._attempt.interrupt()
-            ended = await self._attempt.run()
+            with trail.attempt(job, self._asked) as span:
+                ended = await self._attempt.run()
+                trail.ended(span, ended)
         except Exception:
             log.exception("job %d, attempt %d", job.id, job.attempt)
             await self._give_up(job)

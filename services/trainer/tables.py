@@ -114,6 +114,10 @@ class JobRow(Base):
         ),
         CheckConstraint("eta_seconds >= 0 AND grad_norm >= 0 AND trained_tokens >= 0", name="live"),
         CheckConstraint("last_sequence >= 0", name="last_sequence"),
+        CheckConstraint(
+            "traceparent ~ '^([0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})?$'",
+            name="traceparent",
+        ),
         CheckConstraint("(request_id IS NULL) = (request_digest IS NULL)", name="request"),
         UniqueConstraint("request_id"),
         UniqueConstraint("version_id"),
@@ -204,6 +208,8 @@ class JobRow(Base):
     samples: Mapped[int] = mapped_column(server_default=_ZERO)
     sample_prompts: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     sample_tokens: Mapped[int] = mapped_column(server_default=text("32"))
+    traceparent: Mapped[str] = mapped_column(Text, server_default="")
+    """Of the call that created it, as W3C writes it."""
 
 
 class JobEventRow(Base):

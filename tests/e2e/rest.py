@@ -4,7 +4,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any
@@ -24,16 +24,25 @@ class Reply:
         return json.loads(self.text)
 
 
-def _request(url: str, body: Any, method: str | None) -> urllib.request.Request:
+def _request(
+    url: str, body: Any, method: str | None, more: Mapping[str, str] | None = None
+) -> urllib.request.Request:
     data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {"content-type": "application/json"} if data is not None else {}
+    headers |= more or {}
     return urllib.request.Request(url, data=data, headers=headers, method=method)
 
 
-def call(url: str, body: Any = None, method: str | None = None, timeout: float = 120) -> Reply:
+def call(
+    url: str,
+    body: Any = None,
+    method: str | None = None,
+    timeout: float = 120,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
     """Send a request; error statuses are replies like any other."""
     try:
-        with urllib.request.urlopen(_request(url, body, method), timeout=timeout) as reply:
+        with urllib.request.urlopen(_request(url, body, method, headers), timeout=timeout) as reply:
             return Reply(reply.status, reply.headers, reply.read().decode())
     except urllib.error.HTTPError as error:
         return Reply(error.code, error.headers, error.read().decode())

@@ -44,10 +44,10 @@ def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
             "MLX_HUB_ALLOWED_ORIGINS": ORIGIN,
             "MLX_HUB_ALLOWED_HOSTS": "hub.example,door.example:443",
             **{f"MLX_HUB_{name.upper()}_PORT": str(number) for name, number in ports.items()},
-            **{f"MLX_HUB_{name.upper()}": str(value) for name, value in settings.items()},
+            **{_variable(name): str(value) for name, value in settings.items()},
         }
         argv = [sys.executable, "-m", "gateway"]
-        process = Process("gateway", argv, home / "gateway.log", env=env)
+        process = Process("gateway", argv, home / f"gateway-{port}.log", env=env)
         process.start()
         running.append(process)
         _await_answer(process, port)
@@ -56,6 +56,10 @@ def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     yield start
     for process in running:
         process.stop(10)
+
+
+def _variable(name: str) -> str:
+    return name if name.isupper() else f"MLX_HUB_{name.upper()}"
 
 
 def _await_answer(process: Process, port: int) -> None:

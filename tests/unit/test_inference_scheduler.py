@@ -20,7 +20,8 @@ from services.inference.domain import (
     Provenance,
     Target,
 )
-from services.inference.scheduler import Arrival, Phase, Scheduler
+from services.inference.scheduler import Arrival, Scheduler
+from services.inference.trail import Phase
 
 BASE = Base("tiny", "b" * 64, Path("base"), 1, 1)
 TARGET = Target(BASE, None, Provenance(1, "bot", "tiny", "b" * 64))

@@ -1,6 +1,7 @@
 """A job's log as a file: found by sequence, bounded, written by the newest attempt alone."""
 
 import fcntl
+import logging
 import os
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.chassis.logs import JsonLines
 from services.trainer.joblog import file as joblog_file
 from services.trainer.joblog import folder as joblog_folder
 from services.trainer.joblog import lines
@@ -147,9 +149,10 @@ def test_a_writer_that_was_stopped_holds_no_other_up_for_long(
 
 
 def test_what_a_worker_prints_becomes_lines_as_it_comes(logs: JobLogs) -> None:
+    skipped = logging.makeLogRecord({"levelname": "WARNING", "msg": "checkpoint 2 is skipped"})
     with logs.open_output(1, 1) as output:
         for piece in (
-            "2026-01-02 03:04:05,678 WARNING checkpoint step-2 is skipped\nhal",
+            JsonLines("trainer-worker").format(skipped) + "\nhal",
             "f\n",
             TRACE[:60],
             TRACE[60:],
@@ -161,7 +164,7 @@ def test_what_a_worker_prints_becomes_lines_as_it_comes(logs: JobLogs) -> None:
             logs.take(1, 1)
     found = [line.draft for line in everything(logs.file(1))]
     assert [draft.message for draft in found] == [
-        "checkpoint step-2 is skipped",
+        "checkpoint 2 is skipped",
         "half",
         "ValueError: no weights in …/model.safetensors",
         "terminate called after throwing an instance",

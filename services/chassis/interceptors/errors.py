@@ -43,6 +43,8 @@ class Errors(AroundInterceptor):
         context.set_code(code_of(hub_error))
         context.set_details(status.message)
         metadata: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
+        if identifier := REQUEST_ID.get():  # what is set for all trailers does not go with these
+            metadata.append(("x-request-id", identifier))
         if hub_error.retry_after_s is not None:  # over REST it becomes Retry-After
             metadata.append(("retry-after", str(math.ceil(hub_error.retry_after_s))))
         await context.abort(code_of(hub_error), status.message, tuple(metadata))

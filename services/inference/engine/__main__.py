@@ -24,7 +24,8 @@ def main(descriptor: int, base: Path) -> int:
     # process ends when the service closes the socket, or dies.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    logs.configure("inference-engine", os.environ.get("LOG_LEVEL", "INFO"))
+    form = os.environ.get("MLX_HUB_LOG_FORMAT", "auto")
+    logs.configure("inference-engine", os.environ.get("LOG_LEVEL", "INFO"), form)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     frames = Frames.inherited(descriptor)
     first = frames.read(engine_pb2.EngineCommand)

@@ -136,7 +136,8 @@ class Batch:
             return  # its response has more to say
         row.ttft_ms = (time.monotonic() - row.job.received) * 1000
         row.told_early = True
-        self._tell(Token(row.job.request, token, row.ttft_ms, cached_tokens=row.cached_tokens))
+        cached, waited = row.cached_tokens, row.wait_ms
+        self._tell(Token(row.job.request, token, row.ttft_ms, cached_tokens=cached, wait_ms=waited))
         self._keep(row, batch.uids[0])
 
     def _piece(self) -> int:
@@ -173,7 +174,7 @@ class Batch:
             try:
                 self._insert(replace(job, weights=None), slot)
             except BaseException as error:
-                log.error("a request could not begin", exc_info=error)
+                log.error("a request could not begin", exc_info=error, extra=job.ids)
                 self._adapters.release(job.adapter)
                 self._tell(Failed(job.request, generation_failed()))
 
@@ -222,8 +223,8 @@ class Batch:
         if row.told_early:
             row.told_early = False
         else:
-            shown, cached, drafts = not stopped, row.cached_tokens, row.drafts
-            self._tell(Token(request, token, row.ttft_ms, shown, likelihood, cached, *drafts))
+            shown, known = not stopped, (row.cached_tokens, row.wait_ms, *row.drafts)
+            self._tell(Token(request, token, row.ttft_ms, shown, likelihood, *known))
         if response.finish_reason is not None:
             self._forget(response.uid)
             reason = (
@@ -233,8 +234,9 @@ class Batch:
 
     def _fail(self, response: GenerationBatch.Response, error: BaseException) -> None:
         """End one row whose token could not be picked or told; the others go on."""
-        log.error("one request failed", exc_info=error)
-        request = self._rows[response.uid].job.request
+        job = self._rows[response.uid].job
+        log.error("one request failed", exc_info=error, extra=job.ids)
+        request = job.request
         if response.finish_reason is None:
             self._generator.remove([response.uid])  # type: ignore[no-untyped-call]
         self._forget(response.uid)

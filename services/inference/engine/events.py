@@ -43,6 +43,8 @@ class Job:
     recalled: tuple[Recalled, ...] = ()
     matcher: "LLMatcher | None" = None
     """What its answer is held to."""
+    ids: dict[str, str] = field(default_factory=dict, compare=False)
+    """Of the call and its trace, for the log."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class Token:
     """If it was asked for."""
     cached_tokens: int = 0
     """Of the request's prompt; the same in each of its tokens."""
+    wait_ms: float = 0.0
+    """For a row; the same in each of its tokens."""
     drafted: int = 0
     accepted: int = 0
     """Of the request so far: tokens guessed, and those of them that it took."""

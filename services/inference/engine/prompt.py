@@ -15,6 +15,7 @@ from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.internal.v1 import engine_pb2
 
 from services.chassis.errors import HubError, Invalid
+from services.chassis.logs import trace_id
 from services.inference.engine.adapters.files import Reader
 from services.inference.engine.events import (
     Cancel,
@@ -163,7 +164,7 @@ class PromptDesk:
         except HubError as error:
             self._to_writer(Failed(command.request, error))
         except BaseException as error:  # the tokenizer is Rust, whose panics are no Exceptions
-            log.error("preparing a request failed", exc_info=error)
+            log.error("preparing a request failed", exc_info=error, extra=ids_of(command))
             self._to_writer(Failed(command.request, generation_failed()))
 
     def _prepare(self, command: engine_pb2.SubmitCommand) -> None:
@@ -177,7 +178,13 @@ class PromptDesk:
         self._to_writer(Opened(command.request, len(tokens), stops, calls))
         # Here, not in the batch: a file takes milliseconds, in which every row would stand still.
         kept = self._recall(adapter[0], asked.cache_salt, tokens) if asked.cache_prompt else ()
-        self._to_batch(Job(command.request, asked, tokens, now, *adapter, weights, kept, matcher))
+        given = (*adapter, weights, kept, matcher, ids_of(command))
+        self._to_batch(Job(command.request, asked, tokens, now, *given))
+
+
+def ids_of(command: engine_pb2.SubmitCommand) -> dict[str, str]:
+    """Give what a log's line about a request names it by."""
+    return {"request_id": command.request_id, "trace_id": trace_id(command.traceparent)}
 
 
 def _refused(field: str, message: str) -> Invalid:

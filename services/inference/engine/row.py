@@ -1,6 +1,7 @@
 """A request in the batch, and what is known of it so far."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import Any
 
 from services.inference.engine.drafting import Draft
@@ -20,6 +21,12 @@ class Row:
     """Its first token was told before its response came."""
     kept: bool = False
     """Its prompt went into the prefix cache."""
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def wait_ms(self) -> float:
+        """Give how long it waited for this row."""
+        return max(0.0, self.begun - self.job.received) * 1000
 
     @property
     def begins(self) -> bool:

@@ -5,6 +5,7 @@ Runs on a thread of its own, so that a slow reader of the socket never stalls th
 
 import logging
 import queue
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,7 +81,9 @@ class Stream:
         self.stop = StopBuffer(opened.stops)
         self.prompt_tokens = opened.prompt_tokens
         self.tokens = 0
-        self.ttft_ms = 0.0
+        self.ttft_ms = self.wait_ms = 0.0
+        self.first = 0.0
+        """`time.monotonic()` of its first token."""
         self.cached_tokens = self.drafted = self.accepted = 0
         self.logprobs: list[completion_pb.TokenLogprob] = []
         """Of the tokens since the last delta."""
@@ -149,6 +152,8 @@ class Writer:
         if stream is None:
             return
         stream.tokens += 1
+        stream.first = stream.first or time.monotonic()
+        stream.wait_ms = event.wait_ms
         stream.ttft_ms = stream.ttft_ms or event.ttft_ms
         stream.drafted, stream.accepted = event.drafted, event.accepted
         stream.cached_tokens = event.cached_tokens
@@ -206,6 +211,8 @@ class Writer:
             prompt_tokens=stream.prompt_tokens,
             cached_tokens=stream.cached_tokens,
             ttft_ms=stream.ttft_ms,
+            wait_ms=stream.wait_ms,
+            decode_ms=(time.monotonic() - stream.first) * 1000 if stream.first else 0.0,
             drafted_tokens=stream.drafted,
             accepted_tokens=stream.accepted,
         )

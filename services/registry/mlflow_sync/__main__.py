@@ -89,7 +89,7 @@ if __name__ == "__main__":
     _leave_with_parent()
     os.nice(10)  # nobody waits for it
     _settings = load(RegistrySettings)
-    logs.configure("registry-mlflow", _settings.log_level)
+    logs.configure("registry-mlflow", _settings.log_level, _settings.log_format)
     with at_most(2 * DELIVERY_S):  # a store without a server is opened here, and perhaps made
         _client = Client(
             _settings.mlflow_tracking_uri,

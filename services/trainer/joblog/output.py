@@ -3,19 +3,19 @@
 A stack trace is left out but for its last line, which says what was wrong.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from services.trainer.joblog.lines import Draft, Level, Source
 
-_LOGGED = re.compile(
-    r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} (DEBUG|INFO|WARNING|ERROR|CRITICAL) (.*)"
-)
 _TRACE = re.compile(r"[\s+|]*(Exception Group )?Traceback \(most recent call last\):")
 _FRAME = re.compile(r"\s+File \".*\", line \d+")
 _BETWEEN = ("During handling of the above", "The above exception was the direct cause")
 _BAD = re.compile(r"\b(error|fatal|abort|terminat|segmentation|uncaught|killed)", re.IGNORECASE)
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 type Scrub = Callable[[str], str]
 
@@ -32,15 +32,26 @@ def spoken(output: bytes, start: int, printed_at: datetime, scrub: Scrub) -> Ite
             traced = True
         elif not text or _FRAME.match(text) or (traced and text[0] in " \t|+"):
             continue
-        elif logged := _LOGGED.fullmatch(text):
-            moment = datetime.fromisoformat(logged[1]).astimezone()
-            level = Level.ERROR if logged[2] == "CRITICAL" else Level(logged[2].lower())
-            yield Draft(scrub(logged[3]), level, Source.WORKER, moment, taken)
+        elif logged := _logged(text):
+            moment = datetime.fromisoformat(logged["time"])
+            level = Level.ERROR if logged["level"] == "CRITICAL" else Level(logged["level"].lower())
+            yield Draft(scrub(logged["message"]), level, Source.WORKER, moment, taken)
             traced = False
         else:
             level = Level.ERROR if traced or _BAD.search(text) else Level.INFO
             yield Draft(scrub(text), level, Source.WORKER, printed_at, taken)
             traced = False
+
+
+def _logged(text: str) -> dict[str, str]:
+    """Give what `services.chassis.logs` wrote; nothing where the line is something else."""
+    try:
+        found = json.loads(text) if text.startswith('{"time": ') else {}
+    except ValueError:
+        return {}
+    # Only its own shape: whatever else a worker prints is shown as it is.
+    sound = isinstance(found.get("message"), str) and found.get("level") in _LEVELS
+    return found if sound else {}
 
 
 def whole_lines(output: bytes, *, final: bool) -> bytes:

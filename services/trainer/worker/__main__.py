@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 
+from services.chassis import logs
 from services.runtime import model as runtime
 from services.trainer.worker.failures import Stopped, TrainingFailed
 from services.trainer.worker.link import Link
@@ -16,9 +17,13 @@ NICENESS = 15
 def main(arguments: list[str]) -> int:
     """Run the job that the supervisor sends over the inherited socket."""
     os.nice(NICENESS)
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s")
     link = Link(int(arguments[0]))
     command = link.receive_job()
+    ids: dict[str, object] = {"job_id": command.job.id, "attempt": command.job.attempt}
+    if trace_id := logs.trace_id(command.traceparent):
+        ids["trace_id"] = trace_id
+    # Never text: the trainer reads these lines, for the job's log.
+    logs.configure("trainer-worker", os.environ.get("LOG_LEVEL", "INFO"), "json", ids)
     logging.info("job %d, attempt %d", command.job.id, command.job.attempt)
     blas = runtime.prepare()
     # It imports MLX, which has to be prepared first.

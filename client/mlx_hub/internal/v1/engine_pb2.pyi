@@ -150,12 +150,18 @@ class SubmitCommand(_message.Message):
     GENERATE_FIELD_NUMBER: _builtins.int
     ADAPTER_FIELD_NUMBER: _builtins.int
     ADAPTER_PATH_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     request: _builtins.int
     """Positive, unique within the engine's life."""
     adapter: _builtins.str
     """sha256 of the adapter's files; empty for the base model."""
     adapter_path: _builtins.str
     """Absolute folder of this node that holds them."""
+    request_id: _builtins.str
+    """Of the call that asks, for the engine's log."""
+    traceparent: _builtins.str
+    """As W3C writes it."""
     @_builtins.property
     def generate(self) -> _generation_pb2.GenerateRequest:
         """Every optional field but `seed` is set."""
@@ -167,10 +173,12 @@ class SubmitCommand(_message.Message):
         generate: _generation_pb2.GenerateRequest | None = ...,
         adapter: _builtins.str = ...,
         adapter_path: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["generate", b"generate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "adapter_path", b"adapter_path", "generate", b"generate", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "adapter_path", b"adapter_path", "generate", b"generate", "request", b"request", "request_id", b"request_id", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -367,6 +375,8 @@ class EngineFinished(_message.Message):
     TTFT_MS_FIELD_NUMBER: _builtins.int
     DRAFTED_TOKENS_FIELD_NUMBER: _builtins.int
     ACCEPTED_TOKENS_FIELD_NUMBER: _builtins.int
+    WAIT_MS_FIELD_NUMBER: _builtins.int
+    DECODE_MS_FIELD_NUMBER: _builtins.int
     request: _builtins.int
     finish_reason: _completion_pb2.FinishReason.ValueType
     tokens: _builtins.int
@@ -376,6 +386,10 @@ class EngineFinished(_message.Message):
     drafted_tokens: _builtins.int
     """Tokens guessed, and those of them that the answer took."""
     accepted_tokens: _builtins.int
+    wait_ms: _builtins.float
+    """From the tokens' readiness to a row of the batch; a part of ttft_ms."""
+    decode_ms: _builtins.float
+    """From the first token to the last."""
     def __init__(
         self,
         *,
@@ -387,10 +401,12 @@ class EngineFinished(_message.Message):
         ttft_ms: _builtins.float = ...,
         drafted_tokens: _builtins.int = ...,
         accepted_tokens: _builtins.int = ...,
+        wait_ms: _builtins.float = ...,
+        decode_ms: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_tokens", b"accepted_tokens", "cached_tokens", b"cached_tokens", "drafted_tokens", b"drafted_tokens", "finish_reason", b"finish_reason", "prompt_tokens", b"prompt_tokens", "request", b"request", "tokens", b"tokens", "ttft_ms", b"ttft_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_tokens", b"accepted_tokens", "cached_tokens", b"cached_tokens", "decode_ms", b"decode_ms", "drafted_tokens", b"drafted_tokens", "finish_reason", b"finish_reason", "prompt_tokens", b"prompt_tokens", "request", b"request", "tokens", b"tokens", "ttft_ms", b"ttft_ms", "wait_ms", b"wait_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,7 +28,7 @@ from mlx_hub.trainer.v1 import training_event_pb2 as mlx__hub_dot_trainer_dot_v1
 from mlx_hub.trainer.v1 import training_job_pb2 as mlx__hub_dot_trainer_dot_v1_dot_training__job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n mlx_hub/internal/v1/worker.proto\x12\x13mlx_hub.internal.v1\x1a!mlx_hub/registry/v1/lineage.proto\x1a(mlx_hub/registry/v1/version_sample.proto\x1a\'mlx_hub/trainer/v1/training_event.proto\x1a%mlx_hub/trainer/v1/training_job.proto\"\x80\x01\n\rWorkerCommand\x12\x32\n\x05train\x18\x01 \x01(\x0b\x32!.mlx_hub.internal.v1.TrainCommandH\x00\x12\x30\n\x04stop\x18\x02 \x01(\x0b\x32 .mlx_hub.internal.v1.StopCommandH\x00\x42\t\n\x07\x63ommand\"\xc7\x02\n\x0cTrainCommand\x12,\n\x03job\x18\x01 \x01(\x0b\x32\x1f.mlx_hub.trainer.v1.TrainingJob\x12\x11\n\tbase_path\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x61taset_path\x18\x03 \x01(\t\x12\x17\n\x0f\x63heckpoint_path\x18\x04 \x01(\t\x12\x13\n\x0boutput_path\x18\x05 \x01(\t\x12\x13\n\x0b\x62\x61se_digest\x18\x06 \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\x07 \x01(\t\x12\x35\n\x08\x63ooldown\x18\x08 \x01(\x0b\x32#.mlx_hub.internal.v1.CooldownPolicy\x12 \n\x13resume_at_most_step\x18\x0b \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x0c\x62las_threads\x18\x0c \x01(\x05\x42\x16\n\x14_resume_at_most_step\"\x9c\x01\n\x0e\x43ooldownPolicy\x12\x13\n\x0bsensor_file\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x65lsius\x18\x02 \x01(\x02\x12\x35\n\x08pressure\x18\x03 \x01(\x0e\x32#.mlx_hub.trainer.v1.ThermalPressure\x12\x14\n\x0cpoll_seconds\x18\x04 \x01(\x02\x12\x17\n\x0flongest_seconds\x18\x05 \x01(\x02\"&\n\x0bStopCommand\x12\x17\n\x0fsave_checkpoint\x18\x01 \x01(\x08\"\x94\x05\n\x0bWorkerEvent\x12\x35\n\x07started\x18\x01 \x01(\x0b\x32\".mlx_hub.internal.v1.WorkerStartedH\x00\x12/\n\x04step\x18\x02 \x01(\x0b\x32\x1f.mlx_hub.internal.v1.WorkerStepH\x00\x12:\n\nvalidation\x18\x03 \x01(\x0b\x32$.mlx_hub.trainer.v1.ValidationResultH\x00\x12;\n\ncheckpoint\x18\x04 \x01(\x0b\x32%.mlx_hub.internal.v1.WorkerCheckpointH\x00\x12\x37\n\x08\x66inished\x18\x05 \x01(\x0b\x32#.mlx_hub.internal.v1.WorkerFinishedH\x00\x12\x33\n\x06\x66\x61iled\x18\x06 \x01(\x0b\x32!.mlx_hub.internal.v1.WorkerFailedH\x00\x12\x35\n\x07stopped\x18\x07 \x01(\x0b\x32\".mlx_hub.internal.v1.WorkerStoppedH\x00\x12H\n\x15learning_rate_lowered\x18\x08 \x01(\x0b\x32\'.mlx_hub.trainer.v1.LearningRateLoweredH\x00\x12\x37\n\x0cweights_kept\x18\t \x01(\x0b\x32\x1f.mlx_hub.trainer.v1.WeightsKeptH\x00\x12\x37\n\x08\x63ooldown\x18\n \x01(\x0b\x32#.mlx_hub.internal.v1.WorkerCooldownH\x00\x12:\n\nevaluation\x18\x0e \x01(\x0b\x32$.mlx_hub.trainer.v1.EvaluationResultH\x00\x42\x07\n\x05\x65vent\"\xb0\x02\n\rWorkerStarted\x12\x13\n\x0btotal_steps\x18\x01 \x01(\x05\x12\x19\n\x11resumed_from_step\x18\x02 \x01(\x05\x12\x12\n\ntrain_rows\x18\x03 \x01(\x05\x12\x12\n\nvalid_rows\x18\x04 \x01(\x05\x12H\n\x0b\x65nvironment\x18\x05 \x03(\x0b\x32\x33.mlx_hub.internal.v1.WorkerStarted.EnvironmentEntry\x12\x11\n\ttest_rows\x18\x06 \x01(\x05\x12\x36\n\x08progress\x18\x0c \x01(\x0b\x32$.mlx_hub.trainer.v1.TrainingProgress\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"]\n\nWorkerStep\x12.\n\x04step\x18\x01 \x01(\x0b\x32 .mlx_hub.trainer.v1.TrainingStep\x12\x0f\n\x07seconds\x18\x02 \x01(\x02\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\"\\\n\x10WorkerCheckpoint\x12\x37\n\ncheckpoint\x18\x01 \x01(\x0b\x32#.mlx_hub.trainer.v1.CheckpointSaved\x12\x0f\n\x07seconds\x18\x02 \x01(\x02\"\xa5\x02\n\x0eWorkerFinished\x12\x30\n\x05\x66iles\x18\x01 \x03(\x0b\x32!.mlx_hub.registry.v1.ArtifactFile\x12\x41\n\x07metrics\x18\x02 \x03(\x0b\x32\x30.mlx_hub.internal.v1.WorkerFinished.MetricsEntry\x12\x39\n\x0b\x65valuations\x18\x03 \x03(\x0b\x32$.mlx_hub.trainer.v1.EvaluationResult\x12\x33\n\x07samples\x18\x04 \x03(\x0b\x32\".mlx_hub.registry.v1.VersionSample\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"/\n\x0cWorkerFailed\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x1d\n\rWorkerStopped\x12\x0c\n\x04step\x18\x01 \x01(\x05\"\x81\x01\n\x0eWorkerCooldown\x12\x32\n\x05\x62\x65gan\x18\x01 \x01(\x0b\x32!.mlx_hub.trainer.v1.CooldownBeganH\x00\x12\x32\n\x05\x65nded\x18\x02 \x01(\x0b\x32!.mlx_hub.trainer.v1.CooldownEndedH\x00\x42\x07\n\x05phaseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n mlx_hub/internal/v1/worker.proto\x12\x13mlx_hub.internal.v1\x1a!mlx_hub/registry/v1/lineage.proto\x1a(mlx_hub/registry/v1/version_sample.proto\x1a\'mlx_hub/trainer/v1/training_event.proto\x1a%mlx_hub/trainer/v1/training_job.proto\"\x80\x01\n\rWorkerCommand\x12\x32\n\x05train\x18\x01 \x01(\x0b\x32!.mlx_hub.internal.v1.TrainCommandH\x00\x12\x30\n\x04stop\x18\x02 \x01(\x0b\x32 .mlx_hub.internal.v1.StopCommandH\x00\x42\t\n\x07\x63ommand\"\xdc\x02\n\x0cTrainCommand\x12,\n\x03job\x18\x01 \x01(\x0b\x32\x1f.mlx_hub.trainer.v1.TrainingJob\x12\x11\n\tbase_path\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x61taset_path\x18\x03 \x01(\t\x12\x17\n\x0f\x63heckpoint_path\x18\x04 \x01(\t\x12\x13\n\x0boutput_path\x18\x05 \x01(\t\x12\x13\n\x0b\x62\x61se_digest\x18\x06 \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\x07 \x01(\t\x12\x35\n\x08\x63ooldown\x18\x08 \x01(\x0b\x32#.mlx_hub.internal.v1.CooldownPolicy\x12 \n\x13resume_at_most_step\x18\x0b \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x0c\x62las_threads\x18\x0c \x01(\x05\x12\x13\n\x0btraceparent\x18\r \x01(\tB\x16\n\x14_resume_at_most_step\"\x9c\x01\n\x0e\x43ooldownPolicy\x12\x13\n\x0bsensor_file\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x65lsius\x18\x02 \x01(\x02\x12\x35\n\x08pressure\x18\x03 \x01(\x0e\x32#.mlx_hub.trainer.v1.ThermalPressure\x12\x14\n\x0cpoll_seconds\x18\x04 \x01(\x02\x12\x17\n\x0flongest_seconds\x18\x05 \x01(\x02\"&\n\x0bStopCommand\x12\x17\n\x0fsave_checkpoint\x18\x01 \x01(\x08\"\x94\x05\n\x0bWorkerEvent\x12\x35\n\x07started\x18\x01 \x01(\x0b\x32\".mlx_hub.internal.v1.WorkerStartedH\x00\x12/\n\x04step\x18\x02 \x01(\x0b\x32\x1f.mlx_hub.internal.v1.WorkerStepH\x00\x12:\n\nvalidation\x18\x03 \x01(\x0b\x32$.mlx_hub.trainer.v1.ValidationResultH\x00\x12;\n\ncheckpoint\x18\x04 \x01(\x0b\x32%.mlx_hub.internal.v1.WorkerCheckpointH\x00\x12\x37\n\x08\x66inished\x18\x05 \x01(\x0b\x32#.mlx_hub.internal.v1.WorkerFinishedH\x00\x12\x33\n\x06\x66\x61iled\x18\x06 \x01(\x0b\x32!.mlx_hub.internal.v1.WorkerFailedH\x00\x12\x35\n\x07stopped\x18\x07 \x01(\x0b\x32\".mlx_hub.internal.v1.WorkerStoppedH\x00\x12H\n\x15learning_rate_lowered\x18\x08 \x01(\x0b\x32\'.mlx_hub.trainer.v1.LearningRateLoweredH\x00\x12\x37\n\x0cweights_kept\x18\t \x01(\x0b\x32\x1f.mlx_hub.trainer.v1.WeightsKeptH\x00\x12\x37\n\x08\x63ooldown\x18\n \x01(\x0b\x32#.mlx_hub.internal.v1.WorkerCooldownH\x00\x12:\n\nevaluation\x18\x0e \x01(\x0b\x32$.mlx_hub.trainer.v1.EvaluationResultH\x00\x42\x07\n\x05\x65vent\"\xb0\x02\n\rWorkerStarted\x12\x13\n\x0btotal_steps\x18\x01 \x01(\x05\x12\x19\n\x11resumed_from_step\x18\x02 \x01(\x05\x12\x12\n\ntrain_rows\x18\x03 \x01(\x05\x12\x12\n\nvalid_rows\x18\x04 \x01(\x05\x12H\n\x0b\x65nvironment\x18\x05 \x03(\x0b\x32\x33.mlx_hub.internal.v1.WorkerStarted.EnvironmentEntry\x12\x11\n\ttest_rows\x18\x06 \x01(\x05\x12\x36\n\x08progress\x18\x0c \x01(\x0b\x32$.mlx_hub.trainer.v1.TrainingProgress\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"]\n\nWorkerStep\x12.\n\x04step\x18\x01 \x01(\x0b\x32 .mlx_hub.trainer.v1.TrainingStep\x12\x0f\n\x07seconds\x18\x02 \x01(\x02\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\"\\\n\x10WorkerCheckpoint\x12\x37\n\ncheckpoint\x18\x01 \x01(\x0b\x32#.mlx_hub.trainer.v1.CheckpointSaved\x12\x0f\n\x07seconds\x18\x02 \x01(\x02\"\xa5\x02\n\x0eWorkerFinished\x12\x30\n\x05\x66iles\x18\x01 \x03(\x0b\x32!.mlx_hub.registry.v1.ArtifactFile\x12\x41\n\x07metrics\x18\x02 \x03(\x0b\x32\x30.mlx_hub.internal.v1.WorkerFinished.MetricsEntry\x12\x39\n\x0b\x65valuations\x18\x03 \x03(\x0b\x32$.mlx_hub.trainer.v1.EvaluationResult\x12\x33\n\x07samples\x18\x04 \x03(\x0b\x32\".mlx_hub.registry.v1.VersionSample\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"/\n\x0cWorkerFailed\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x1d\n\rWorkerStopped\x12\x0c\n\x04step\x18\x01 \x01(\x05\"\x81\x01\n\x0eWorkerCooldown\x12\x32\n\x05\x62\x65gan\x18\x01 \x01(\x0b\x32!.mlx_hub.trainer.v1.CooldownBeganH\x00\x12\x32\n\x05\x65nded\x18\x02 \x01(\x0b\x32!.mlx_hub.trainer.v1.CooldownEndedH\x00\x42\x07\n\x05phaseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,29 +42,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKERCOMMAND']._serialized_start=215
   _globals['_WORKERCOMMAND']._serialized_end=343
   _globals['_TRAINCOMMAND']._serialized_start=346
-  _globals['_TRAINCOMMAND']._serialized_end=673
-  _globals['_COOLDOWNPOLICY']._serialized_start=676
-  _globals['_COOLDOWNPOLICY']._serialized_end=832
-  _globals['_STOPCOMMAND']._serialized_start=834
-  _globals['_STOPCOMMAND']._serialized_end=872
-  _globals['_WORKEREVENT']._serialized_start=875
-  _globals['_WORKEREVENT']._serialized_end=1535
-  _globals['_WORKERSTARTED']._serialized_start=1538
-  _globals['_WORKERSTARTED']._serialized_end=1842
-  _globals['_WORKERSTARTED_ENVIRONMENTENTRY']._serialized_start=1792
-  _globals['_WORKERSTARTED_ENVIRONMENTENTRY']._serialized_end=1842
-  _globals['_WORKERSTEP']._serialized_start=1844
-  _globals['_WORKERSTEP']._serialized_end=1937
-  _globals['_WORKERCHECKPOINT']._serialized_start=1939
-  _globals['_WORKERCHECKPOINT']._serialized_end=2031
-  _globals['_WORKERFINISHED']._serialized_start=2034
-  _globals['_WORKERFINISHED']._serialized_end=2327
-  _globals['_WORKERFINISHED_METRICSENTRY']._serialized_start=2281
-  _globals['_WORKERFINISHED_METRICSENTRY']._serialized_end=2327
-  _globals['_WORKERFAILED']._serialized_start=2329
-  _globals['_WORKERFAILED']._serialized_end=2376
-  _globals['_WORKERSTOPPED']._serialized_start=2378
-  _globals['_WORKERSTOPPED']._serialized_end=2407
-  _globals['_WORKERCOOLDOWN']._serialized_start=2410
-  _globals['_WORKERCOOLDOWN']._serialized_end=2539
+  _globals['_TRAINCOMMAND']._serialized_end=694
+  _globals['_COOLDOWNPOLICY']._serialized_start=697
+  _globals['_COOLDOWNPOLICY']._serialized_end=853
+  _globals['_STOPCOMMAND']._serialized_start=855
+  _globals['_STOPCOMMAND']._serialized_end=893
+  _globals['_WORKEREVENT']._serialized_start=896
+  _globals['_WORKEREVENT']._serialized_end=1556
+  _globals['_WORKERSTARTED']._serialized_start=1559
+  _globals['_WORKERSTARTED']._serialized_end=1863
+  _globals['_WORKERSTARTED_ENVIRONMENTENTRY']._serialized_start=1813
+  _globals['_WORKERSTARTED_ENVIRONMENTENTRY']._serialized_end=1863
+  _globals['_WORKERSTEP']._serialized_start=1865
+  _globals['_WORKERSTEP']._serialized_end=1958
+  _globals['_WORKERCHECKPOINT']._serialized_start=1960
+  _globals['_WORKERCHECKPOINT']._serialized_end=2052
+  _globals['_WORKERFINISHED']._serialized_start=2055
+  _globals['_WORKERFINISHED']._serialized_end=2348
+  _globals['_WORKERFINISHED_METRICSENTRY']._serialized_start=2302
+  _globals['_WORKERFINISHED_METRICSENTRY']._serialized_end=2348
+  _globals['_WORKERFAILED']._serialized_start=2350
+  _globals['_WORKERFAILED']._serialized_end=2397
+  _globals['_WORKERSTOPPED']._serialized_start=2399
+  _globals['_WORKERSTOPPED']._serialized_end=2428
+  _globals['_WORKERCOOLDOWN']._serialized_start=2431
+  _globals['_WORKERCOOLDOWN']._serialized_end=2560
 # @@protoc_insertion_point(module_scope)

@@ -68,6 +68,7 @@ class TrainCommand(_message.Message):
     COOLDOWN_FIELD_NUMBER: _builtins.int
     RESUME_AT_MOST_STEP_FIELD_NUMBER: _builtins.int
     BLAS_THREADS_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     base_path: _builtins.str
     """Absolute folders and files of this node."""
     dataset_path: _builtins.str
@@ -87,6 +88,8 @@ class TrainCommand(_message.Message):
     """Of a product on a CPU, whose last bits depend on it. A checkpoint's own number comes first.
     0: as many as the node has for it.
     """
+    traceparent: _builtins.str
+    """Of the attempt, as W3C writes it, for the child's log; empty without one."""
     @_builtins.property
     def job(self) -> _training_job_pb2.TrainingJob: ...
     @_builtins.property
@@ -106,10 +109,11 @@ class TrainCommand(_message.Message):
         cooldown: Global___CooldownPolicy | None = ...,
         resume_at_most_step: _builtins.int | None = ...,
         blas_threads: _builtins.int = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_resume_at_most_step", b"_resume_at_most_step", "cooldown", b"cooldown", "job", b"job", "resume_at_most_step", b"resume_at_most_step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_resume_at_most_step", b"_resume_at_most_step", "base_digest", b"base_digest", "base_path", b"base_path", "blas_threads", b"blas_threads", "checkpoint_path", b"checkpoint_path", "cooldown", b"cooldown", "dataset_digest", b"dataset_digest", "dataset_path", b"dataset_path", "job", b"job", "output_path", b"output_path", "resume_at_most_step", b"resume_at_most_step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_resume_at_most_step", b"_resume_at_most_step", "base_digest", b"base_digest", "base_path", b"base_path", "blas_threads", b"blas_threads", "checkpoint_path", b"checkpoint_path", "cooldown", b"cooldown", "dataset_digest", b"dataset_digest", "dataset_path", b"dataset_path", "job", b"job", "output_path", b"output_path", "resume_at_most_step", b"resume_at_most_step", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__resume_at_most_step: _TypeAlias = _typing.Literal["resume_at_most_step"]  # noqa: Y015
     _WhichOneofArgType__resume_at_most_step: _TypeAlias = _typing.Literal["_resume_at_most_step", b"_resume_at_most_step"]  # noqa: Y015
