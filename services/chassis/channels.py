@@ -7,7 +7,6 @@ import grpc
 from opentelemetry.instrumentation.grpc import aio_client_interceptors
 
 from services.chassis.logs import REQUEST_ID
-from services.chassis.system import HOST
 
 
 class RequestId(grpc.aio.UnaryUnaryClientInterceptor):
@@ -33,10 +32,10 @@ class RequestId(grpc.aio.UnaryUnaryClientInterceptor):
         return await continuation(client_call_details, request)
 
 
-def connect(port: int) -> grpc.aio.Channel:
-    """Open a channel to a service of this node; it connects when first used."""
+def connect(address: str) -> grpc.aio.Channel:
+    """Open a channel to another service at `host:port`; it connects when first used."""
     return grpc.aio.insecure_channel(
-        f"{HOST}:{port}",
+        address,
         interceptors=[RequestId(), *aio_client_interceptors()],
         options=(("grpc.enable_retries", 1), ("grpc.max_reconnect_backoff_ms", 2000)),
     )

@@ -17,11 +17,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from services.chassis.requests import Context
-from services.chassis.settings import HubSettings
+from services.chassis.settings import HubSettings, at
 
 log = logging.getLogger(__name__)
 
-HOST = "127.0.0.1"
 PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -30,8 +29,8 @@ class Peer:
     """One service of the node: where its rpcs and its metrics are."""
 
     name: str
-    port: int
-    metrics_port: int
+    address: str
+    metrics_address: str
     service: str
 
 
@@ -40,8 +39,8 @@ def peers(settings: HubSettings) -> tuple[Peer, ...]:
     return tuple(
         Peer(
             name,
-            getattr(settings, f"{name}_port"),
-            getattr(settings, f"{name}_metrics_port"),
+            at(getattr(settings, f"{name}_host"), getattr(settings, f"{name}_port")),
+            at(getattr(settings, f"{name}_host"), getattr(settings, f"{name}_metrics_port")),
             f"mlx_hub.{name}.v1.{name.capitalize()}Service",
         )
         for name in ("registry", "trainer", "inference")
@@ -54,9 +53,7 @@ class SystemServicer(pb_grpc.SystemServiceServicer):
     def __init__(self, settings: HubSettings) -> None:
         """Know the peers; channels connect when first used."""
         self._peers = peers(settings)
-        self._channels = {
-            p.name: grpc.aio.insecure_channel(f"{HOST}:{p.port}") for p in self._peers
-        }
+        self._channels = {p.name: grpc.aio.insecure_channel(p.address) for p in self._peers}
 
     async def GetHealth(self, request: pb.GetHealthRequest, context: Context) -> pb.Health:
         """Check each service's own health."""
@@ -93,7 +90,7 @@ class SystemServicer(pb_grpc.SystemServiceServicer):
 
 def _scrape(peer: Peer) -> str:
     try:
-        url = f"http://{HOST}:{peer.metrics_port}/metrics"
+        url = f"http://{peer.metrics_address}/metrics"
         with urllib.request.urlopen(url, timeout=2) as reply:
             return str(reply.read().decode())
     except (urllib.error.URLError, OSError):

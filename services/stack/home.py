@@ -14,8 +14,9 @@ from typing import Any
 import psutil
 
 from services.chassis.locks import lock
+from services.chassis.settings import LOOPBACK
 from services.stack.errors import StackError
-from services.stack.settings import StackSettings
+from services.stack.settings import StackSettings, environment_name
 
 LOOK_SECONDS = 0.25
 
@@ -121,6 +122,17 @@ def stop_holder(home: Home, grace: float) -> bool:
         with home.claim():
             raise StackError(f"The stack (process {pid}) did not stop in {grace:g} s; killed it.")
     return True
+
+
+def check_addresses(settings: StackSettings) -> None:
+    """Refuse addresses of services elsewhere: the stack starts its own, and they ask for no key."""
+    for field in ("bind_host", "registry_host", "trainer_host", "inference_host"):
+        if getattr(settings, field) != LOOPBACK:
+            raise StackError(
+                f"{environment_name(field)} is for services that are started one by one, as in "
+                "containers; `mlx-hub up` keeps its own on 127.0.0.1. Unset it; MLX_HUB_HOST is "
+                "how others reach the gateway."
+            )
 
 
 def check_space(settings: StackSettings) -> None:

@@ -6,14 +6,14 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.chassis.system import HOST, peers
+from services.chassis.system import peers
 from services.stack.settings import StackSettings
 
 
 def service_serves(settings: StackSettings, name: str) -> bool:
     """Ask a service's own health by its full name."""
     peer = next(peer for peer in peers(settings) if peer.name == name)
-    with grpc.insecure_channel(f"{HOST}:{peer.port}") as channel:
+    with grpc.insecure_channel(peer.address) as channel:
         request = health_pb2.HealthCheckRequest(service=peer.service)
         try:
             stub: Any = health_pb2_grpc.HealthStub(channel)

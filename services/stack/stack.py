@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from services.chassis.settings import mask
 from services.stack import importing, plan, readiness, starter
 from services.stack.errors import StackError
-from services.stack.home import Home, check_space
+from services.stack.home import Home, check_addresses, check_space
 from services.stack.member import Member, Runnable
 from services.stack.ports import choose
 from services.stack.postgres import Postgres
@@ -57,6 +57,7 @@ class Stack:
     def run(self, serving: Callable[[int], None]) -> None:
         """Start, call `serving` with the gateway's port, and supervise until told to stop."""
         with self.home.claim(), self._everything_stopped_at_the_end():
+            check_addresses(self.settings)
             check_space(self.settings)
             self.settings = choose(self.settings)
             database = self._start()
