@@ -29,9 +29,20 @@ class Peer:
     """One service of the node: where its rpcs and its metrics are."""
 
     name: str
-    address: str
-    metrics_address: str
+    host: str
+    port: int
+    metrics_port: int
     service: str
+
+    @property
+    def address(self) -> str:
+        """Give where its rpcs are, as `host:port`."""
+        return at(self.host, self.port)
+
+    @property
+    def metrics_address(self) -> str:
+        """Give where its metrics are, as `host:port`."""
+        return at(self.host, self.metrics_port)
 
 
 def peers(settings: HubSettings) -> tuple[Peer, ...]:
@@ -39,8 +50,9 @@ def peers(settings: HubSettings) -> tuple[Peer, ...]:
     return tuple(
         Peer(
             name,
-            at(getattr(settings, f"{name}_host"), getattr(settings, f"{name}_port")),
-            at(getattr(settings, f"{name}_host"), getattr(settings, f"{name}_metrics_port")),
+            getattr(settings, f"{name}_host"),
+            getattr(settings, f"{name}_port"),
+            getattr(settings, f"{name}_metrics_port"),
             f"mlx_hub.{name}.v1.{name.capitalize()}Service",
         )
         for name in ("registry", "trainer", "inference")

@@ -31,6 +31,8 @@ class Home:
         self._lock = self.run / "lock"
         self._ports = self.run / "ports.json"
         self._children = self.run / "children.json"
+        self.restoring = self.run / "restoring"
+        """Is there from the begin of a restore to its end."""
 
     @contextlib.contextmanager
     def claim(self) -> Iterator[None]:
@@ -44,6 +46,11 @@ class Home:
                 raise StackError(
                     f"A stack already runs on {self.path} (process {self._holder()}). "
                     "`mlx-hub down` stops it; another MLX_HUB_HOME runs beside it."
+                )
+            if self.restoring.exists():
+                raise StackError(
+                    f"A restore into {self.path} did not come to its end. Empty that folder, and "
+                    "restore again."
                 )
             file.truncate(0)
             file.write(str(os.getpid()))

@@ -1,11 +1,13 @@
-"""Whether a part of the stack answers."""
+"""Whether a part of the stack answers; `python -m services.stack.readiness NAME` for probes."""
 
 import http.client
+import sys
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from services.chassis.settings import load
 from services.chassis.system import peers
 from services.stack.settings import StackSettings
 
@@ -33,3 +35,14 @@ def gateway_serves(settings: StackSettings) -> bool:
         return False
     finally:
         connection.close()
+
+
+def main(name: str) -> int:
+    """Give 0 when the part serves, as a container's health check wants it."""
+    settings = load(StackSettings)
+    serves = gateway_serves(settings) if name == "gateway" else service_serves(settings, name)
+    return 0 if serves else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -68,11 +68,20 @@ class Stack:
     @contextlib.contextmanager
     def database(self) -> Iterator[str]:
         """Run no more than the migrated database, for an import while no stack runs."""
+        with self.databases() as (database, tracking):
+            self.migrate(database, tracking)
+            yield database
+
+    @contextlib.contextmanager
+    def databases(self) -> Iterator[tuple[str, str]]:
+        """Run no more than the databases, as they are: the hub's and MLflow's."""
         with self.home.claim(), self._everything_stopped_at_the_end():
             check_space(self.settings)
-            database, tracking = self._start_database()
-            self._migrate(plan.environment(self.settings, database, tracking))
-            yield database
+            yield self._start_database()
+
+    def migrate(self, database: str, tracking: str) -> None:
+        """Bring the hub's database to this release's revision."""
+        self._migrate(plan.environment(self.settings, database, tracking))
 
     def _say(self, step: str) -> None:
         """Tell a step; a listener that is gone must not keep the stack from stopping."""

@@ -128,9 +128,8 @@ def test_envoy_looks_up_services_by_name(tmp_path: Path) -> None:
     argv = [*command(config), "--mode", "validate"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    found = {
-        c["name"]: c for c in yaml.safe_load(config.read_text())["static_resources"]["clusters"]
-    }
+    clusters = YAML(typ="safe").load(config)["static_resources"]["clusters"]
+    found = {cluster["name"]: cluster for cluster in clusters}
     kinds = {name: cluster["type"] for name, cluster in found.items()}
     assert kinds == {
         "registry": "STATIC",
