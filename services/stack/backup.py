@@ -77,7 +77,7 @@ class _Copying:
                 store.dump(self._url, dumped, f"--snapshot={moment.snapshot}")
             found.append(self._take("database", dumped, dumped.name))
             self._check_room(moment)
-            self._say(f"copying {len(moment.files)} stored files, but those that are there already")
+            self._say(f"copying what is new of {len(moment.files)} stored files")
             self._meter.expect(sum(wanted.size for wanted in moment.files))
             found += [self._stored(wanted) for wanted in moment.files]
         return Manifest(

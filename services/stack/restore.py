@@ -19,9 +19,9 @@ def restore(settings: StackSettings, source: Path, name: str, say: Say, meter: M
     vault = Vault(source)
     manifest = vault.read(name)
     roots = {
+        "home": settings.home,
         "archive": settings.storage_archive_path,
         "cold": settings.storage_cold_path,
-        "home": settings.home,
     }
     _check(settings, vault, manifest, roots)
     stack = Stack(settings, say)

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 from psycopg import conninfo, sql
 
+from services.chassis.settings import mask
 from services.stack.errors import StackError
 from services.stack.postgres import binary
 
@@ -54,8 +55,8 @@ def plain(url: str) -> str:
 
 @contextlib.contextmanager
 def moment(url: str) -> Iterator[Moment]:
-    """Hold one moment of a database; raises psycopg.Error."""
-    with psycopg.connect(plain(url), connect_timeout=5) as connection:
+    """Hold one moment of a database."""
+    with _connected(url) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         snapshot = _one(connection, "SELECT pg_export_snapshot()")
@@ -70,18 +71,18 @@ def moment(url: str) -> Iterator[Moment]:
 
 
 def is_empty(url: str) -> bool:
-    """Tell whether a database has no table of anybody's; raises psycopg.Error."""
+    """Tell whether a database has no table of anybody's."""
     count = (
         "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
         "WHERE n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
     )
-    with psycopg.connect(plain(url), connect_timeout=5) as connection:
+    with _connected(url) as connection:
         return int(_one(connection, count)) == 0
 
 
 def make_roles(url: str) -> None:
     """Make the services' roles, which belong to the server and are in no dump."""
-    with psycopg.connect(plain(url), connect_timeout=5, autocommit=True) as connection:
+    with _connected(url, autocommit=True) as connection:
         for role in ("mlx_hub_registry", "mlx_hub_trainer"):
             name = sql.Identifier(role)
             with contextlib.suppress(psycopg.errors.DuplicateObject):
@@ -109,6 +110,22 @@ def _run(program: str, url: str, *words: str) -> None:
     )
     if done.returncode:
         raise StackError(f"{program} failed: {done.stderr.strip()}")
+
+
+@contextlib.contextmanager
+def _connected(
+    url: str, *, autocommit: bool = False
+) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    try:
+        with psycopg.connect(plain(url), connect_timeout=5, autocommit=autocommit) as connection:
+            yield connection
+    except psycopg.errors.UndefinedTable:
+        raise StackError(
+            "The database is no hub's, or was never migrated; start a hub on it first."
+        ) from None
+    except psycopg.Error as error:
+        said = mask(str(error).strip()).splitlines()
+        raise StackError(f"The database does not do it: {said[0] if said else error}") from None
 
 
 def _one(connection: psycopg.Connection[tuple[Any, ...]], query: str) -> str:

@@ -210,3 +210,25 @@ def test_a_path_that_leaves_its_folder_is_refused(place: Path) -> None:
     entry = vault.Entry("archive", "../x", 1, "0" * 64, 0, 0o644)
     with pytest.raises(StackError, match="leaves its folder"):
         _copy(Vault(place), replace(entry, path="a/../../x"), place / "archive", Silent())
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://nobody:secret@127.0.0.1:9/none", "does not do it"),
+        ("", "is no hub's, or was never migrated"),
+    ],
+)
+def test_a_database_that_is_no_hub_s_is_told(
+    url: str, said: str, place: Path, empty_database_url: str
+) -> None:
+    settings = StackSettings(home=place / "home", database_url=url or empty_database_url)
+    with pytest.raises(StackError, match=said) as caught:
+        back_up(settings, place / "safe", 0, print, Silent())
+    assert "secret" not in str(caught.value)
+
+
+def test_where_no_hub_is_nothing_is_backed_up(place: Path) -> None:
+    settings = StackSettings(home=place / "home", database_url="")
+    with pytest.raises(StackError, match=r"There is no hub in .*check MLX_HUB_HOME"):
+        back_up(settings, place / "safe", 0, print, Silent())
