@@ -1,5 +1,6 @@
 """Renders Envoy's configuration and the files that it refers to."""
 
+import ipaddress
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -172,6 +173,15 @@ def origins(settings: GatewaySettings) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*own, *settings.allowed_origins)))
 
 
+def _is_address(host: str) -> bool:
+    """Tell addresses from names, which Envoy has to look up."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def render(settings: GatewaySettings, folder: Path) -> Path:
     """Write envoy.yaml and the files that it refers to into a folder; give the first's path."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -179,7 +189,7 @@ def render(settings: GatewaySettings, folder: Path) -> Path:
     write_private(descriptors, contract.descriptor_set().SerializeToString())
     write_private(script, guard.script(settings.keys).encode())
     built = ui.pages(settings.ui_folder)
-    ports = {name: getattr(settings, f"{name}_port") for name in SERVICES}
+    peers = {n: (getattr(settings, f"{n}_host"), getattr(settings, f"{n}_port")) for n in SERVICES}
     environment = Environment(  # YAML: the template writes every free text by tojson
         loader=PackageLoader("gateway", ""),
         undefined=StrictUndefined,
@@ -191,7 +201,8 @@ def render(settings: GatewaySettings, folder: Path) -> Path:
         hosts=hosts(settings),
         origins=origins(settings),
         verbs=sorted({rule.verb for rule in contract.rest_rules()} | {"OPTIONS"}),
-        ports=ports,
+        peers=peers,
+        named=[name for name, (host, _) in peers.items() if not _is_address(host)],
         clusters={**{name: (name,) for name in SERVICES}, "system": SERVICES},
         routes=routes(),
         pages=pages.write(folder, (*pages.pages(), *built)),

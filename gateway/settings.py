@@ -11,24 +11,13 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from gateway import keys, ui
 from gateway.keys import ApiKey
-from services.chassis.settings import Folder, HubSettings
+from services.chassis.settings import LOOPBACK, Address, Folder, HubSettings
 
 _NAMED = r"([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?"
 _HOST = re.compile(_NAMED)
 _ORIGIN = re.compile(f"https?://{_NAMED}")
-LOOPBACK = "127.0.0.1"
 
 type Names = tuple[str, ...]
-
-
-def _address(host: str) -> str:
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        raise ValueError(
-            f"{host!r} is not an address to listen on; use 127.0.0.1 for this machine only, "
-            "or an address of this machine or 0.0.0.0 with API keys"
-        ) from None
 
 
 def _split(text: object) -> object:
@@ -60,7 +49,7 @@ class GatewaySettings(HubSettings):
 
     model_config = SettingsConfigDict(hide_input_in_errors=True)  # it may be a key
 
-    host: Annotated[str, AfterValidator(_address)] = LOOPBACK
+    host: Address = LOOPBACK
     """MLX_HUB_HOST: the address to listen on; beyond loopback only with API keys."""
     allowed_hosts: Annotated[Names, NoDecode, BeforeValidator(_split), AfterValidator(_HOSTS)] = (
         Field(default=())

@@ -10,7 +10,6 @@ from opentelemetry.trace import Span, SpanKind
 from services.chassis import traces
 from services.chassis.interceptors import tracing
 from services.chassis.logs import REQUEST_ID
-from services.chassis.system import HOST
 
 
 class Caller(grpc.aio.UnaryUnaryClientInterceptor):
@@ -52,10 +51,10 @@ class Caller(grpc.aio.UnaryUnaryClientInterceptor):
         return call
 
 
-def connect(port: int) -> grpc.aio.Channel:
-    """Open a channel to a service of this node; it connects when first used."""
+def connect(address: str) -> grpc.aio.Channel:
+    """Open a channel to another service at `host:port`; it connects when first used."""
     return grpc.aio.insecure_channel(
-        f"{HOST}:{port}",
+        address,
         interceptors=[Caller()],
         options=(("grpc.enable_retries", 1), ("grpc.max_reconnect_backoff_ms", 2000)),
     )

@@ -1,6 +1,7 @@
 """Serves one service: interceptors, health, reflection, metrics, and a clean way down."""
 
 import asyncio
+import ipaddress
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,8 +23,8 @@ from services.chassis.interceptors.slow_readers import SlowReaders
 from services.chassis.interceptors.tracing import Tracing
 from services.chassis.interceptors.validation import Validation
 from services.chassis.reflected import REFLECTED
-from services.chassis.settings import HubSettings
-from services.chassis.system import HOST, SystemServicer, peers
+from services.chassis.settings import HubSettings, at
+from services.chassis.system import SystemServicer, peers
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +73,8 @@ class HubServer:
             await self.health.set(service, value)
 
     async def start(self, port: int) -> int:
-        """Listen on loopback and give the port; raises RuntimeError when it is taken."""
-        bound = self.grpc.add_insecure_port(f"{HOST}:{port}")
+        """Listen on MLX_HUB_BIND_HOST and give the port; raises RuntimeError when it is taken."""
+        bound = self.grpc.add_insecure_port(at(self.settings.bind_host, port))
         await self.grpc.start()
         return int(bound)
 
@@ -99,7 +100,7 @@ async def serve(
     port = getattr(server.settings, f"{server.name}_port")
     metrics_port = getattr(server.settings, f"{server.name}_metrics_port")
     try:
-        start_http_server(metrics_port, addr=HOST)
+        start_http_server(metrics_port, addr=server.settings.bind_host)
         await server.set_serving(False)
         await server.start(port)
         for step in on_start:
@@ -109,7 +110,10 @@ async def serve(
         await server.stop()
         return 1
     await server.set_serving(True)
-    log.info("%s serves on %s:%d", server.name, HOST, port)
+    where = at(server.settings.bind_host, port)
+    log.info("%s serves on %s", server.name, where)
+    if not ipaddress.ip_address(server.settings.bind_host).is_loopback:
+        log.warning("whoever reaches %s may call it without a key; keep its network private", where)
     await stopping.wait()
     log.info("%s stops", server.name)
     await server.set_serving(False)

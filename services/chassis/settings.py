@@ -1,5 +1,6 @@
 """Settings: read once from the environment, cast once, every bad key reported at once."""
 
+import ipaddress
 import re
 import sys
 from pathlib import Path
@@ -12,6 +13,40 @@ from services.chassis.otlp import OtlpSettings
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Folder = Annotated[Path, AfterValidator(lambda p: p.expanduser().absolute())]
+LOOPBACK = "127.0.0.1"
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.IGNORECASE)
+
+
+def _address(text: str) -> str:
+    """Take an IP address as it is usually written; raises ValueError for anything else."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is not an address to listen on; use 127.0.0.1 for this machine only, "
+            "or an address of this machine or 0.0.0.0 where that is allowed"
+        ) from None
+
+
+def _host(text: str) -> str:
+    """Take a name or an address, without scheme and port."""
+    if _NAME.fullmatch(text) and not text.replace(".", "").isdecimal():
+        return text
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no name or address of a machine; ports have settings of their own"
+        ) from None
+
+
+Address = Annotated[str, AfterValidator(_address)]
+Host = Annotated[str, AfterValidator(_host)]
+
+
+def at(host: str, port: int) -> str:
+    """Write a host and a port as one word; IPv6 addresses need brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class HubSettings(OtlpSettings):
@@ -41,6 +76,13 @@ class HubSettings(OtlpSettings):
     """MLX_HUB_LOG_FORMAT: auto is text on a terminal, and JSON lines everywhere else."""
     port: Port = 8080
     """MLX_HUB_PORT: the gateway's; 0 picks a free one, here and below."""
+    bind_host: Address = LOOPBACK
+    """MLX_HUB_BIND_HOST: where the services listen, rpcs and metrics; they ask for no key, so
+    anything but loopback is for the private network of containers (`mlx-hub up` refuses it)."""
+    registry_host: Host = LOOPBACK
+    """MLX_HUB_REGISTRY_HOST: where the others reach it, here and below."""
+    trainer_host: Host = LOOPBACK
+    inference_host: Host = LOOPBACK
     registry_port: Port = 50051
     trainer_port: Port = 50052
     inference_port: Port = 50053

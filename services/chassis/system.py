@@ -15,11 +15,10 @@ from mlx_hub.system.v1 import system_service_pb2 as pb
 from mlx_hub.system.v1 import system_service_pb2_grpc as pb_grpc
 
 from services.chassis.requests import Context
-from services.chassis.settings import HubSettings
+from services.chassis.settings import HubSettings, at
 
 log = logging.getLogger(__name__)
 
-HOST = "127.0.0.1"
 PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -28,9 +27,20 @@ class Peer:
     """One service of the node: where its rpcs and its metrics are."""
 
     name: str
+    host: str
     port: int
     metrics_port: int
     service: str
+
+    @property
+    def address(self) -> str:
+        """Give where its rpcs are, as `host:port`."""
+        return at(self.host, self.port)
+
+    @property
+    def metrics_address(self) -> str:
+        """Give where its metrics are, as `host:port`."""
+        return at(self.host, self.metrics_port)
 
 
 def peers(settings: HubSettings) -> tuple[Peer, ...]:
@@ -38,6 +48,7 @@ def peers(settings: HubSettings) -> tuple[Peer, ...]:
     return tuple(
         Peer(
             name,
+            getattr(settings, f"{name}_host"),
             getattr(settings, f"{name}_port"),
             getattr(settings, f"{name}_metrics_port"),
             f"mlx_hub.{name}.v1.{name.capitalize()}Service",
@@ -52,9 +63,7 @@ class SystemServicer(pb_grpc.SystemServiceServicer):
     def __init__(self, settings: HubSettings) -> None:
         """Know the peers; channels connect when first used."""
         self._peers = peers(settings)
-        self._channels = {
-            p.name: grpc.aio.insecure_channel(f"{HOST}:{p.port}") for p in self._peers
-        }
+        self._channels = {p.name: grpc.aio.insecure_channel(p.address) for p in self._peers}
 
     async def GetHealth(self, request: pb.GetHealthRequest, context: Context) -> pb.Health:
         """Check each service's own health."""
@@ -91,7 +100,7 @@ class SystemServicer(pb_grpc.SystemServiceServicer):
 
 def _scrape(peer: Peer) -> str:
     try:
-        url = f"http://{HOST}:{peer.metrics_port}/metrics"
+        url = f"http://{peer.metrics_address}/metrics"
         with urllib.request.urlopen(url, timeout=2) as reply:
             return str(reply.read().decode())
     except (urllib.error.URLError, OSError):

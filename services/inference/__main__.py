@@ -8,7 +8,7 @@ from mlx_hub.openai.v1 import openai_service_pb2_grpc
 
 from services.chassis.channels import connect
 from services.chassis.server import HubServer, prepare, serve
-from services.chassis.settings import load
+from services.chassis.settings import at, load
 from services.inference import engine_metrics
 from services.inference.answering import Answering
 from services.inference.caching import PrefixCaches
@@ -29,7 +29,7 @@ class Inference:
     def __init__(self, settings: InferenceSettings) -> None:
         """Build all; engines start when they are asked for."""
         self.server = HubServer("inference", settings)
-        self.channel = connect(settings.registry_port)
+        self.channel = connect(at(settings.registry_host, settings.registry_port))
         engine_metrics.ROW_SLOTS.set(settings.max_rows)
         engine_metrics.ADAPTER_SLOTS.set(settings.adapter_slots)
         catalogue = Catalogue(self.channel, settings.storage_archive_path)

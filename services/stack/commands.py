@@ -8,7 +8,7 @@ from mlx_hub.cli.models import models_app
 from mlx_hub.cli.output import JsonOption, emit
 
 from services.chassis.settings import load
-from services.stack import importing, keys, launch, models, starter, versions
+from services.stack import importing, keys, launch, models, safekeeping, starter, versions
 from services.stack.configured import every_setting
 from services.stack.demo import demo as run_demo
 from services.stack.settings import StackSettings
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
         app.command()(verb)
     models_app.command("import")(import_)
     versions.register()
+    safekeeping.register(app)
 
 
 def up(

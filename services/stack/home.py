@@ -14,8 +14,9 @@ from typing import Any
 import psutil
 
 from services.chassis.locks import lock
+from services.chassis.settings import LOOPBACK
 from services.stack.errors import StackError
-from services.stack.settings import StackSettings
+from services.stack.settings import StackSettings, environment_name
 
 LOOK_SECONDS = 0.25
 
@@ -30,6 +31,8 @@ class Home:
         self._lock = self.run / "lock"
         self._ports = self.run / "ports.json"
         self._children = self.run / "children.json"
+        self.restoring = self.run / "restoring"
+        """Is there from the begin of a restore to its end."""
 
     @contextlib.contextmanager
     def claim(self) -> Iterator[None]:
@@ -43,6 +46,11 @@ class Home:
                 raise StackError(
                     f"A stack already runs on {self.path} (process {self._holder()}). "
                     "`mlx-hub down` stops it; another MLX_HUB_HOME runs beside it."
+                )
+            if self.restoring.exists():
+                raise StackError(
+                    f"A restore into {self.path} did not come to its end. Empty that folder, and "
+                    "restore again."
                 )
             file.truncate(0)
             file.write(str(os.getpid()))
@@ -121,6 +129,17 @@ def stop_holder(home: Home, grace: float) -> bool:
         with home.claim():
             raise StackError(f"The stack (process {pid}) did not stop in {grace:g} s; killed it.")
     return True
+
+
+def check_addresses(settings: StackSettings) -> None:
+    """Refuse addresses of services elsewhere: the stack starts its own, and they ask for no key."""
+    for field in ("bind_host", "registry_host", "trainer_host", "inference_host"):
+        if getattr(settings, field) != LOOPBACK:
+            raise StackError(
+                f"{environment_name(field)} is for services that are started one by one, as in "
+                "containers; `mlx-hub up` keeps its own on 127.0.0.1. Unset it; MLX_HUB_HOST is "
+                "how others reach the gateway."
+            )
 
 
 def check_space(settings: StackSettings) -> None:

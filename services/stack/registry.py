@@ -15,8 +15,8 @@ from mlx_hub.registry.v1 import (
     version_pb2,
 )
 
+from services.chassis.settings import LOOPBACK
 from services.chassis.status import from_rpc_error
-from services.chassis.system import HOST
 from services.stack.errors import StackError
 from services.stack.home import Home
 from services.stack.settings import StackSettings
@@ -84,7 +84,7 @@ def running_registry(settings: StackSettings) -> Iterator[Registry]:
     running = Home(settings.home).ports()
     if running is None:
         raise StackError(f"No hub runs on {settings.home}; start it with `mlx-hub up`.")
-    with grpc.insecure_channel(f"{HOST}:{running['registry']}") as channel:
+    with grpc.insecure_channel(f"{LOOPBACK}:{running['registry']}") as channel:
         # Its types are those of asyncio's channels alone.
         stub = registry_service_pb2_grpc.RegistryServiceStub(channel)  # type: ignore[arg-type]
         yield Registry(stub, settings.storage_archive_path)

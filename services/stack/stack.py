@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from services.chassis.settings import mask
 from services.stack import importing, plan, readiness, starter
 from services.stack.errors import StackError
-from services.stack.home import Home, check_space
+from services.stack.home import Home, check_addresses, check_space
 from services.stack.member import Member, Runnable
 from services.stack.ports import choose
 from services.stack.postgres import Postgres
@@ -57,6 +57,7 @@ class Stack:
     def run(self, serving: Callable[[int], None]) -> None:
         """Start, call `serving` with the gateway's port, and supervise until told to stop."""
         with self.home.claim(), self._everything_stopped_at_the_end():
+            check_addresses(self.settings)
             check_space(self.settings)
             self.settings = choose(self.settings)
             database = self._start()
@@ -67,11 +68,20 @@ class Stack:
     @contextlib.contextmanager
     def database(self) -> Iterator[str]:
         """Run no more than the migrated database, for an import while no stack runs."""
+        with self.databases() as (database, tracking):
+            self.migrate(database, tracking)
+            yield database
+
+    @contextlib.contextmanager
+    def databases(self) -> Iterator[tuple[str, str]]:
+        """Run no more than the databases, as they are: the hub's and MLflow's."""
         with self.home.claim(), self._everything_stopped_at_the_end():
             check_space(self.settings)
-            database, tracking = self._start_database()
-            self._migrate(plan.environment(self.settings, database, tracking))
-            yield database
+            yield self._start_database()
+
+    def migrate(self, database: str, tracking: str) -> None:
+        """Bring the hub's database to this release's revision."""
+        self._migrate(plan.environment(self.settings, database, tracking))
 
     def _say(self, step: str) -> None:
         """Tell a step; a listener that is gone must not keep the stack from stopping."""

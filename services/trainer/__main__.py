@@ -11,7 +11,7 @@ from services.chassis import database
 from services.chassis.channels import connect
 from services.chassis.leases import Ledger
 from services.chassis.server import HubServer, prepare, serve
-from services.chassis.settings import load
+from services.chassis.settings import at, load
 from services.trainer import cooldown
 from services.trainer.attempt import Attempt
 from services.trainer.domain import TrainingJob
@@ -41,7 +41,7 @@ class Trainer:
         """Build all; nothing is opened yet."""
         self.settings = settings
         self.engine = database.create_engine(settings.database_url, ROLE)
-        self.channel = connect(settings.registry_port)
+        self.channel = connect(at(settings.registry_host, settings.registry_port))
         self.store = JobStore(self.engine)
         self.queue = JobQueue(
             self.engine,

@@ -221,7 +221,7 @@ async def test_a_caller_who_leaves_never_seems_to_have_finished(served: Served) 
 
 async def test_the_request_id_goes_on_to_the_next_service(served: Served) -> None:
     REQUEST_ID.set("caller-7")
-    async with connect(served[3]) as channel:
+    async with connect(f"127.0.0.1:{served[3]}") as channel:
         stub = pb_grpc.InferenceServiceStub(channel)
         error = await failure(stub.Generate(pb.GenerateRequest(model_id=1, prompt="bug")))
     assert "caller-7" in str(error.details())

@@ -33,7 +33,7 @@ async def channel(recorded: Receiver) -> AsyncIterator[grpc.aio.Channel]:
     server = HubServer("inference", HubSettings(drain_seconds=0))
     pb_grpc.add_InferenceServiceServicer_to_server(make(Scripted), server.grpc)
     port = await server.start(0)
-    async with connect(port) as channel:
+    async with connect(f"127.0.0.1:{port}") as channel:
         yield channel
     await server.stop()
 

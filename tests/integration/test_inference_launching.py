@@ -142,14 +142,14 @@ def test_the_default_budget_leaves_room_on_this_machine(base: Base) -> None:
 async def test_the_registry_can_not_name_files_outside_the_archive(
     scripted_registry: ScriptedRegistry, tmp_path: Path
 ) -> None:
-    channel = connect(scripted_registry.port)
+    channel = connect(f"127.0.0.1:{scripted_registry.port}")
     with pytest.raises(DataLoss):
         await Catalogue(channel, tmp_path / "archive").resolve(7, "")
     await channel.close()
 
 
 async def test_aliases_are_asked_for_each_time(scripted_registry: ScriptedRegistry) -> None:
-    channel = connect(scripted_registry.port)
+    channel = connect(f"127.0.0.1:{scripted_registry.port}")
     catalogue = Catalogue(channel, Path("/"))
     for version, asked in (("", 1), ("", 2), ("base", 3), ("base", 3)):
         await catalogue.resolve(7, version)
@@ -158,7 +158,7 @@ async def test_aliases_are_asked_for_each_time(scripted_registry: ScriptedRegist
 
 
 async def test_a_registry_that_is_away_is_named() -> None:
-    channel = connect(9)
+    channel = connect("127.0.0.1:9")
     with pytest.raises(Unavailable) as caught:
         await Catalogue(channel, Path("/")).resolve(7, "")
     assert caught.value.metadata == {"dependency": "registry"}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from pydantic import ValidationError
+from ruamel.yaml import YAML
 
 from gateway import contract, guard
 from gateway.__main__ import command
@@ -119,3 +120,21 @@ def test_envoy_accepts_what_is_rendered(host: str, tmp_path: Path) -> None:
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert FileDescriptorSet.FromString((folder / "api.binpb").read_bytes()).file
+
+
+def test_envoy_looks_up_services_by_name(tmp_path: Path) -> None:
+    settings = GatewaySettings(port=8080, trainer_host="host.docker.internal", registry_host="::1")
+    config = render(settings, tmp_path)
+    argv = [*command(config), "--mode", "validate"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    clusters = YAML(typ="safe").load(config)["static_resources"]["clusters"]
+    found = {cluster["name"]: cluster for cluster in clusters}
+    kinds = {name: cluster["type"] for name, cluster in found.items()}
+    assert kinds == {
+        "registry": "STATIC",
+        "inference": "STATIC",
+        "trainer": "STRICT_DNS",
+        "system": "STRICT_DNS",
+    }
+    assert "host.docker.internal" in str(found["trainer"]["load_assignment"])

@@ -10,7 +10,7 @@ import pytest
 from services.stack import home as home_module
 from services.stack import plan
 from services.stack.errors import StackError
-from services.stack.home import Home, check_space
+from services.stack.home import Home, check_addresses, check_space
 from services.stack.ports import choose, free_port, is_free
 from services.stack.settings import PORT_FIELDS, StackSettings, environment_name
 
@@ -53,6 +53,13 @@ def test_a_full_volume_is_refused(settings: StackSettings) -> None:
     check_space(settings)
     with pytest.raises(StackError, match="MLX_HUB_MIN_FREE_BYTES"):
         check_space(settings.model_copy(update={"min_free_bytes": 2**62}))
+
+
+@pytest.mark.parametrize("field", ["bind_host", "registry_host", "trainer_host"])
+def test_a_stack_keeps_its_services_on_loopback(field: str, settings: StackSettings) -> None:
+    check_addresses(settings)
+    with pytest.raises(StackError, match=f"MLX_HUB_{field.upper()} is for services that are"):
+        check_addresses(settings.model_copy(update={field: "10.0.0.5"}))
 
 
 def test_a_home_has_one_stack(tmp_path: Path) -> None:
