@@ -51,7 +51,7 @@ gateway: setup-dev ## Real Envoy in front of stub services
 	@pytest tests/gateway
 
 e2e: setup-dev ## Every process with the real small model
-	@pytest tests/e2e
+	@pytest tests/e2e -n auto --maxprocesses 2 --dist loadfile
 
 fuzz: setup-dev ## Requests made from the contract, valid and not, by gRPC and REST; N=20000 sends more
 	@MLX_HUB_FUZZ_CASES=$(or $(N),2000) pytest tests/fuzz
