@@ -4,6 +4,8 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Hundreds of child processes would each compile the sources again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help docs setup setup-dev ui demo up down test lint types frontend unit integration faults gateway \
         e2e fuzz bench proto client-types check-proto lock format clean
@@ -31,7 +33,9 @@ up: setup ## Start the hub in the background; returns once everything serves
 down: ## Stop the hub
 	@mlx-hub down
 
-test: setup-dev lint types frontend unit integration faults gateway e2e ## Pass every check and every test
+test: setup-dev ## Pass every check and every test
+	@$(MAKE) --no-print-directory -j2 lint types frontend
+	@$(MAKE) --no-print-directory unit integration faults gateway e2e
 
 lint: setup-dev ## Style, layers, contract and generated code
 	@scripts/lint.sh
@@ -55,7 +59,7 @@ gateway: setup-dev ## Real Envoy in front of stub services
 	@pytest tests/gateway
 
 e2e: setup-dev ## Every process with the real small model
-	@pytest tests/e2e
+	@pytest tests/e2e -n auto --maxprocesses 2 --dist loadfile
 
 fuzz: setup-dev ## Requests made from the contract, valid and not, by gRPC and REST; N=20000 sends more
 	@MLX_HUB_FUZZ_CASES=$(or $(N),2000) pytest tests/fuzz

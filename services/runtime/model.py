@@ -13,6 +13,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from services.runtime.blas import BlasReport, redirect
 from services.runtime.folder import FolderError, inspect_model_folder
+from services.runtime.quick_transformers import quicken
 
 LOADING_PIECES = 50
 # What MLX-LM's model classes raise on a configuration or weights that they don't expect.
@@ -30,6 +31,7 @@ def prepare() -> BlasReport:
     calls g++ and writes libraries into the shared temporary folder, to gain less than a tenth.
     """
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    quicken()
     with _environment(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1"):
         import_module("mlx_lm.utils")  # sets RLIMIT_NOFILE to 2048 of 4096, reads HF_HUB_OFFLINE
     _restore_open_files(limits)

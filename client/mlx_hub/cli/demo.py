@@ -7,7 +7,6 @@ from pathlib import PurePosixPath
 from mlx_hub.cli.curve import Curve, outcome
 from mlx_hub.cli.live import follow
 from mlx_hub.cli.output import literal, size
-from mlx_hub.cli.plot import print_losses
 from mlx_hub.cli.samples import print_samples
 from mlx_hub.cli.system import health_lines, parse_metrics
 from mlx_hub.cli.tree import show_lineage
@@ -125,6 +124,8 @@ def _train(hub: Hub, model: Model, dataset: Dataset, ui: Console) -> tuple[Train
     job = hub.jobs.get(queued.id)
     if job.status != JobStatus.JOB_STATUS_COMPLETED:
         raise DemoFailed(outcome(job))
+    from mlx_hub.cli.plot import print_losses  # noqa: PLC0415  plotext is slow to load
+
     print_losses(curve, ui)
     return job, curve
 

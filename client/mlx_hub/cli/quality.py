@@ -16,7 +16,6 @@ from mlx_hub.cli.output import (
     show_list,
     show_one,
 )
-from mlx_hub.cli.plot import print_trend
 from mlx_hub.cli.session import find_dataset, find_model, hub, pair, split_version
 from mlx_hub.registry.v1.evaluation_pb2 import EvaluationSplit
 from mlx_hub.registry.v1.promotion_gate_pb2 import MetricDirection
@@ -196,6 +195,8 @@ def _show_series(series: QualitySeries) -> None:
         },
     )
     if len(series.points) > 1:
+        from mlx_hub.cli.plot import print_trend  # noqa: PLC0415  plotext is slow to load
+
         print_trend(series, ui)
 
 
