@@ -1,0 +1,1 @@
+"""What runs the hub elsewhere than in a checkout, and what watches it."""
