@@ -1,7 +1,9 @@
 """What Prometheus sees of the stored files; every label's values are known beforehand."""
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import REGISTRY, Counter, Gauge
 
+from services.chassis.host.metrics import HostMetrics
+from services.registry.domain import VersionStatus
 from services.registry.storage import ArtifactKind
 from services.registry.store.storage import StorageStore
 
@@ -17,7 +19,22 @@ OLDEST_CHECK = Gauge(
 RECONCILED = Gauge(
     "mlx_hub_storage_reconciled_timestamp_seconds", "When files and rows were last compared."
 )
+VERIFICATIONS = Counter(
+    "mlx_hub_storage_verifications",
+    "Artifacts compared with their record: cause scrub or request, verdict intact or damaged.",
+    ["cause", "kind", "verdict"],
+)
+MODELS = Gauge("mlx_hub_registry_models", "Models on record.")
+BASES = Gauge("mlx_hub_registry_base_models", "Base models on record.")
+DATASETS = Gauge("mlx_hub_registry_datasets", "Datasets on record.")
+VERSIONS = Gauge("mlx_hub_registry_versions", "Versions of models on record.", ["status"])
 
+HOST = HostMetrics()
+"""The registry shows the machine: every node has one, whatever else runs there."""
+
+REGISTRY.register(HOST)
+for _status in VersionStatus:
+    VERSIONS.labels(str(_status))
 for _kind in ArtifactKind:
     DAMAGED.labels(str(_kind))
 
