@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help docs setup setup-dev demo up down test lint types unit integration faults gateway e2e fuzz \
-        bench proto client-types check-proto lock format clean
+        bench proto client-types dashboards check-proto lock format clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ docs: setup-dev ## Regenerate docs/cli.md and docs/metrics.md
 
 client-types: setup-dev ## Regenerate frontend/src/api/schema.d.ts from gateway/openapi.json
 	@scripts/client_types.sh
+
+dashboards: setup-dev ## Regenerate deploy/grafana/dashboards from deploy/grafana
+	@python -m deploy.grafana deploy/grafana/dashboards
 
 check-proto: setup-dev ## Fail when stubs, formatting or compatibility are off
 	@scripts/check_proto.sh

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from grafana_foundation_sdk.builders import common as options
 from grafana_foundation_sdk.builders import dashboard as board
 from grafana_foundation_sdk.builders import heatmap, prometheus, stat, timeseries
-from grafana_foundation_sdk.models import common, dashboard, prometheus as query
+from grafana_foundation_sdk.models import common, dashboard
+from grafana_foundation_sdk.models import prometheus as query
 
 SOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 TAG = "mlx-hub"
