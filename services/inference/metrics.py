@@ -1,7 +1,9 @@
 """What Prometheus sees of serving; labels are ids and names of ours, never a caller's text."""
 
+from mlx_hub.error.v1.error_reason_pb2 import ErrorReason
 from prometheus_client import Counter, Gauge, Histogram
 
+from services.chassis.errors import HubError
 from services.chassis.series import Recent
 from services.inference.buckets import INTER_TOKEN_SECONDS
 from services.inference.domain import Answer
@@ -81,6 +83,22 @@ ANSWERED = Recent(
     _MODEL,
 )
 """The versions whose series are kept."""
+
+
+def reason_of(error: HubError) -> str:
+    """Give a failure's label: what the contract does not name can't become a series."""
+    known = f"ERROR_REASON_{error.reason}" in ErrorReason.keys()  # noqa: SIM118
+    return error.reason if known else "INTERNAL"
+
+
+def failed(error: HubError) -> None:
+    """Count a request that failed."""
+    FAILURES.labels(reason_of(error)).inc()
+
+
+def refused(error: HubError) -> None:
+    """Count a request that failed before an engine worked on it."""
+    REFUSED.labels(reason_of(error)).inc()
 
 
 def answered(answer: Answer) -> None:

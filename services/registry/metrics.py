@@ -4,7 +4,7 @@ from prometheus_client import REGISTRY, Counter, Gauge
 
 from services.chassis.host.metrics import HostMetrics
 from services.registry.domain import VersionStatus
-from services.registry.storage import ArtifactKind
+from services.registry.storage import ArtifactKind, Counted
 from services.registry.store.storage import StorageStore
 
 COUNTED = 1000
@@ -35,8 +35,26 @@ HOST = HostMetrics()
 REGISTRY.register(HOST)
 for _status in VersionStatus:
     VERSIONS.labels(str(_status))
+for _verdict in ("intact", "damaged"):
+    VERIFICATIONS.labels("request", str(ArtifactKind.VERSION), _verdict)
 for _kind in ArtifactKind:
+    for _verdict in ("intact", "damaged"):
+        VERIFICATIONS.labels("scrub", str(_kind), _verdict)
     DAMAGED.labels(str(_kind))
+
+
+def counted(found: Counted) -> None:
+    """Show how much is on record."""
+    MODELS.set(found.models)
+    BASES.set(found.base_models)
+    DATASETS.set(found.datasets)
+    for status in VersionStatus:
+        VERSIONS.labels(str(status)).set(found.versions.get(status, 0))
+
+
+def verified(cause: str, kind: ArtifactKind, *, intact: bool) -> None:
+    """Count an artifact that was compared with its record."""
+    VERIFICATIONS.labels(cause, str(kind), "intact" if intact else "damaged").inc()
 
 
 async def show(checks: StorageStore) -> None:

@@ -95,6 +95,7 @@ class Attempt:
         except* (Aborted, Unavailable) as errors:
             # Somebody else has the job, or will have it once the lease runs out.
             log.warning("%s is given up: %s", self._name, errors.exceptions)
+            metrics.LOST_LEASES.inc()
             why = "; ".join(str(error) for error in errors.exceptions)
             self._journal.say(f"the trainer gives this attempt up: {why}", Level.WARNING)
         except* Exception:

@@ -23,8 +23,10 @@ LOST_LEASES = Counter(
 RESCUED = Counter(
     "mlx_hub_training_rescued", "Attempts at jobs that had lost a worker or a trainer before."
 )
-QUEUED = Gauge("mlx_hub_training_queued", "Jobs in the queue that are due.")
-PARKED = Gauge("mlx_hub_training_parked", "Jobs that pause after a lost attempt.")
+QUEUED = Gauge(
+    "mlx_hub_training_queued", "Jobs in the queue, those that pause after a lost attempt too."
+)
+PARKED = Gauge("mlx_hub_training_parked", "Jobs that failed because all their attempts were lost.")
 OLDEST = Gauge(
     "mlx_hub_training_queue_oldest_seconds", "How long the first of the queued jobs has been due."
 )

@@ -12,6 +12,7 @@ import psutil
 from services.chassis import memory
 from services.chassis.host import apple, darwin
 from services.chassis.host.sample import HostSample, Space
+from services.chassis.settings import HubSettings
 from services.chassis.thermal import open_sensor
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,16 @@ class LocalSensors:
     def _spaces(self) -> dict[str, Space]:
         used = {n: shutil.disk_usage(path) for n, path in self._volumes.items() if path.is_dir()}
         return {name: Space(size=room.total, free=room.free) for name, room in used.items()}
+
+
+def volumes(settings: HubSettings) -> dict[str, Path]:
+    """Give the folders of the hub whose volumes may fill up, each by its role."""
+    return {
+        "home": settings.home,
+        "active": settings.storage_active_path,
+        "archive": settings.storage_archive_path,
+        "cold": settings.storage_cold_path,
+    }
 
 
 def _memory() -> Space:
