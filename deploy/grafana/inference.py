@@ -217,7 +217,9 @@ def _savings() -> list[Panel]:
 
 def _engines() -> list[Panel]:
     def events(name: str) -> str:
-        return f"sum(increase(mlx_hub_engine_{name}_total{_ENGINE}[15m])) or vector(0)"
+        # A series begins with its first event, which increase() does not see.
+        now = f"mlx_hub_engine_{name}_total{_ENGINE}"
+        return f"sum(clamp_min({now} - ({now} offset 15m or {now} * 0), 0)) or vector(0)"
 
     return [
         number(
