@@ -137,7 +137,7 @@ def _traffic() -> list[Panel]:
 def _line() -> list[Panel]:
     def reasons(name: str, label: str) -> Query:
         rate = f"sum by ({label}) (rate(mlx_hub_inference_{name}_total[$__rate_interval]))"
-        return Query(rate, f"{{{{{label}}}}}")
+        return Query(f"{rate} or on() vector(0)", f"{{{{{label}}}}}")
 
     return [
         graph(
@@ -153,7 +153,7 @@ def _line() -> list[Panel]:
         ),
         graph(
             "Refused before an engine worked, by reason",
-            "docs/errors.md says what each reason asks of whom. Empty until something is refused.",
+            "docs/errors.md says what each reason asks of whom; none as long as nothing was refused.",
             "reqps",
             [reasons("refusals", "reason")],
             see="busy-engines",

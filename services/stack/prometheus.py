@@ -5,8 +5,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from services.chassis.system import HOST, peers
+from services.chassis.system import peers
 from services.stack.errors import StackError
+from services.stack.ports import HOST
 from services.stack.processes import Process
 from services.stack.settings import StackSettings
 
