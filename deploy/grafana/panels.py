@@ -44,18 +44,6 @@ def graph(
     stacked: bool = False,
 ) -> timeseries.Panel:
     """Show series over time; beyond each limit the background turns."""
-    legend = (
-        options.VizLegendOptions()
-        .show_legend(True)
-        .display_mode(common.LegendDisplayMode.TABLE)
-        .placement(common.LegendPlacement.BOTTOM)
-        .calcs(["lastNotNull", "max"])
-    )
-    tooltip = (
-        options.VizTooltipOptions()
-        .mode(common.TooltipDisplayMode.MULTI)
-        .sort(common.SortOrder.DESCENDING)
-    )
     panel = (
         timeseries.Panel()
         .title(title)
@@ -65,8 +53,8 @@ def graph(
         .datasource(SOURCE)
         .height(HEIGHT)
         .span(span)
-        .legend(legend)
-        .tooltip(tooltip)
+        .legend(_legend())
+        .tooltip(_tooltip())
         .line_width(1)
         .fill_opacity(30 if stacked else 8)
         .show_points(common.VisibilityMode.NEVER)
@@ -177,6 +165,24 @@ def variable(name: str, label: str, about: str, values: str) -> board.QueryVaria
         .include_all(True)
         .all_value(".*")
         .current(dashboard.VariableOption(text="All", value="$__all"))
+    )
+
+
+def _legend() -> options.VizLegendOptions:
+    return (
+        options.VizLegendOptions()
+        .show_legend(True)
+        .display_mode(common.LegendDisplayMode.TABLE)
+        .placement(common.LegendPlacement.BOTTOM)
+        .calcs(["lastNotNull", "max"])
+    )
+
+
+def _tooltip() -> options.VizTooltipOptions:
+    return (
+        options.VizTooltipOptions()
+        .mode(common.TooltipDisplayMode.MULTI)
+        .sort(common.SortOrder.DESCENDING)
     )
 
 
