@@ -160,6 +160,25 @@ def test_cancelling_drops_a_row_in_any_state_and_the_others_lose_nothing(bench: 
     assert sorted(o.request for o in bench.outcomes if isinstance(o, Ended)) == [2, 5]
 
 
+def test_the_rows_keys_and_values_are_measured(bench: Bench) -> None:
+    assert bench.batch.kv_bytes == 0
+    bench.add(1, "x y " * 40)
+    bench.batch.step()
+    reading = bench.batch.kv_bytes
+    while not bench.outcomes:
+        bench.batch.step()
+    alone = bench.batch.kv_bytes
+    bench.finish()
+    bench.outcomes.clear()
+    for number in (2, 3):
+        bench.add(number, "x y " * 40)
+    while not bench.outcomes:
+        bench.batch.step()
+    assert 0 < reading <= alone < bench.batch.kv_bytes
+    bench.finish()
+    assert bench.batch.kv_bytes == 0
+
+
 def test_an_adapter_answers_as_mlx_lm_itself_does(
     bench: Bench, tiny_model: Path, adapters: list[Adapter]
 ) -> None:

@@ -178,6 +178,21 @@ async def test_one_who_leaves_frees_the_row_at_once(running: Running) -> None:
     assert running.stats[-1].tokens_generated < 1900
 
 
+async def test_every_token_but_the_first_of_each_answer_has_its_time(running: Running) -> None:
+    await running.text(prompt="first")  # and with its end comes what was counted before
+    await running.quiet()
+    before = running.stats[-1]
+    await running.text(prompt="alone")
+    await asyncio.gather(*(running.text(prompt=prompt, max_tokens=60) for prompt in PROMPTS))
+    await running.quiet()
+    last = running.stats[-1]
+    made = last.tokens_generated - before.tokens_generated
+    timed = sum(last.inter_token_seconds.counts) - sum(before.inter_token_seconds.counts)
+    assert timed == made - 1 - len(PROMPTS)
+    assert 0 < last.inter_token_seconds.sum - before.inter_token_seconds.sum < 60
+    assert sum(last.rows_per_step.counts) == last.steps
+
+
 async def test_a_killed_engine_tells_every_request(tiny_model: Path) -> None:
     running = await start(tiny_model)
     waiting = [asyncio.create_task(running.text(prompt="x", max_tokens=1900)) for _ in range(3)]

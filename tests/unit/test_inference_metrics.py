@@ -1,12 +1,26 @@
 """What an engine counts of its steps, what Prometheus sees of engines, and what it forgets."""
 
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
 from mlx_hub.inference.v1 import residency_pb2 as pb
 from mlx_hub.internal.v1 import engine_pb2
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from services.chassis.errors import Exhausted, HubError, Unavailable
 from services.chassis.series import KEPT_SECONDS, Recent
+from services.inference.domain import Base, Generation, Provenance, Target
 from services.inference.engine.meter import Meter
 from services.inference.engine_metrics import EngineCollector
+from services.inference.scheduler import Arrival, Scheduler
+from tests.fixtures.measured import measured
+
+BASE = Base("base", "d" * 64, Path("/nowhere"), 1, 1)
+TARGET = Target(BASE, None, Provenance(1, "bot", "base", BASE.digest))
 
 
 def shown(collector: EngineCollector) -> CollectorRegistry:
@@ -88,3 +102,53 @@ def test_series_that_nobody_counts_in_go_and_there_are_only_so_many() -> None:
     now = KEPT_SECONDS + 3.5  # 3 was used at 2, 1 at 3
     recent.sweep()
     assert kept() == {"4"}
+
+
+async def test_requests_are_admitted_or_refused_by_a_reason_of_the_contract() -> None:
+    def counted() -> list[float]:
+        refused = [measured("inference_refusals_total", reason=reason) for reason in _REASONS]
+        return [measured("inference_admissions_total"), *refused]
+
+    trouble: list[HubError] = []
+
+    @asynccontextmanager
+    async def use(base: Base) -> AsyncIterator[Any]:
+        for error in trouble:
+            raise error
+        yield engine
+
+    async def ask(scheduler: Scheduler) -> None:
+        run = scheduler.generate(TARGET, Generation(prompt="x"), Arrival(0))
+        with suppress(HubError):
+            [_ async for _ in run]
+
+    before, engine = counted(), Silent()
+    scheduler = Scheduler(use, rows=1, queue_limit=0)
+    first = asyncio.create_task(ask(scheduler))
+    await engine.asked.wait()
+    await ask(scheduler)
+    with pytest.raises(Exhausted):
+        scheduler.expecting(TARGET.base, "")
+    engine.go.set()
+    await first  # its engine fails: no refusal
+    trouble.append(Unavailable("ENGINE_START_FAILED", "no"))
+    await ask(scheduler)
+    trouble[0] = Unavailable("SAID_BY_ANOTHER_RELEASE", "no")
+    await ask(scheduler)
+    assert [now - then for now, then in zip(counted(), before, strict=True)] == [3, 2, 1, 1]
+
+
+_REASONS = ("QUEUE_FULL", "ENGINE_START_FAILED", "INTERNAL")
+
+
+class Silent:
+    """An engine that fails when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked, self.go = asyncio.Event(), asyncio.Event()
+
+    async def generate(self, generation: Generation, adapter: object) -> AsyncGenerator[Any]:
+        self.asked.set()
+        await self.go.wait()
+        raise Unavailable("ENGINE_DIED", "gone")
+        yield

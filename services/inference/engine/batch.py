@@ -71,9 +71,7 @@ class Batch:
     @property
     def kv_bytes(self) -> int:
         """Bytes of the rows' keys and values, room that was made for more included."""
-        batches = (self._generator._prompt_batch, self._generator._generation_batch)
-        # The last cache is the rows' own tag.
-        return sum(cache.nbytes for batch in batches for cache in batch.prompt_cache[:-1])
+        return int(self._generator.prompt_cache_nbytes)
 
     def add(self, job: Job) -> None:
         """Queue a request; it joins the batch in order, when there is room."""
@@ -104,7 +102,7 @@ class Batch:
             self._fail_all()
             return
         rows = dict(self._rows)
-        firsts = sum(1 for r in responses if r.uid in rows and not rows[r.uid].ttft_ms)
+        firsts = sum(rows[uid].begins for uid in {r.uid for r in responses} & rows.keys())
         self.meter.stepped(len(rows), len(responses), firsts)
         for response in responses:
             if response.uid not in self._rows:

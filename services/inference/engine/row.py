@@ -22,6 +22,11 @@ class Row:
     """Its prompt went into the prefix cache."""
 
     @property
+    def begins(self) -> bool:
+        """Tell whether its next response is its first token."""
+        return not self.ttft_ms or self.told_early
+
+    @property
     def drafts(self) -> tuple[int, int]:
         """Give how many of its tokens were guessed, and how many of those it took."""
         return (self.draft.drafted, self.draft.accepted) if self.draft else (0, 0)
