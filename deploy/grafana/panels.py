@@ -1,5 +1,6 @@
 """The few kinds of panel that the dashboards are made of, in one style."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from grafana_foundation_sdk.builders import dashboard as board
 from grafana_foundation_sdk.builders import heatmap, prometheus, stat, timeseries
 from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models import prometheus as query
+from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 
 SOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 TAG = "mlx-hub"
@@ -110,7 +112,9 @@ def heat(
         .span(span)
         .calculate(False)
         .y_axis(heatmap.YAxisConfig().unit(unit))
-        .color(heatmap.HeatmapColorOptions().scheme("Blues").steps(64))
+        .color(
+            heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Blues").steps(64)
+        )
         .show_legend()
     )
     expr = f"sum by (le) (increase({metric}_bucket{selector}[$__rate_interval]))"
@@ -144,10 +148,11 @@ def sheet(
     )
     for variable in variables:
         made.with_variable(variable)
+    numbers = itertools.count(1)  # by which a link names a panel
     for name, panels in rows:
-        made.with_row(board.Row(name))
+        made.with_row(board.Row(name).id(next(numbers)))
         for panel in panels:
-            made.with_panel(panel)
+            made.with_panel(panel.id(next(numbers)))
     return made
 
 

@@ -39,6 +39,7 @@ def test_a_panel_says_what_it_shows_and_where_to_read_on(path: Path) -> None:
     found = list(panels(path))
     titles = [panel["title"] for panel in found]
     assert len(set(titles)) == len(titles) > 10
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
     known = anchors("docs/operations.md")
     for panel in found:
         about, _, see = panel["description"].partition("\n\nSee docs/operations.md#")
