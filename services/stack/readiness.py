@@ -6,7 +6,8 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.chassis.system import HOST, peers
+from services.chassis.system import peers
+from services.stack.ports import HOST
 from services.stack.settings import StackSettings
 
 
