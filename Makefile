@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help docs setup setup-dev ui demo up down test lint types frontend unit integration faults gateway \
-        e2e fuzz bench proto client-types check-proto lock format clean
+        e2e fuzz bench proto client-types dashboards check-proto lock format clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ docs: setup-dev ## Regenerate docs/cli.md and docs/metrics.md
 
 client-types: setup-dev ## Regenerate frontend/src/api/schema.d.ts from gateway/openapi.json
 	@scripts/client_types.sh
+
+dashboards: setup-dev ## Regenerate deploy/grafana/dashboards from deploy/grafana
+	@python -m deploy.grafana deploy/grafana/dashboards
 
 check-proto: setup-dev ## Fail when stubs, formatting or compatibility are off
 	@scripts/check_proto.sh

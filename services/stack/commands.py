@@ -30,9 +30,15 @@ def up(
     detach: Annotated[
         bool, typer.Option("--detach", help="Return as soon as everything serves.")
     ] = False,
+    observability: Annotated[
+        bool,
+        typer.Option("--observability", help="With Prometheus; as MLX_HUB_OBSERVABILITY=true."),
+    ] = False,
 ) -> None:
     """Start the hub: Postgres, the three services and the gateway."""
     settings = load(StackSettings)
+    if observability:
+        settings = settings.model_copy(update={"observability": True})
     with told():
         if detach:
             port = launch.start_detached(settings, say)

@@ -11,7 +11,7 @@ from pathlib import Path
 from services.stack.errors import StackError
 from services.stack.home import Home, stop_holder
 from services.stack.plan import port_environment, python
-from services.stack.settings import StackSettings
+from services.stack.settings import StackSettings, environment_name
 from services.stack.stack import Say
 
 STOP_MARGIN = 120.0
@@ -68,13 +68,17 @@ def _start(settings: StackSettings, say: Say, lifeline: int | None) -> int:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={**os.environ, **port_environment(settings)},
+            env={**os.environ, **port_environment(settings), **_observed(settings)},
             start_new_session=True,
             pass_fds=kept,
         )
     os.close(writer)
     with os.fdopen(reader) as report:
         return _follow(report, say, log)
+
+
+def _observed(settings: StackSettings) -> dict[str, str]:
+    return {environment_name("observability"): str(settings.observability)}
 
 
 def _follow(report: Iterator[str], say: Say, log: Path) -> int:

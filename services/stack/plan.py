@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gateway.keys import VARIABLES, without_keys
 from services.stack.processes import Process
-from services.stack.settings import PORT_FIELDS, StackSettings, environment_name
+from services.stack.settings import StackSettings, environment_name
 
 SERVICES = ("registry", "trainer", "inference")
 
@@ -31,7 +31,7 @@ def environment(settings: StackSettings, database: str, tracking: str) -> dict[s
 
 def port_environment(settings: StackSettings) -> dict[str, str]:
     """Give the ports as the settings of a child."""
-    return {environment_name(name): str(getattr(settings, name)) for name in PORT_FIELDS}
+    return {environment_name(name): str(getattr(settings, name)) for name in settings.ports}
 
 
 def processes(env: Mapping[str, str], logs: Path) -> dict[str, Process]:
@@ -57,5 +57,5 @@ def migration(env: Mapping[str, str], logs: Path) -> Process:
 
 def ports(settings: StackSettings, database: str) -> dict[str, int | str]:
     """Give what run/ports.json tells."""
-    named = {name.removesuffix("_port"): getattr(settings, name) for name in PORT_FIELDS}
+    named = {name.removesuffix("_port"): getattr(settings, name) for name in settings.ports}
     return {"gateway": named.pop("port"), **named, "database_url": database}

@@ -7,7 +7,7 @@ import socket
 import psutil
 
 from services.stack.errors import StackError
-from services.stack.settings import PORT_FIELDS, StackSettings, environment_name
+from services.stack.settings import StackSettings, environment_name
 
 HOST = "127.0.0.1"
 # Below what systems hand out to outgoing connections, which could steal a port
@@ -17,7 +17,7 @@ _CHOICE = range(20_000, 32_000)
 
 def choose(settings: StackSettings) -> StackSettings:
     """Replace every 0 by a free port; refuse a port that is taken or given twice."""
-    fixed = {name: getattr(settings, name) for name in PORT_FIELDS if getattr(settings, name)}
+    fixed = {name: getattr(settings, name) for name in settings.ports if getattr(settings, name)}
     for name, port in fixed.items():
         if others := [other for other in fixed if other != name and fixed[other] == port]:
             names = " and ".join(environment_name(n) for n in (name, *others))
@@ -29,7 +29,7 @@ def choose(settings: StackSettings) -> StackSettings:
                 f"{variable}={port + 10}, or {variable}=0 for any free one."
             )
     taken = set(fixed.values())
-    chosen = {name: free_port(taken) for name in PORT_FIELDS if name not in fixed}
+    chosen = {name: free_port(taken) for name in settings.ports if name not in fixed}
     return settings.model_copy(update=chosen)
 
 

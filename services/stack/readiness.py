@@ -9,6 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.chassis.settings import load
 from services.chassis.system import peers
+from services.stack.ports import HOST
 from services.stack.settings import StackSettings
 
 
@@ -27,9 +28,18 @@ def service_serves(settings: StackSettings, name: str) -> bool:
 
 def gateway_serves(settings: StackSettings) -> bool:
     """Ask the gateway for the health of everything."""
-    connection = http.client.HTTPConnection(settings.nearest, settings.port, timeout=5)
+    return _says_yes(settings.nearest, settings.port, "/health")
+
+
+def prometheus_serves(settings: StackSettings) -> bool:
+    """Ask Prometheus whether it has read its data and its rules."""
+    return _says_yes(HOST, settings.prometheus_port, "/-/ready")
+
+
+def _says_yes(host: str, port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=5)
     try:
-        connection.request("GET", "/health")
+        connection.request("GET", path)
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False

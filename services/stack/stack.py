@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 
 from services.chassis.settings import mask
-from services.stack import importing, plan, readiness, starter
+from services.stack import importing, plan, prometheus, readiness, starter
 from services.stack.errors import StackError
 from services.stack.home import Home, check_addresses, check_space
 from services.stack.member import Member, Runnable
-from services.stack.ports import choose
+from services.stack.ports import HOST, choose
 from services.stack.postgres import Postgres
 from services.stack.processes import Process
 from services.stack.settings import StackSettings
@@ -24,7 +24,7 @@ READY_SECONDS = 180.0
 PAUSE_SECONDS = 0.1
 # Those of one group drain at the same time.
 _STOP_ORDER = (
-    ("gateway",),
+    ("gateway", prometheus.NAME),
     ("trainer", "inference"),
     ("registry",),
     ("migrations",),
@@ -59,6 +59,8 @@ class Stack:
         with self.home.claim(), self._everything_stopped_at_the_end():
             check_addresses(self.settings)
             check_space(self.settings)
+            if self.settings.observability:
+                prometheus.binary()  # refused before anything starts
             self.settings = choose(self.settings)
             database = self._start()
             self.home.write_ports(plan.ports(self.settings, database))
@@ -105,7 +107,15 @@ class Stack:
                 self._await(parts[name], ready)
         self._launch(parts["gateway"])
         self._await(parts["gateway"], functools.partial(readiness.gateway_serves, self.settings))
+        if self.settings.observability:
+            self._observe()
         return database
+
+    def _observe(self) -> None:
+        watcher = prometheus.process(self.settings, self.home.logs)
+        self._launch(watcher)
+        self._await(watcher, functools.partial(readiness.prometheus_serves, self.settings))
+        self._say(f"metrics and alerts at http://{HOST}:{self.settings.prometheus_port}")
 
     def _start_database(self) -> tuple[str, str]:
         """Give the URL of the hub's database and of MLflow's."""

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -231,3 +232,35 @@ def test_a_bad_setting_is_told_and_nothing_stays(
     assert text in done.stderr
     assert "Traceback" not in done.stderr
     assert "hidden" not in done.stderr + done.stdout
+
+
+@pytest.mark.skipif(not shutil.which("prometheus"), reason="no prometheus on PATH")
+def test_prometheus_runs_with_the_stack_and_ends_with_it(start: Start) -> None:
+    up = start(
+        MLX_HUB_OBSERVABILITY="true", MLX_HUB_PROMETHEUS_PORT="0", MLX_HUB_SCRAPE_SECONDS="1"
+    )
+    pid = up.family()["prometheus"]
+
+    def scraped() -> set[str]:
+        reply = rest.call(up.ports["prometheus"], "GET", "/api/v1/query?query=up==1")
+        return {found["metric"]["job"] for found in reply.json["data"]["result"]}
+
+    eventually(lambda: scraped() == {"registry", "trainer", "inference", "prometheus"})
+    rules = rest.call(up.ports["prometheus"], "GET", "/api/v1/rules").json["data"]["groups"]
+    assert {rule["health"] for group in rules for rule in group["rules"]} <= {"ok", "unknown"}
+    assert [c.laddr.ip for c in psutil.Process(pid).net_connections() if c.status == "LISTEN"] == [
+        "127.0.0.1"
+    ]
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: up.family().get("prometheus") not in {None, pid})
+    family = up.family()
+    up.process.send_signal(signal.SIGTERM)
+    assert up.process.wait(60) == 0
+    assert all(gone(pid) for pid in family.values())
+
+
+def test_without_prometheus_there_is_no_observability(tmp_path: Path) -> None:
+    done = run(tmp_path / "home", "up", "--observability", PATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "apt install prometheus" in done.stderr
+    assert not (tmp_path / "home" / "postgres").exists()

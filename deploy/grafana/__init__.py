@@ -1,0 +1,1 @@
+"""Dashboards as code: `make dashboards` writes them into dashboards/."""
