@@ -209,6 +209,12 @@ function envoy_on_response(handle)
   if is_grpc(headers) then return end -- native gRPC stays 200
   local code = headers:get("x-http-code")
   if code and headers:get(":status") == "200" then headers:replace(":status", code) end
+  local length = headers:get("x-http-length") -- gRPC-Web's frames are longer than the file
+  if length and not find(headers:get("content-type") or "", "^application/grpc") then
+    headers:replace("content-length", length)
+    -- HTTP/1.1 has no word for a failure on the way but a connection that is closed too early.
+    handle:streamInfo():drainConnectionUponCompletion()
+  end
   headers:remove("grpc-status") -- the transcoder leaves these on JSON replies
   headers:remove("grpc-message")
   headers:remove("grpc-status-details-bin")

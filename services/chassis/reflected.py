@@ -6,6 +6,7 @@ from mlx_hub.inference.v1 import inference_service_pb2
 from mlx_hub.openai.v1 import openai_service_pb2
 from mlx_hub.registry.v1 import (
     dataset_service_pb2,
+    download_service_pb2,
     provenance_service_pb2,
     quality_service_pb2,
     registry_service_pb2,
@@ -19,6 +20,7 @@ from mlx_hub.trainer.v1 import trainer_service_pb2
 _CONTRACT = (
     registry_service_pb2,
     dataset_service_pb2,
+    download_service_pb2,
     quality_service_pb2,
     training_record_service_pb2,
     provenance_service_pb2,

@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from mlx_hub.inference.v1 import inference_service_pb2_grpc as inference
 from mlx_hub.openai.v1 import openai_service_pb2_grpc as openai
 from mlx_hub.registry.v1 import dataset_service_pb2_grpc as dataset
+from mlx_hub.registry.v1 import download_service_pb2_grpc as download
 from mlx_hub.registry.v1 import provenance_service_pb2_grpc as provenance
 from mlx_hub.registry.v1 import registry_service_pb2_grpc as registry
 from mlx_hub.system.v1 import system_service_pb2_grpc as system
@@ -22,6 +23,7 @@ from gateway.contract import services
 from services.chassis.interceptors.errors import Errors
 from services.chassis.server import OPTIONS
 from tests.gateway.stubs import Datasets, Provenance, Recorder, Registry, System, Trainer
+from tests.gateway.stubs_downloads import Downloads
 from tests.gateway.stubs_inference import Inference, OpenAI
 
 NAMES = ("registry", "trainer", "inference")
@@ -68,7 +70,9 @@ class Backend:
             registry.add_RegistryServiceServicer_to_server(make(Registry), server)
             dataset.add_DatasetServiceServicer_to_server(self.datasets, server)
             provenance.add_ProvenanceServiceServicer_to_server(make(Provenance), server)
-            scripted = ("RegistryService", "DatasetService", "ProvenanceService")
+            download.add_DownloadServiceServicer_to_server(make(Downloads), server)
+            nouns = ("Registry", "Dataset", "Provenance", "Download")
+            scripted = [f"{noun}Service" for noun in nouns]
             add_unscripted("mlx_hub.registry.v1", scripted, server)
         elif name == "trainer":
             trainer.add_TrainerServiceServicer_to_server(make(Trainer), server)
