@@ -204,7 +204,7 @@ def test_every_service_can_describe_the_whole_contract() -> None:
     """Seen in a fresh process, which has imported no more than any service does."""
     code = (
         "from google.protobuf import descriptor_pool\n"
-        "from services.chassis.server import REFLECTED\n"
+        "from services.chassis.reflected import REFLECTED\n"
         "for name in REFLECTED:\n"
         "    print(descriptor_pool.Default().FindServiceByName(name).full_name)\n"
     )
