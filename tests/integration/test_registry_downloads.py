@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 from collections.abc import AsyncIterable
 from pathlib import Path
 
@@ -160,18 +161,18 @@ async def test_a_damaged_file_never_comes_to_its_end(hub: RunningRegistry, files
 
 
 async def test_so_many_at_once_and_who_leaves_makes_room(
-    hub: RunningRegistry, files: Files
+    hub: RunningRegistry, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset_id = await hub.dataset("large", rows=10 * ROWS)
-    request = pb.GetDatasetFileRequest(dataset_id=dataset_id)
-    running = [files.stub.GetDatasetFile(request) for _ in range(AT_ONCE)]
-    for call in running:
-        await call.read()
+    request = pb.GetDatasetFileRequest(dataset_id=await hub.dataset("endless"))
+    with monkeypatch.context() as patched:
+        patched.setattr(hub.registry.downloads, "_read", lambda *_: itertools.repeat(b"x" * 1000))
+        running = [files.stub.GetDatasetFile(request) for _ in range(AT_ONCE)]
+        for call in running:
+            await call.read()
     error = refused(await failure(files.get()), Exhausted, "QUEUE_FULL")
     assert error.metadata["queue_limit"] == str(AT_ONCE)
     for call in running:
         call.cancel()
-
     async with asyncio.timeout(60):
         while hub.registry.downloads.running:  # noqa: ASYNC110 (what it waits for has no event)
             await asyncio.sleep(0.05)
