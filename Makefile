@@ -65,8 +65,9 @@ proto: setup-dev ## Format and lint proto/, regenerate the stubs and what is mad
 	@python -m scripts.generate_errors docs/errors.md
 	@python -m scripts.generate_openapi gateway/openapi.json
 
-docs: setup-dev ## Regenerate docs/cli.md from the command
+docs: setup-dev ## Regenerate docs/cli.md and docs/metrics.md
 	@python scripts/generate_cli.py docs/cli.md
+	@python -m scripts.generate_metrics docs/metrics.md
 
 client-types: setup-dev ## Regenerate frontend/src/api/schema.d.ts from gateway/openapi.json
 	@scripts/client_types.sh

@@ -14,7 +14,8 @@ import logging
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,15 @@ class Room:
     budget: int
     held: int
     free: int
+
+
+@dataclass(frozen=True)
+class Use:
+    """What there is, who holds how much of it (`engine`, `job`), and what others wait for."""
+
+    room: Room
+    held: Mapping[str, int]
+    wanted: int
 
 
 class NoRoom(Exception):
@@ -143,6 +153,16 @@ class Ledger:
         """Tell what there is."""
         with self._guarded():
             return self._room(self._read()[0], [])
+
+    def use(self) -> Use:
+        """Tell what there is and who has it."""
+        with self._guarded():
+            held, wishes = self._read()
+            room = self._room(held, [])
+        by_kind = Counter({"engine": 0, "job": 0})
+        for lease in held:
+            by_kind[lease.holder.partition("-")[0]] += lease.size
+        return Use(room, by_kind, sum(wish.size for wish in wishes))
 
     def _room(self, held: list[Held], wishes: list[Held]) -> Room:
         taken = sum(lease.size for lease in held)

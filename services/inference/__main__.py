@@ -9,7 +9,7 @@ from mlx_hub.openai.v1 import openai_service_pb2_grpc
 from services.chassis.channels import connect
 from services.chassis.server import HubServer, prepare, serve
 from services.chassis.settings import load
-from services.inference import metrics
+from services.inference import engine_metrics
 from services.inference.answering import Answering
 from services.inference.caching import PrefixCaches
 from services.inference.catalogue import Catalogue
@@ -30,10 +30,12 @@ class Inference:
         """Build all; engines start when they are asked for."""
         self.server = HubServer("inference", settings)
         self.channel = connect(settings.registry_port)
+        engine_metrics.ROW_SLOTS.set(settings.max_rows)
+        engine_metrics.ADAPTER_SLOTS.set(settings.adapter_slots)
         catalogue = Catalogue(self.channel, settings.storage_archive_path)
-        launcher = Launcher(settings, metrics.engine_told)
+        launcher = Launcher(settings, engine_metrics.ENGINES.told)
         self.residency = Residency(
-            launcher.start, launcher.room(), self.server.set_serving, metrics.ended
+            launcher.start, launcher.room(), self.server.set_serving, engine_metrics.ended
         )
         self.scheduler = Scheduler(self.residency.use, settings.max_rows, settings.queue_limit)
         self._housekeeping: asyncio.Task[None] | None = None

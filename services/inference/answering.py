@@ -86,7 +86,7 @@ class Answering:
                             metrics.answered(frame)
                         yield frame
         except HubError as error:
-            metrics.FAILURES.labels(error.reason).inc()
+            metrics.failed(error)
             raise
 
 

@@ -1,18 +1,20 @@
 """Engines by request: what is in memory, what shall be, and what shall not."""
 
+from collections.abc import Iterable
+
 from mlx_hub.inference.v1 import residency_pb2 as pb
 
-from services.inference import metrics
+from services.inference import engine_metrics
 from services.inference.answering import Resolves
 from services.inference.quarantine import Quarantine
 from services.inference.residency import Residency
 from services.inference.residency_messages import (
     engine_of,
     room_to_proto,
-    state_name,
     state_of,
     suspect_to_proto,
 )
+from services.inference.seat import Seat
 
 
 class Engines:
@@ -28,7 +30,7 @@ class Engines:
         """Tell what is in memory and what became of what is not."""
         suspects = self._quarantine.suspects()
         return pb.ListEnginesResponse(
-            engines=[engine_of(seat) for seat in self._residency.seats if state_of(seat)],
+            engines=_shown(self._residency.seats),
             memory=room_to_proto(await self._residency.rooms.room()),
             suspects=[suspect_to_proto(suspect, self._quarantine) for suspect in suspects],
         )
@@ -47,6 +49,9 @@ class Engines:
 
     def measure(self) -> None:
         """Show every engine's state to Prometheus."""
-        for seat in self._residency.seats:
-            engine = engine_of(seat)
-            metrics.engine_is(seat.base.name, state_name(engine.state), engine.forecast_error)
+        engine_metrics.ENGINES.seen(_shown(self._residency.seats))
+
+
+def _shown(seats: Iterable[Seat]) -> list[pb.Engine]:
+    """Leave those out that are empty, as they should be."""
+    return [engine_of(seat) for seat in seats if state_of(seat)]

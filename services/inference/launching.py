@@ -8,7 +8,7 @@ from dataclasses import replace
 from services.chassis import memory as node
 from services.chassis.errors import DataLoss
 from services.chassis.leases import Lease, Ledger
-from services.inference import memory, metrics
+from services.inference import engine_metrics, memory
 from services.inference.domain import Base, EngineLimits, Loading
 from services.inference.oversight import Oversight
 from services.inference.process import EngineProcess, OnStats
@@ -58,7 +58,6 @@ class Launcher:
         """
         begun = time.monotonic()
         await asyncio.to_thread(_verify, base, told)
-        metrics.engine_forecast(base.name, lease.size)
         limits = await asyncio.to_thread(self._limits_of, base)
         engine = await EngineProcess.start(
             base,
@@ -68,7 +67,7 @@ class Launcher:
             self._on_stats,
             Oversight(self._settings.stall_seconds, self.quarantine, told),
         )
-        metrics.engine_loaded(base.name, time.monotonic() - begun)
+        engine_metrics.loaded(base.name, time.monotonic() - begun)
         self._started = [*self.running(), engine]
         return engine
 
@@ -112,8 +111,11 @@ def _verify(base: Base, told: Callable[[Loading], None]) -> None:
         names = (CONFIG, WEIGHTS) if base.under else ()
         own = hash_files(base.path, *names) if names else hash_folder(base.path, read)
     except (FolderError, OSError) as error:
+        engine_metrics.verified(intact=False)
         raise _corrupt(base, whole) from error
-    if digest_of(own) != base.digest:
+    intact = digest_of(own) == base.digest
+    engine_metrics.verified(intact=intact)
+    if not intact:
         raise _corrupt(base, whole)
 
 

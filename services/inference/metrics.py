@@ -1,8 +1,11 @@
 """What Prometheus sees of serving; labels are ids and names of ours, never a caller's text."""
 
-from mlx_hub.internal.v1 import engine_pb2
-from prometheus_client import Counter, Enum, Gauge, Histogram
+from mlx_hub.error.v1.error_reason_pb2 import ErrorReason
+from prometheus_client import Counter, Gauge, Histogram
 
+from services.chassis.errors import HubError
+from services.chassis.series import Recent
+from services.inference.buckets import INTER_TOKEN_SECONDS
 from services.inference.domain import Answer
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -19,6 +22,12 @@ ENGINE_TTFT = Histogram(
     "From the engine's receipt of the tokens to the first token.",
     _MODEL,
     buckets=_SECONDS,
+)
+TOKEN_SECONDS = Histogram(
+    "mlx_hub_inference_time_per_token_seconds",
+    "From an answer's first token to its last, for each token after the first.",
+    _MODEL,
+    buckets=INTER_TOKEN_SECONDS,
 )
 PROMPT_TOKENS = Counter("mlx_hub_inference_prompt_tokens", "Prompt tokens of answers.", _MODEL)
 CACHED_TOKENS = Counter(
@@ -52,43 +61,54 @@ QUEUE_WAIT = Histogram(
 )
 WAITING = Gauge("mlx_hub_inference_waiting", "Requests in line for an engine.")
 RUNNING = Gauge("mlx_hub_inference_running", "Requests being served.")
-ENDS = Counter("mlx_hub_engine_ends", "Engines that ended unasked.", ["base_model"])
-ROWS = Gauge("mlx_hub_engine_rows", "Requests in the engine's batch.", ["base_model"])
-ACTIVE = Gauge("mlx_hub_engine_active_bytes", "Memory that MLX holds.", ["base_model"])
-PEAK = Gauge("mlx_hub_engine_peak_bytes", "The most that the engine held.", ["base_model"])
-CACHE = Gauge("mlx_hub_engine_cache_bytes", "Keys and values kept of prompts.", ["base_model"])
-CACHE_BLOCKS = Gauge("mlx_hub_engine_cache_blocks", "The blocks they lie in.", ["base_model"])
-FORECAST = Gauge(
-    "mlx_hub_engine_forecast_bytes",
-    "What the engine was forecast to hold at most.",
-    ["base_model"],
+ADMITTED = Counter("mlx_hub_inference_admissions", "Requests that got a row of an engine.")
+REFUSED = Counter(
+    "mlx_hub_inference_refusals",
+    "Requests that failed before an engine worked on them, by ErrorReason.",
+    ["reason"],
 )
-FORECAST_ERROR = Gauge(
-    "mlx_hub_engine_forecast_error_ratio",
-    "The most that the engine held / its forecast - 1; above 0 it took more.",
-    ["base_model"],
+ANSWERED = Recent(
+    (
+        EDGE_TTFT,
+        ENGINE_TTFT,
+        TOKEN_SECONDS,
+        PROMPT_TOKENS,
+        CACHED_TOKENS,
+        CACHE_LOOKUPS,
+        TOKENS,
+        DRAFTED,
+        ACCEPTED,
+        ANSWERS,
+    ),
+    _MODEL,
 )
-STEPS = Gauge("mlx_hub_engine_steps", "Steps of the engine's batch.", ["base_model"])
-STALLS = Counter("mlx_hub_engine_stalls", "Engines ended for want of progress.", ["base_model"])
-LOADS = Histogram(
-    "mlx_hub_engine_load_seconds",
-    "From the start of an engine to its readiness, files verified.",
-    ["base_model"],
-    buckets=_SECONDS,
-)
-STATE = Enum(
-    "mlx_hub_engine_state",
-    "How the engine is; `none` where it was unloaded or evicted.",
-    ["base_model"],
-    states=["none", "loading", "ready", "busy", "stalled", "stopping", "restarting", "failed"],
-)
+"""The versions whose series are kept."""
+
+
+def reason_of(error: HubError) -> str:
+    """Give a failure's label: what the contract does not name can't become a series."""
+    known = f"ERROR_REASON_{error.reason}" in ErrorReason.keys()  # noqa: SIM118
+    return error.reason if known else "INTERNAL"
+
+
+def failed(error: HubError) -> None:
+    """Count a request that failed."""
+    FAILURES.labels(reason_of(error)).inc()
+
+
+def refused(error: HubError) -> None:
+    """Count a request that failed before an engine worked on it."""
+    REFUSED.labels(reason_of(error)).inc()
 
 
 def answered(answer: Answer) -> None:
     """Count a finished answer."""
     labels = (str(answer.provenance.model_id), str(answer.provenance.version))
+    ANSWERED.use(*labels)
     EDGE_TTFT.labels(*labels).observe(answer.ttft_ms / 1000)
     ENGINE_TTFT.labels(*labels).observe(answer.finished.ttft_ms / 1000)
+    if (more := answer.finished.tokens - 1) > 0:
+        TOKEN_SECONDS.labels(*labels).observe((answer.latency_ms - answer.ttft_ms) / 1000 / more)
     PROMPT_TOKENS.labels(*labels).inc(answer.finished.prompt_tokens)
     CACHED_TOKENS.labels(*labels).inc(answer.finished.cached_tokens)
     if answer.generation.cache_prompt:
@@ -98,39 +118,3 @@ def answered(answer: Answer) -> None:
     DRAFTED.labels(*labels).inc(answer.finished.drafted_tokens)
     ACCEPTED.labels(*labels).inc(answer.finished.accepted_tokens)
     ANSWERS.labels(*labels, answer.finished.reason).inc()
-
-
-def engine_told(base_model: str, stats: engine_pb2.EngineStats) -> None:
-    """Show what an engine says of itself."""
-    ROWS.labels(base_model).set(stats.running)
-    ACTIVE.labels(base_model).set(stats.active_bytes)
-    PEAK.labels(base_model).set(stats.peak_bytes)
-    CACHE.labels(base_model).set(stats.cache.bytes)
-    CACHE_BLOCKS.labels(base_model).set(stats.cache.blocks)
-    STEPS.labels(base_model).set(stats.steps)
-
-
-def engine_forecast(base_model: str, size: int) -> None:
-    """Show what a starting engine was given."""
-    FORECAST.labels(base_model).set(size)
-
-
-def engine_is(base_model: str, state: str, forecast_error: float) -> None:
-    """Show an engine's state, and by how much its forecast was wrong."""
-    STATE.labels(base_model).state(state)
-    FORECAST_ERROR.labels(base_model).set(forecast_error)
-
-
-def engine_loaded(base_model: str, seconds: float) -> None:
-    """Count how long an engine took to be ready."""
-    LOADS.labels(base_model).observe(seconds)
-
-
-def stalled(base_model: str) -> None:
-    """Count an engine that was ended for want of progress."""
-    STALLS.labels(base_model).inc()
-
-
-def ended(base_model: str) -> None:
-    """Count an engine that ended unasked."""
-    ENDS.labels(base_model).inc()

@@ -13,7 +13,7 @@ from mlx_hub.internal.v1 import engine_pb2
 from services.chassis.errors import HubError
 from services.chassis.frames import FrameError, read_frame, send_frame, write_frame
 from services.chassis.leases import Lease
-from services.inference import failures, metrics
+from services.inference import engine_metrics, failures
 from services.inference.cache_messages import bounds_of, clear_of, cleared_of, kept_of
 from services.inference.caching import Cleared, Kept
 from services.inference.domain import (
@@ -42,7 +42,8 @@ log = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
 
-type OnStats = Callable[[str, engine_pb2.EngineStats], None]
+type OnStats = Callable[[str, engine_pb2.EngineStats | None], None]
+"""Hears what the engine of a base model says of itself; None when it has ended."""
 
 
 class EngineProcess:
@@ -219,7 +220,7 @@ class EngineProcess:
                     await self.ended.wait()
             if self._watchdog.look(working=bool(self._open)) and not self._dead:
                 self._stalled = True
-                metrics.stalled(self.base.name)
+                engine_metrics.stalled(self.base.name)
                 self._process.kill()
                 return
 
@@ -231,7 +232,7 @@ class EngineProcess:
         except FrameError as error:
             log.error("the engine of %s wrote no frames: %s", self.base.name, error)
             self._process.kill()
-        self._on_stats(self.base.name, engine_pb2.EngineStats())
+        self._on_stats(self.base.name, None)
         self._dead = True
         self._writer.close()
         code = await self._gone()

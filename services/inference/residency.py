@@ -9,10 +9,11 @@ from functools import partial
 
 from services.chassis.errors import DataLoss, FailedPrecondition, HubError, Unavailable
 from services.chassis.leases import Lease
+from services.inference import engine_metrics
 from services.inference.domain import Base, Loading
 from services.inference.failures import start_failed
 from services.inference.revival import Revival
-from services.inference.rooms import Rooms
+from services.inference.rooms import Eviction, Rooms
 from services.inference.seat import Resident, Room, Seat
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ class Residency:
         seat.keep_alive, seat.trouble = self._keep_alive, ""
         if seat.starting and seat.engine:
             seat.engine.cancel()
-        await self.rooms.evict(seat)
+        await self.rooms.evict(seat, Eviction.ASKED)
 
     def loading(self, digest: str) -> Loading | None:
         """Tell how far a base model is on its way into memory."""
@@ -175,6 +176,8 @@ class Residency:
                 seat.trouble = error.message if isinstance(error, HubError) else "it did not start"
                 log.error("no engine for %s: %s", seat.base.name, error)
             return
+        if seat.trouble:
+            engine_metrics.restarted(seat.base.name)
         seat.trouble = ""
         seat.last_used = time.monotonic()
         if seat.lease:

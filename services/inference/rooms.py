@@ -5,16 +5,27 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from enum import StrEnum
 
 from services.chassis import leases
 from services.chassis.errors import HubError
 from services.chassis.leases import Lease, NoRoom, gigabytes, out_of_memory
+from services.inference import engine_metrics
 from services.inference.seat import Room, Seat, leased, longest_unused
 
 log = logging.getLogger(__name__)
 
 # Training gives memory back without telling us.
 LOOK_PAUSE_S = 0.5
+
+
+class Eviction(StrEnum):
+    """Why an engine is unloaded."""
+
+    IDLE = "idle"
+    MEMORY = "memory"
+    TRAINING = "training"
+    ASKED = "asked"
 
 
 class Rooms:
@@ -59,20 +70,21 @@ class Rooms:
                 spare = [seat for seat in self._seats.values() if seat.spare]
                 if missing > leased(spare):
                     return
-                await self.evict(longest_unused(spare))
+                await self.evict(longest_unused(spare), Eviction.TRAINING)
 
     async def expire(self) -> None:
         """Unload what nobody has used for as long as it is kept."""
         for seat in list(self._seats.values()):
             async with self._deciding:
                 if seat.expired():
-                    await self.evict(seat)
+                    await self.evict(seat, Eviction.IDLE)
 
-    async def evict(self, seat: Seat) -> None:
+    async def evict(self, seat: Seat, why: Eviction) -> None:
         """End a seat's engine, whoever uses it."""
         engine = seat.ready
         if engine is None:
             return
+        engine_metrics.evicted(seat.base.name, why)
         self.empty(seat)
         seat.evicted, seat.stopping = engine, True
         log.info("the engine of %s gives its memory back", seat.base.name)
@@ -116,7 +128,7 @@ class Rooms:
                         return no_room
             if not spare:
                 return no_room
-            await self.evict(longest_unused(spare))
+            await self.evict(longest_unused(spare), Eviction.MEMORY)
 
     async def _refusal(self, seat: Seat, needed: int, no_room: NoRoom | None) -> HubError:
         if no_room is None:

@@ -13,7 +13,7 @@ from contextlib import (
 from dataclasses import dataclass
 from enum import StrEnum
 
-from services.chassis.errors import DeadlineExceeded
+from services.chassis.errors import DeadlineExceeded, HubError
 from services.inference import metrics
 from services.inference.domain import (
     Answer,
@@ -100,6 +100,10 @@ class Scheduler:
             async with aclosing(self._serve(target, generation, arrival, course)) as frames:
                 while frame := await self._in_time(frames, arrival, course):
                     yield frame
+        except HubError as error:
+            if course.phase in (Phase.QUEUED, Phase.LOADING):
+                metrics.refused(error)
+            raise
         except (asyncio.CancelledError, GeneratorExit):
             if course.phase is not Phase.DONE:
                 metrics.CANCELLED.labels(course.phase).inc()
@@ -111,7 +115,14 @@ class Scheduler:
         Without a base model, or one that was asked for before, there is no line yet.
         """
         lane = self._lanes.get(base.digest) if base else None
-        return lane.expecting(caller) if lane else nullcontext()
+        if lane is None:
+            return nullcontext()
+        try:
+            lane.check(caller)
+        except HubError as error:
+            metrics.refused(error)
+            raise
+        return lane.expecting(caller)
 
     async def stop(self) -> None:
         """Refuse new requests and those in line."""
@@ -188,6 +199,7 @@ class Scheduler:
             raise shutting_down()
         lane = self._lanes.setdefault(base.digest, Lane(self._rows, self._limit))
         await lane.enter(arrival.caller)
+        metrics.ADMITTED.inc()
         started = self._clock()
         try:
             metrics.QUEUE_WAIT.observe(started - arrival.at)

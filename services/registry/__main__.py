@@ -15,9 +15,13 @@ from mlx_hub.registry.v1 import (
 
 from migrations import HEAD
 from services.chassis import database
+from services.chassis.host.sensors import LocalSensors, volumes
+from services.chassis.leases import Ledger
 from services.chassis.server import HubServer, prepare, serve
 from services.chassis.settings import load
+from services.registry import metrics
 from services.registry.artifacts import Artifacts
+from services.registry.counting import count
 from services.registry.datasets import DatasetFiles
 from services.registry.downloads import Downloads
 from services.registry.intake import DatasetIntake
@@ -117,6 +121,8 @@ class Registry:
         self.reports = Reports(self.stores.bases, self.stores.reports, self.artifacts, linger_s)
         self.mirror = Mirror(self.stores.outbox) if mirrored else None
         self.server = HubServer("registry", settings, database.translate)
+        self.settings = settings
+        self._counting: asyncio.Task[None] | None = None
         self._add_registry(settings)
         self._add_datasets(settings)
         self._add_others(settings)
@@ -167,9 +173,15 @@ class Registry:
         await self.storage.scrubber.start()
         if self.mirror:
             await self.mirror.start()
+        self._counting = asyncio.create_task(count(self.stores.checks))
+        folders = volumes(self.settings)
+        metrics.HOST.start(lambda: LocalSensors(folders), Ledger.of(self.settings))
 
     async def close(self) -> None:
         """Leave no process and no connection behind; a second time does nothing."""
+        metrics.HOST.stop()
+        if self._counting:
+            self._counting.cancel()
         await self.storage.scrubber.stop()
         await self.reports.close()
         if self.mirror:

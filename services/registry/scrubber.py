@@ -110,7 +110,9 @@ class Scrubber:
         cold = self._tiers.available(self._tiers.cold)
         due = await self._checks.due(before, BATCH, cold=cold)
         for stored in due:
-            await self._checks.record(stored.path, await self._found(stored))
+            found = await self._found(stored)
+            metrics.verified("scrub", stored.kind, intact=not found)
+            await self._checks.record(stored.path, found)
         if not due:
             await self._pruner.prune()
         await metrics.show(self._checks)

@@ -1,10 +1,11 @@
 """How the stored files are, as facts: what lies where, what is damaged, what waits."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from services.registry.domain import StoredFile
+from services.registry.domain import StoredFile, VersionStatus
 
 
 class ArtifactKind(StrEnum):
@@ -93,6 +94,16 @@ class Volume:
     setting: str
     free_bytes: int
     total_bytes: int
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How much is on record, deleted models and their versions left out."""
+
+    models: int
+    base_models: int
+    datasets: int
+    versions: Mapping[VersionStatus, int]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.chassis.errors import NotFound
-from services.registry import files, papers
+from services.registry import files, metrics, papers
 from services.registry.artifacts import corrupt
 from services.registry.datasets import SUFFIX
 from services.registry.domain import BaseModel, StoredFile, Version
@@ -18,6 +18,7 @@ from services.registry.lineage import Lineage, of_version
 from services.registry.papers import ENVELOPE, MANIFEST, STATEMENT
 from services.registry.signing import ENVELOPE_TYPE, PAYLOAD_TYPE, Keys, SignatureStatus
 from services.registry.statement import contradictions
+from services.registry.storage import ArtifactKind
 from services.registry.store.base_models import BaseModelStore
 from services.registry.store.versions import VersionStore
 from services.registry.tiers import Tiers
@@ -78,6 +79,7 @@ class Verifier:
         version, lineage = await self._versions.find(model_id, reference)
         found = await self._verify(version, lineage)
         if found.intact or not await self._moved(version):
+            metrics.verified("request", ArtifactKind.VERSION, intact=found.intact)
             return found
         return await self.verify(model_id, str(version.version))
 

@@ -18,6 +18,7 @@ from services.trainer.domain import TrainingJob
 from services.trainer.forwarder import Forwarder
 from services.trainer.forwards import Forwards
 from services.trainer.joblog.follow import LogReader
+from services.trainer.measuring import measure
 from services.trainer.planner import Planner
 from services.trainer.presence import Presence
 from services.trainer.progress import Watch
@@ -80,6 +81,7 @@ class Trainer:
         self._tasks = [
             asyncio.create_task(self.bell.listen()),
             asyncio.create_task(self.forwarder.run()),
+            asyncio.create_task(measure(self.queue)),
         ]
         await self.supervisor.start()
 

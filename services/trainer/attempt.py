@@ -95,6 +95,7 @@ class Attempt:
         except* (Aborted, Unavailable) as errors:
             # Somebody else has the job, or will have it once the lease runs out.
             log.warning("%s is given up: %s", self._name, errors.exceptions)
+            metrics.LOST_LEASES.inc()
             why = "; ".join(str(error) for error in errors.exceptions)
             self._journal.say(f"the trainer gives this attempt up: {why}", Level.WARNING)
         except* Exception:
@@ -184,9 +185,12 @@ class Attempt:
                 metrics.stepped(step, event.step.seconds, event.step.tokens)
                 self._recorder.add(step)
             case "validation":
-                self._recorder.add(messages.validation_from_proto(event.validation))
+                validation = messages.validation_from_proto(event.validation)
+                metrics.VALIDATION_LOSS.set(validation.val_loss)
+                self._recorder.add(validation)
             case "checkpoint":
-                self._recorder.add(messages.checkpoint_from_proto(event.checkpoint))
+                metrics.CHECKPOINT_SECONDS.observe(event.checkpoint.seconds)
+                self._recorder.add(messages.checkpoint_from_proto(event.checkpoint.checkpoint))
             case "evaluation":
                 self._recorder.add(evaluation_from_proto(event.evaluation))
         if report := guard_messages.from_worker_event(event):

@@ -189,7 +189,7 @@ class TrainingJob:
         if spent.failed_attempts >= spent.max_attempts:
             attempts = f"{spent.failed_attempts} of {spent.max_attempts} attempts were lost"
             return spent.fail(
-                now, "ATTEMPTS_EXHAUSTED", f"{attempts}; the last one: {message}; {_PARKED}"
+                now, ATTEMPTS_EXHAUSTED, f"{attempts}; the last one: {message}; {_PARKED}"
             )
         wait = min(pause * 2 ** (spent.failed_attempts - 1), max(pause, LONGEST_PAUSE))
         return replace(spent.hand_back(now), next_attempt_at=now + wait)
@@ -244,6 +244,7 @@ class TrainingJob:
         )
 
 
+ATTEMPTS_EXHAUSTED = "ATTEMPTS_EXHAUSTED"
 _PARKED = "mend what ended it, then retry the job"
 _NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None}
 _NO_END: dict[str, Any] = dict.fromkeys(

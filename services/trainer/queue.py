@@ -8,6 +8,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import psycopg
@@ -15,7 +16,8 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services.trainer.domain import JobStatus, Token, TrainingJob
+from services.trainer import metrics
+from services.trainer.domain import ATTEMPTS_EXHAUSTED, JobStatus, Token, TrainingJob
 from services.trainer.events import Event
 from services.trainer.replay import Verdict
 from services.trainer.reports import Progress
@@ -38,6 +40,16 @@ CLAIM_LOCK = 0x747261696E6572
 LOST = "the trainer stopped answering"
 
 type Change = Callable[[TrainingJob, datetime], TrainingJob]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How the queue stands; jobs are parked that failed because all their attempts were lost."""
+
+    queued: int
+    parked: int
+    oldest_seconds: float
+    """How long the first queued job has been due; 0 where none is."""
 
 
 class JobQueue:
@@ -76,6 +88,21 @@ class JobQueue:
             job = job_of(row).claim(now, owner, node, self.lease)
             await save(connection, job, [job])
             return job
+
+    async def tally(self) -> Tally:
+        """Count what waits."""
+        queued = JOBS.c.status == str(JobStatus.QUEUED)
+        parked = JOBS.c.error_reason == ATTEMPTS_EXHAUSTED
+        due = func.coalesce(JOBS.c.next_attempt_at, JOBS.c.retried_at, JOBS.c.created_at)
+        age = func.extract("epoch", func.clock_timestamp() - func.min(due).filter(queued))
+        query = select(
+            func.count().filter(queued),
+            func.count().filter(JOBS.c.status == str(JobStatus.FAILED), parked),
+            func.greatest(func.coalesce(age, 0.0), 0.0),
+        )
+        async with transaction(self._engine) as connection:
+            waiting, given_up, oldest = (await connection.execute(query)).one()
+        return Tally(waiting, given_up, float(oldest))
 
     async def heartbeat(self, token: Token) -> TrainingJob:
         """Extend the lease and give the job, in which a cancel request may stand."""
@@ -160,6 +187,7 @@ class JobQueue:
         for row in (await connection.execute(query)).mappings().all():
             job = job_of(row).lose(now, LOST, self.pause)
             log.warning("job %d has lost its trainer; it is %s now", job.id, job.status)
+            metrics.LOST_LEASES.inc()
             await save(connection, job, [job])
 
 

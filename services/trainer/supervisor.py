@@ -90,6 +90,7 @@ class Supervisor:
         log.info("job %d, attempt %d begins", job.id, job.attempt)
         self._attempt = self._attempts(job)
         metrics.RUNNING.set(1)
+        metrics.RESCUED.inc(bool(job.failed_attempts))
         ended = None
         try:
             if self._stopping:

@@ -39,8 +39,8 @@ class Running:
         self.told = asyncio.Event()
         self.engine: EngineProcess
 
-    def on_stats(self, base_model: str, stats: engine_pb2.EngineStats) -> None:
-        self.stats.append(stats)
+    def on_stats(self, base_model: str, stats: engine_pb2.EngineStats | None) -> None:
+        self.stats.append(stats or engine_pb2.EngineStats())
         self.told.set()
 
     async def text(self, adapter: Adapter | None = None, **fields: object) -> tuple[str, Finished]:

@@ -1,6 +1,7 @@
 """The background check of every stored byte."""
 
 import asyncio
+import itertools
 import os
 import shutil
 import time
@@ -16,7 +17,10 @@ from mlx_hub.registry.v1 import version_pb2
 
 from services.registry import scrubber
 from services.registry.__main__ import Registry
+from services.registry.domain import VersionStatus
 from services.registry.scrubber import Scrubber
+from services.registry.storage import ArtifactKind, Counted
+from tests.fixtures.measured import measured
 from tests.fixtures.publications import published
 from tests.fixtures.registry import RunningRegistry
 from tests.fixtures.registry_process import registry_process
@@ -51,6 +55,13 @@ def flip(path: Path) -> None:
     os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
 
 
+def scrubbed() -> list[float]:
+    """Count what was found intact and damaged, by kind."""
+    verdicts = itertools.product(ArtifactKind, ("intact", "damaged"))
+    name, cause = "storage_verifications_total", "scrub"
+    return [measured(name, cause=cause, kind=str(kind), verdict=v) for kind, v in verdicts]
+
+
 async def test_every_byte_is_read_whatever_its_time_says(hub: RunningRegistry) -> None:
     model, dataset = await hub.model(), await hub.dataset()
     versions = [await published(hub, model.id, dataset, salt) for salt in "ab"]
@@ -58,10 +69,15 @@ async def test_every_byte_is_read_whatever_its_time_says(hub: RunningRegistry) -
     [data] = (hub.archive / "datasets").iterdir()
     for path in (hub.archive / versions[0].artifact_path / "adapter_config.json", base, data):
         flip(path)
+    before = scrubbed()
     async with scrubbing(hub) as scrub:
         assert await scrub.scrub() == 4
         assert await scrub.scrub() == 0, "until the checks are old"
         read = scrub.reader.read
+        on_record = await scrub._checks.counted()
+    assert [now - then for now, then in zip(scrubbed(), before, strict=True)] == [1, 1, 0, 1, 0, 1]
+    statuses = {VersionStatus.READY: 1, VersionStatus.FAILED: 1}
+    assert on_record == Counted(models=1, base_models=1, datasets=1, versions=statuses)
     found = await report(hub)
     assert [(d.name, d.file) for d in found.damaged] == [("tiny", base.name), ("data", data.name)]
     assert [(q.version, q.file) for q in found.quarantined] == [(1, "adapter_config.json")]

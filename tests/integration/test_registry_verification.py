@@ -20,6 +20,7 @@ from services.registry.__main__ import Registry
 from services.registry.settings import RegistrySettings
 from services.registry.signing import generate
 from tests.fixtures.flips import flips
+from tests.fixtures.measured import measured
 from tests.fixtures.publications import published, staged
 from tests.fixtures.registry import RunningRegistry, failure
 
@@ -54,7 +55,10 @@ def stored(hub: RunningRegistry, version: version_pb2.ModelVersion, name: str) -
 
 async def test_an_intact_version_is_checked_whole(hub: RunningRegistry, made: Made) -> None:
     version = await published(hub, *made)
+    verdict = {"cause": "request", "kind": "version", "verdict": "intact"}
+    before = measured("storage_verifications_total", **verdict)
     told = await verify(hub, "latest")
+    assert measured("storage_verifications_total", **verdict) == before + 1
     assert (told.model_id, told.model_name, told.version) == (1, "bot", 1)
     assert told.intact
     assert (told.signature, told.key_id) == (pb.SIGNATURE_STATUS_UNSIGNED, "")

@@ -11,7 +11,7 @@ from services.chassis.errors import Aborted, FailedPrecondition, HubError, Inter
 from services.trainer.domain import JobStatus, TrainingJob
 from services.trainer.events import Event, StoredEvent
 from services.trainer.progress import Watch
-from services.trainer.queue import Bell
+from services.trainer.queue import Bell, Tally
 from services.trainer.reports import Progress, Step, Validation
 from tests.fixtures.jobs import Jobs
 
@@ -45,6 +45,22 @@ async def test_a_retried_job_waits_behind_the_others_with_all_attempts(jobs: Job
     assert (await claim(jobs)).attempt == 4
     await jobs.queue.lose((await jobs.store.get(retried.id)).token, "killed")
     assert (await claim(jobs)).attempt == 5
+
+
+async def test_the_queue_is_measured_with_who_pauses_and_who_is_parked(jobs: Jobs) -> None:
+    assert await jobs.queue.tally() == Tally(0, 0, 0)
+    await jobs.create(max_attempts=1)
+    await jobs.queue.lose((await claim(jobs)).token, "killed")
+    await jobs.create()
+    await jobs.queue.fail((await claim(jobs)).token, "UNTRAINABLE", "no")
+    await jobs.create()
+    await jobs.create()
+    await jobs.as_admin("UPDATE trainer.jobs SET created_at = created_at - interval '1 minute'")
+    tally = await jobs.queue.tally()
+    assert (tally.queued, tally.parked) == (2, 1)
+    assert 60 <= tally.oldest_seconds < 600
+    await jobs.as_admin("UPDATE trainer.jobs SET next_attempt_at = now() + interval '1 hour'")
+    assert await jobs.queue.tally() == Tally(2, 1, 0)
 
 
 async def test_only_a_job_that_ended_without_a_version_is_retried(jobs: Jobs) -> None:

@@ -8,8 +8,10 @@ import pytest
 
 from services.chassis.errors import Exhausted, FailedPrecondition, Unavailable
 from services.inference.residency_messages import engine_of, state_name, state_of
+from services.inference.rooms import Eviction
 from services.inference.seat import Seat
 from tests.fixtures.hall import A, B, C, FakeEngine, Hall, base, settle
+from tests.fixtures.measured import measured
 
 LONG = 60.0
 
@@ -181,6 +183,30 @@ async def test_why_an_engine_is_away_is_remembered(tmp_path: Path) -> None:
     await hall.until(lambda: len(hall.started) == 2)
     await settle()
     assert (seat_of(hall, "a").restarts, seat_of(hall, "a").trouble) == (1, "")
+
+
+async def test_evictions_are_counted_by_their_reason_and_restarts_too(tmp_path: Path) -> None:
+    def counted() -> list[float]:
+        evicted = "engine_evictions_total"
+        reasons = [measured(evicted, base_model="a", reason=str(why)) for why in Eviction]
+        return [*reasons, measured("engine_restarts_total", base_model="a")]
+
+    before = counted()
+    hall = Hall(tmp_path, engines=1, keep_alive=0)
+    await hall.touch(A)
+    await hall.residency.rooms.expire()
+    await hall.touch(A)
+    await hall.touch(B)
+    await hall.residency.rooms.expire()
+    await hall.touch(A)
+    with hall.ledger.wish("job-1", 90):
+        await hall.residency.rooms.make_way()
+    await hall.touch(A)
+    await hall.residency.unload(A, force=False)
+    (await hall.touch(A)).die()
+    await hall.until(lambda: len(hall.started) == 7)
+    await settle()
+    assert [now - then for now, then in zip(counted(), before, strict=True)] == [1] * 5
 
 
 async def test_what_is_unloaded_while_it_restarts_stays_away(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_a_report_goes_from_the_worker_by_the_log_to_the_watcher(
 
 def test_other_reports_are_none_of_the_guards() -> None:
     assert guard_messages.from_worker_event(worker_pb2.WorkerEvent()) is None
-    checkpoint = worker_pb2.WorkerEvent(checkpoint=pb.CheckpointSaved(step=1))
+    checkpoint = worker_pb2.WorkerEvent(checkpoint=worker_pb2.WorkerCheckpoint(seconds=1))
     assert guard_messages.from_worker_event(checkpoint) is None
 
 

@@ -23,6 +23,7 @@ from services.inference.engine.events import (
     Token,
     generation_failed,
 )
+from services.inference.engine.meter import Meter
 from services.inference.engine.pace import BatchLimits, Pace
 from services.inference.engine.prefix_cache import PrefixCache
 from services.inference.engine.row import Row
@@ -54,6 +55,7 @@ class Batch:
         self._generator = self._new_generator()
         self._drafter = Drafter()
         self._pace = Pace(limits)
+        self.meter = Meter()
         self.tokens_generated = 0
 
     @property
@@ -65,6 +67,13 @@ class Batch:
     def waiting(self) -> int:
         """Requests that wait for room."""
         return len(self._waiting)
+
+    @property
+    def kv_bytes(self) -> int:
+        """Bytes of the rows' keys and values, room that was made for more included."""
+        batches = (self._generator._prompt_batch, self._generator._generation_batch)
+        # The last cache is the rows' own tag.
+        return sum(cache.nbytes for batch in batches for cache in batch.prompt_cache[:-1])
 
     def add(self, job: Job) -> None:
         """Queue a request; it joins the batch in order, when there is room."""
@@ -95,6 +104,8 @@ class Batch:
             self._fail_all()
             return
         rows = dict(self._rows)
+        firsts = sum(1 for r in responses if r.uid in rows and not rows[r.uid].ttft_ms)
+        self.meter.stepped(len(rows), len(responses), firsts)
         for response in responses:
             if response.uid not in self._rows:
                 continue

@@ -183,6 +183,9 @@ class Engine:
             steps=self._steps,
             last_step_age_seconds=now - self._last_step if self._steps else 0.0,
             adapters=len(adapters),
+            kv_bytes=batch.kv_bytes,
+            rows_per_step=batch.meter.rows.told(),
+            inter_token_seconds=batch.meter.inter_token.told(),
         )
         tell(stats)
 

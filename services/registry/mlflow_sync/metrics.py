@@ -10,7 +10,7 @@ PENDING = Gauge("mlx_hub_mlflow_pending", "Outbox entries that MLflow has not he
 PARKED = Gauge(
     "mlx_hub_mlflow_parked", "Entries that MLflow never took while it took others.", ["kind"]
 )
-LAG = Gauge("mlx_hub_mlflow_lag_seconds", "Age of the oldest of them.")
+LAG = Gauge("mlx_hub_mlflow_lag_seconds", "Age of the oldest entry that MLflow has not heard.")
 DELIVERIES = Counter("mlx_hub_mlflow_deliveries", "Entries that MLflow took.", ["kind"])
 FAILURES = Counter("mlx_hub_mlflow_failures", "Deliveries that failed.", ["kind"])
 

@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql import JSONB, distinct_on, insert
 
 from services.registry.datasets import SUFFIX
 from services.registry.domain import EventType, StoredFile, VersionStatus
-from services.registry.storage import ArtifactKind, Checked, Quarantined, Stored
+from services.registry.storage import ArtifactKind, Checked, Counted, Quarantined, Stored
 from services.registry.store.session import Sessions
 from services.registry.store.versions import ALIASES
 from services.registry.tables import (
@@ -69,6 +69,23 @@ class StorageStore:
         async with self._sessions() as session:
             artifacts, unchecked, oldest = (await session.execute(query)).one()
         return Checked(artifacts, unchecked, oldest)
+
+    async def counted(self) -> Counted:
+        """Count what is on record; deleted models are not."""
+        live = ModelRow.deleted_at.is_(None)
+        queries = (
+            select(func.count()).select_from(ModelRow).where(live),
+            select(func.count()).select_from(BaseModelRow),
+            select(func.count()).select_from(DatasetRow),
+        )
+        of_status = select(VersionRow.status, func.count()).join(
+            ModelRow, ModelRow.id == VersionRow.model_id
+        )
+        async with self._sessions() as session:
+            models, bases, datasets = [await session.scalar(query) or 0 for query in queries]
+            versions = await session.execute(of_status.where(live).group_by(VersionRow.status))
+            by_status = {VersionStatus(status): count for status, count in versions}
+        return Counted(models, bases, datasets, by_status)
 
     async def record(self, path: str, damaged: str | None) -> None:
         """Remember a check that ended now."""

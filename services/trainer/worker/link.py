@@ -55,9 +55,11 @@ class Link:
         """Tell of a validation."""
         self._send(pb.WorkerEvent(validation=messages.validation_to_proto(validation)))
 
-    def checkpoint(self, checkpoint: Checkpoint) -> None:
+    def checkpoint(self, checkpoint: Checkpoint, seconds: float) -> None:
         """Tell of a checkpoint."""
-        self._send(pb.WorkerEvent(checkpoint=messages.checkpoint_to_proto(checkpoint)))
+        message = messages.checkpoint_to_proto(checkpoint)
+        saved = pb.WorkerCheckpoint(checkpoint=message, seconds=seconds)
+        self._send(pb.WorkerEvent(checkpoint=saved))
 
     def report(self, report: Guarded) -> None:
         """Tell what a guard did."""

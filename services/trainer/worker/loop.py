@@ -104,8 +104,8 @@ class Supervisor(Poll, Protocol):
     def validation(self, validation: Validation) -> None:
         """Hear of a validation."""
 
-    def checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Hear of a checkpoint."""
+    def checkpoint(self, checkpoint: Checkpoint, seconds: float) -> None:
+        """Hear of a checkpoint, and how long it took."""
 
 
 class Trainer:
@@ -161,9 +161,9 @@ class Trainer:
             step = self.state.step
             if self.plan.saves(step) or self.over:
                 check_weights(step, self.model.trainable_parameters())
-                with self.pace.timed(CHECKPOINT):
+                with self.pace.timed(CHECKPOINT) as taken:
                     save()
-                supervisor.checkpoint(Checkpoint(step))
+                supervisor.checkpoint(Checkpoint(step), taken())
         check_weights(self.state.step, self.model.trainable_parameters())
 
     def _steps_left(self) -> Iterator[list[Batch]]:

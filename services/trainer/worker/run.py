@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+import time
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -64,8 +65,9 @@ def run(link: Link, command: pb.TrainCommand, report: BlasReport) -> pb.WorkerFi
         finished = evaluator.after(link)
     except Stopped:
         if link.saves_checkpoint and are_finite(trainer.model.trainable_parameters()):
+            start = time.perf_counter()
             checkpoints.save(trainer)
-            link.checkpoint(Checkpoint(trainer.state.step))
+            link.checkpoint(Checkpoint(trainer.state.step), time.perf_counter() - start)
         raise
     files = export(trainer, Path(command.output_path), command.base_digest)
     listed = (

@@ -464,6 +464,9 @@ class EngineStats(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     LAST_STEP_AGE_SECONDS_FIELD_NUMBER: _builtins.int
     ADAPTERS_FIELD_NUMBER: _builtins.int
+    KV_BYTES_FIELD_NUMBER: _builtins.int
+    ROWS_PER_STEP_FIELD_NUMBER: _builtins.int
+    INTER_TOKEN_SECONDS_FIELD_NUMBER: _builtins.int
     running: _builtins.int
     waiting: _builtins.int
     active_bytes: _builtins.float
@@ -476,8 +479,18 @@ class EngineStats(_message.Message):
     """How long ago the last of them ended, when this was written."""
     adapters: _builtins.int
     """Adapters in slots."""
+    kv_bytes: _builtins.float
+    """Keys and values of the running requests."""
     @_builtins.property
     def cache(self) -> Global___PrefixCacheCounts: ...
+    @_builtins.property
+    def rows_per_step(self) -> Global___Distribution:
+        """Running requests at each step."""
+
+    @_builtins.property
+    def inter_token_seconds(self) -> Global___Distribution:
+        """From one token of a request to its next."""
+
     def __init__(
         self,
         *,
@@ -490,14 +503,44 @@ class EngineStats(_message.Message):
         steps: _builtins.float = ...,
         last_step_age_seconds: _builtins.float = ...,
         adapters: _builtins.int = ...,
+        kv_bytes: _builtins.float = ...,
+        rows_per_step: Global___Distribution | None = ...,
+        inter_token_seconds: Global___Distribution | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "inter_token_seconds", b"inter_token_seconds", "rows_per_step", b"rows_per_step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_bytes", b"active_bytes", "adapters", b"adapters", "cache", b"cache", "last_step_age_seconds", b"last_step_age_seconds", "peak_bytes", b"peak_bytes", "running", b"running", "steps", b"steps", "tokens_generated", b"tokens_generated", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_bytes", b"active_bytes", "adapters", b"adapters", "cache", b"cache", "inter_token_seconds", b"inter_token_seconds", "kv_bytes", b"kv_bytes", "last_step_age_seconds", b"last_step_age_seconds", "peak_bytes", b"peak_bytes", "rows_per_step", b"rows_per_step", "running", b"running", "steps", b"steps", "tokens_generated", b"tokens_generated", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EngineStats: _TypeAlias = EngineStats  # noqa: Y015
+
+@_typing.final
+class Distribution(_message.Message):
+    """How often values were seen since the engine started."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    SUM_FIELD_NUMBER: _builtins.int
+    sum: _builtins.float
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Within each bound that both sides know and above the one before; the last is of all above."""
+
+    def __init__(
+        self,
+        *,
+        counts: _abc.Iterable[_builtins.float] | None = ...,
+        sum: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "sum", b"sum"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Distribution: _TypeAlias = Distribution  # noqa: Y015
 
 @_typing.final
 class PrefixCacheCounts(_message.Message):

@@ -195,7 +195,7 @@ class WorkerEvent(_message.Message):
     @_builtins.property
     def validation(self) -> _training_event_pb2.ValidationResult: ...
     @_builtins.property
-    def checkpoint(self) -> _training_event_pb2.CheckpointSaved: ...
+    def checkpoint(self) -> Global___WorkerCheckpoint: ...
     @_builtins.property
     def finished(self) -> Global___WorkerFinished: ...
     @_builtins.property
@@ -216,7 +216,7 @@ class WorkerEvent(_message.Message):
         started: Global___WorkerStarted | None = ...,
         step: Global___WorkerStep | None = ...,
         validation: _training_event_pb2.ValidationResult | None = ...,
-        checkpoint: _training_event_pb2.CheckpointSaved | None = ...,
+        checkpoint: Global___WorkerCheckpoint | None = ...,
         finished: Global___WorkerFinished | None = ...,
         failed: Global___WorkerFailed | None = ...,
         stopped: Global___WorkerStopped | None = ...,
@@ -325,6 +325,31 @@ class WorkerStep(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WorkerStep: _TypeAlias = WorkerStep  # noqa: Y015
+
+@_typing.final
+class WorkerCheckpoint(_message.Message):
+    """A checkpoint is whole, and what it cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    seconds: _builtins.float
+    @_builtins.property
+    def checkpoint(self) -> _training_event_pb2.CheckpointSaved: ...
+    def __init__(
+        self,
+        *,
+        checkpoint: _training_event_pb2.CheckpointSaved | None = ...,
+        seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkerCheckpoint: _TypeAlias = WorkerCheckpoint  # noqa: Y015
 
 @_typing.final
 class WorkerFinished(_message.Message):

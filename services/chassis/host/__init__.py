@@ -1,0 +1,1 @@
+"""The machine under the hub: what its sensors say, for Prometheus."""
