@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from mlx_hub.system.v1 import system_service_pb2 as pb
 from mlx_hub.system.v1 import system_service_pb2_grpc as pb_grpc
 
+from services.chassis import envoy
 from services.chassis.requests import Context
 from services.chassis.settings import HubSettings
 
@@ -52,6 +53,7 @@ class SystemServicer(pb_grpc.SystemServiceServicer):
     def __init__(self, settings: HubSettings) -> None:
         """Know the peers; channels connect when first used."""
         self._peers = peers(settings)
+        self._gateway = settings.gateway_metrics_port
         self._channels = {
             p.name: grpc.aio.insecure_channel(f"{HOST}:{p.port}") for p in self._peers
         }
@@ -68,9 +70,12 @@ class SystemServicer(pb_grpc.SystemServiceServicer):
     async def GetMetrics(
         self, request: pb.GetMetricsRequest, context: Context
     ) -> httpbody_pb2.HttpBody:
-        """Merge each service's metrics under a `service` label."""
-        texts = await asyncio.gather(*(asyncio.to_thread(_scrape, peer) for peer in self._peers))
-        body = merge({p.name: text for p, text in zip(self._peers, texts, strict=True)})
+        """Merge each service's metrics, and the gateway's, under a `service` label."""
+        pages = {p.name: (p.metrics_port, "/metrics") for p in self._peers}
+        pages["gateway"] = (self._gateway, envoy.PATH)
+        texts = await asyncio.gather(*(asyncio.to_thread(_read, *page) for page in pages.values()))
+        told = dict(zip(pages, texts, strict=True))
+        body = merge({**told, "gateway": envoy.translated(told["gateway"])})
         return httpbody_pb2.HttpBody(content_type=PROMETHEUS_TEXT, data=body)
 
     async def close(self) -> None:
@@ -89,9 +94,9 @@ class SystemServicer(pb_grpc.SystemServiceServicer):
         return pb.ServiceHealth(name=peer.name, status=status)
 
 
-def _scrape(peer: Peer) -> str:
+def _read(port: int, path: str) -> str:
     try:
-        url = f"http://{HOST}:{peer.metrics_port}/metrics"
+        url = f"http://{HOST}:{port}{path}"
         with urllib.request.urlopen(url, timeout=2) as reply:
             return str(reply.read().decode())
     except (urllib.error.URLError, OSError):
