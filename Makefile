@@ -26,7 +26,7 @@ up: setup ## Start the hub in the background; returns once everything serves
 down: ## Stop the hub
 	@mlx-hub down
 
-test: setup-dev lint types unit integration faults gateway e2e ## Pass every check and every test
+test: setup-dev lint types unit integration faults gateway e2e fuzz ## Pass every check and every test
 
 lint: setup-dev ## Style, layers, contract and generated code
 	@scripts/lint.sh
