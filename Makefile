@@ -35,7 +35,7 @@ down: ## Stop the hub
 
 test: setup-dev ## Pass every check and every test
 	@$(MAKE) --no-print-directory -j2 lint types frontend
-	@$(MAKE) --no-print-directory unit integration faults gateway e2e
+	@$(MAKE) --no-print-directory unit integration faults gateway e2e fuzz
 
 lint: setup-dev ## Style, layers, contract and generated code
 	@scripts/lint.sh

@@ -18,6 +18,7 @@ from mlx_hub.inference.v1 import inference_service_pb2
 from mlx_hub.openai.v1 import openai_service_pb2
 from mlx_hub.registry.v1 import (
     dataset_service_pb2,
+    download_service_pb2,
     provenance_service_pb2,
     quality_service_pb2,
     registry_service_pb2,
@@ -30,6 +31,7 @@ from mlx_hub.trainer.v1 import trainer_service_pb2
 PUBLIC: tuple[FileDescriptor, ...] = (
     registry_service_pb2.DESCRIPTOR,
     dataset_service_pb2.DESCRIPTOR,
+    download_service_pb2.DESCRIPTOR,
     quality_service_pb2.DESCRIPTOR,
     training_record_service_pb2.DESCRIPTOR,
     provenance_service_pb2.DESCRIPTOR,

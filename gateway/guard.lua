@@ -33,7 +33,7 @@ local function refuse(message, field)
 end
 
 local function malformed(i)
-  refuse("the body is not JSON: byte " .. i .. " is unexpected")
+  error({ message = "the body is not JSON: byte " .. i .. " is unexpected", field = "body", whole = true }, 0)
 end
 
 local function after_space(s, i)
@@ -136,11 +136,11 @@ local function details(field, text)
     .. field .. '","description":"' .. text .. '","reason":""}]}'
 end
 
-local function answer(handle, status, code, message, field)
+local function answer(handle, status, code, message, field, whole)
   local shown, text = "", message
   if field then
     field = sub(field, 1, 200):gsub("[^%w_.%[%]-]", "?")
-    text = message .. " `" .. field .. "`"
+    text = whole and message or message .. " `" .. field .. "`"
     shown = details(field, text)
   end
   handle:headers():replace("x-mlx-hub-refusal", "1") -- the reply stays as it is, see envoy.yaml.j2
@@ -184,9 +184,9 @@ local function check_rest(handle, route)
   local body = handle:body()
   local size = body and body:length() or 0
   if size == 0 then return end
-  if not route.message then return answer(handle, "400", 3, "this endpoint takes no body") end
+  if not route.message then return answer(handle, "400", 3, "this endpoint takes no body", "body", true) end
   local refusal = check_body(body:getBytes(0, size), route.message)
-  if refusal then answer(handle, "400", 3, refusal.message, refusal.field) end
+  if refusal then answer(handle, "400", 3, refusal.message, refusal.field, refusal.whole) end
 end
 
 -- A caller's own request id counts if it is short and plain: it stands in logs and in answers.
@@ -211,6 +211,26 @@ function envoy_on_request(handle)
   if not refuse_key(handle, path, route and route.scope, false) then check_rest(handle, route) end
 end
 
+-- The transcoder's own refusals, in the shape that envoy.yaml.j2 gives them, name their field in
+-- the text alone.
+local function field_of(message)
+  return message:match("^([%w_.%[%]]+): ")
+    or message:match('^Could not find field \\"([%w_.]+)\\"')
+    or message:match(" of the field ([%w_.]+) is conflicting")
+    or "request"
+end
+
+local function detail(handle)
+  local body = handle:body()
+  local size = body and body:length() or 0
+  local text = size > 0 and body:getBytes(0, size) or ""
+  local message = text:match('^{"code":3,"details":%[%],"message":"(.*)"}%s*$')
+  if not message then return end
+  local shown = details(field_of(message), message)
+  local size = body:setBytes('{"code":3,"message":"' .. message .. '","details":[' .. shown .. "]}")
+  handle:headers():replace("content-length", size)
+end
+
 function envoy_on_response(handle)
   local headers = handle:headers()
   if headers:get("x-mlx-hub-grpc") then
@@ -220,6 +240,15 @@ function envoy_on_response(handle)
   if is_grpc(headers) then return end -- native gRPC stays 200
   local code = headers:get("x-http-code")
   if code and headers:get(":status") == "200" then headers:replace(":status", code) end
+  local length = headers:get("x-http-length") -- gRPC-Web's frames are longer than the file
+  if length and not find(headers:get("content-type") or "", "^application/grpc") then
+    headers:replace("content-length", length)
+    -- HTTP/1.1 has no word for a failure on the way but a connection that is closed too early.
+    handle:streamInfo():drainConnectionUponCompletion()
+  end
+  if headers:get(":status") == "400" and headers:get("content-type") == "application/json" then
+    detail(handle)
+  end
   headers:remove("grpc-status") -- the transcoder leaves these on JSON replies
   headers:remove("grpc-message")
   headers:remove("grpc-status-details-bin")

@@ -14,6 +14,7 @@ from gateway.collector import collector_of
 from gateway.files import write_private
 from gateway.refusals import RATE_LIMITED, Refusal, openai_error
 from gateway.settings import GatewaySettings
+from services.chassis import envoy
 
 BODY_LIMIT = 4 * 1024 * 1024
 READ_SECONDS = 15
@@ -197,6 +198,8 @@ def render(settings: GatewaySettings, folder: Path) -> Path:
     )
     text = environment.get_template("envoy.yaml.j2").render(
         addresses=settings.addresses,
+        metrics_port=settings.gateway_metrics_port,
+        metrics_path=envoy.PATH,
         port=settings.port,
         hosts=hosts(settings),
         origins=origins(settings),

@@ -17,6 +17,7 @@ _TABLE: Mapping[str, Mapping[str, str]] = {
         f"{_REGISTRY}RegistryService": "ListModels GetModel GetModelHistory ListModelVersions "
         "GetModelVersion GetLineage ListBaseModels ResolveModel",
         f"{_REGISTRY}DatasetService": "ListDatasets GetDataset GetDatasetReport",
+        f"{_REGISTRY}DownloadService": "ListVersionFiles GetVersionFile GetDatasetFile",
         f"{_REGISTRY}ProvenanceService": "GetStatement",
         f"{_REGISTRY}QualityService": "ListEvaluations GetEvaluation GetQualityTrend "
         "ListVersionSamples GetPromotionGate",

@@ -10,6 +10,8 @@ from typing import Any
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
+from services.chassis import envoy
+
 HEAD = """# Metrics
 
 Made by `make docs` from the services' code; do not edit. Where to read them:
@@ -19,9 +21,10 @@ Names and units follow Prometheus's conventions: counters end in `_total`, times
 sizes in bytes, shares in ratios of 1. Label values are a closed set, or the ids and names of what
 is on record here: never text from a request. Series of models, versions and base models that
 nothing was counted in for an hour go, and there are at most 64 of each; a family without anything
-to show has no samples. `GET /metrics` gives all services' metrics with the label `service` added.
-Each also has the usual `process_…` and `python_…` of its process.
+to show has no samples. `GET /metrics` gives the metrics of all services and of the gateway with the
+label `service` added. Each service also has the usual `process_…` and `python_…` of its process.
 """
+HEADINGS = "| metric | type | labels | unit | meaning |\n|---|---|---|---|---|"
 SECTIONS = {
     "every service": "services.chassis.server",
     "registry": "services.registry.__main__",
@@ -93,8 +96,11 @@ def tables() -> Iterator[str]:
         if title == "every service":
             found.append(Family(*UP))
         yield f"\n## Of {title}\n"
-        yield "| metric | type | labels | unit | meaning |\n|---|---|---|---|---|"
+        yield HEADINGS
         yield from (family.row() for family in found)
+    yield "\n## Of gateway\n\nEnvoy's own, under names of the hub's; only in `GET /metrics`.\n"
+    yield HEADINGS
+    yield from (Family(f.name, f.kind, f.labels, f.about).row() for f in envoy.FAMILIES)
 
 
 def main() -> int:

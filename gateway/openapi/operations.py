@@ -53,6 +53,7 @@ def _answered(whole: str, piece: str) -> Json:
     return {JSON: {"schema": _ref(whole)}, EVENTS: {"schema": streamed}}
 
 
+_FILE: Json = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 # What raw bodies hold: the contract passes them on and does not restate them.
 _RAW_ANSWERS: dict[str, Json] = {
     "ListServedModels": {JSON: {"schema": _ref("ServedModels")}},
@@ -60,6 +61,8 @@ _RAW_ANSWERS: dict[str, Json] = {
     "CreateChatCompletion": _answered("ChatCompletion", "ChatCompletionChunk"),
     "CreateCompletion": _answered("TextCompletion", "TextCompletion"),
     "GetMetrics": {"text/plain": {"schema": {"type": "string"}}},
+    "GetVersionFile": _FILE,
+    "GetDatasetFile": _FILE,
     "GetStatement": {"application/vnd.in-toto+json": {"schema": {"type": "object"}}},
 }
 _RAW_BODIES: dict[str, Json] = {

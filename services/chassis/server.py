@@ -7,14 +7,12 @@ import signal
 from collections.abc import Awaitable, Callable, Sequence
 
 import grpc
-from google.protobuf import descriptor_pool
 from google.rpc import error_details_pb2 as _error_details  # noqa: F401  (its types travel in Any)
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from mlx_hub.system.v1 import system_service_pb2_grpc
 from prometheus_client import disable_created_metrics, start_http_server
 
-from services.chassis import logs, traces
+from services.chassis import logs, reflected, traces
 from services.chassis.errors import HubError
 from services.chassis.interceptors.access_log import AccessLog
 from services.chassis.interceptors.errors import Errors, Translator
@@ -22,7 +20,6 @@ from services.chassis.interceptors.metrics import Metrics
 from services.chassis.interceptors.slow_readers import SlowReaders
 from services.chassis.interceptors.tracing import Tracing
 from services.chassis.interceptors.validation import Validation
-from services.chassis.reflected import REFLECTED
 from services.chassis.settings import HubSettings, at
 from services.chassis.system import SystemServicer, peers
 
@@ -54,14 +51,15 @@ class HubServer:
         self.settings = settings
         self.health = health.aio.HealthServicer()
         self.errors = Errors(translators)
-        around = (AccessLog(), Tracing(), Metrics(), self.errors, Validation())
+        stored = Validation(stored=bool(translators))  # who knows a database's errors has one
+        around = (AccessLog(), Tracing(), Metrics(), self.errors, stored)
         self.grpc = grpc.aio.server(
             interceptors=(SlowReaders(settings.reader_seconds), *around),
             options=OPTIONS,
         )
         self._system = SystemServicer(settings)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.grpc)
-        reflection.enable_server_reflection(REFLECTED, self.grpc, descriptor_pool.Default())
+        reflected.enable(self.grpc)
         system_service_pb2_grpc.add_SystemServiceServicer_to_server(self._system, self.grpc)
 
     async def set_serving(self, serving: bool) -> None:

@@ -89,6 +89,7 @@ class HubSettings(OtlpSettings):
     registry_metrics_port: Port = 9101
     trainer_metrics_port: Port = 9102
     inference_metrics_port: Port = 9103
+    gateway_metrics_port: Port = 9104
     signing_key: Folder | None = None
     """MLX_HUB_SIGNING_KEY: a PEM file with the Ed25519 key that signs versions' statements."""
     trusted_keys: str = ""

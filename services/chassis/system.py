@@ -14,8 +14,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from mlx_hub.system.v1 import system_service_pb2 as pb
 from mlx_hub.system.v1 import system_service_pb2_grpc as pb_grpc
 
+from services.chassis import envoy
 from services.chassis.requests import Context
-from services.chassis.settings import HubSettings, at
+from services.chassis.settings import LOOPBACK, HubSettings, at
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class SystemServicer(pb_grpc.SystemServiceServicer):
     def __init__(self, settings: HubSettings) -> None:
         """Know the peers; channels connect when first used."""
         self._peers = peers(settings)
+        self._gateway = at(LOOPBACK, settings.gateway_metrics_port)
         self._channels = {p.name: grpc.aio.insecure_channel(p.address) for p in self._peers}
 
     async def GetHealth(self, request: pb.GetHealthRequest, context: Context) -> pb.Health:
@@ -77,9 +79,12 @@ class SystemServicer(pb_grpc.SystemServiceServicer):
     async def GetMetrics(
         self, request: pb.GetMetricsRequest, context: Context
     ) -> httpbody_pb2.HttpBody:
-        """Merge each service's metrics under a `service` label."""
-        texts = await asyncio.gather(*(asyncio.to_thread(_scrape, peer) for peer in self._peers))
-        body = merge({p.name: text for p, text in zip(self._peers, texts, strict=True)})
+        """Merge each service's metrics, and the gateway's, under a `service` label."""
+        pages = {p.name: (p.metrics_address, "/metrics") for p in self._peers}
+        pages["gateway"] = (self._gateway, envoy.PATH)
+        texts = await asyncio.gather(*(asyncio.to_thread(_read, *page) for page in pages.values()))
+        told = dict(zip(pages, texts, strict=True))
+        body = merge({**told, "gateway": envoy.translated(told["gateway"])})
         return httpbody_pb2.HttpBody(content_type=PROMETHEUS_TEXT, data=body)
 
     async def close(self) -> None:
@@ -98,9 +103,9 @@ class SystemServicer(pb_grpc.SystemServiceServicer):
         return pb.ServiceHealth(name=peer.name, status=status)
 
 
-def _scrape(peer: Peer) -> str:
+def _read(address: str, path: str) -> str:
     try:
-        url = f"http://{peer.metrics_address}/metrics"
+        url = f"http://{address}{path}"
         with urllib.request.urlopen(url, timeout=2) as reply:
             return str(reply.read().decode())
     except (urllib.error.URLError, OSError):

@@ -98,14 +98,17 @@ class Catalogue:
         return moments[0] if moments else model.created_at.seconds
 
     async def served(self) -> list[tuple[str, int]]:
-        """Name what can be asked, `name` and `name:version`, with its time of making."""
+        """Name what can be asked, in each of the ways to name it, with its time of making."""
         models = await self.models()
         entries: list[tuple[str, int]] = []
         for some in itertools.batched(models, AT_ONCE):
             found = await asyncio.gather(*(self._versions(model.id) for model in some))
             for model, versions in zip(some, found, strict=True):
-                entries.append((model.name, model.created_at.seconds))
-                entries += [(f"{model.name}:{v.version}", v.created_at.seconds) for v in versions]
+                made = model.created_at.seconds
+                entries += [(model.name, made), (f"{model.name}:base", made)]
+                for v in versions:
+                    names = [f":{v.version}", *(f"@{alias}" for alias in v.aliases)]
+                    entries += [(model.name + name, v.created_at.seconds) for name in names]
         return entries
 
     async def _versions(self, model_id: int) -> list[version_pb2.ModelVersion]:

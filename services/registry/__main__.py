@@ -5,6 +5,7 @@ import sys
 
 from mlx_hub.registry.v1 import (
     dataset_service_pb2_grpc,
+    download_service_pb2_grpc,
     provenance_service_pb2_grpc,
     quality_service_pb2_grpc,
     registry_service_pb2_grpc,
@@ -22,6 +23,7 @@ from services.registry import metrics
 from services.registry.artifacts import Artifacts
 from services.registry.counting import count
 from services.registry.datasets import DatasetFiles
+from services.registry.downloads import Downloads
 from services.registry.intake import DatasetIntake
 from services.registry.mlflow_sync.mirror import Mirror
 from services.registry.mover import Mover
@@ -33,6 +35,7 @@ from services.registry.reports import Reports
 from services.registry.resolution import Resolver
 from services.registry.scrubber import Scrubber
 from services.registry.servicer.datasets import DatasetServicer
+from services.registry.servicer.downloads import DownloadServicer
 from services.registry.servicer.models import RegistryServicer
 from services.registry.servicer.provenance import ProvenanceServicer
 from services.registry.servicer.quality import QualityServicer
@@ -113,6 +116,7 @@ class Registry:
         self.stores = Stores(session.sessions(self.engine), mirrored=mirrored)
         self.artifacts = Artifacts(settings.storage_active_path, settings.storage_archive_path)
         self.storage = Storage(settings, self.stores, self.artifacts)
+        self.downloads = Downloads(self.stores.versions, self.stores.datasets, self.artifacts)
         linger_s = settings.report_background_seconds
         self.reports = Reports(self.stores.bases, self.stores.reports, self.artifacts, linger_s)
         self.mirror = Mirror(self.stores.outbox) if mirrored else None
@@ -154,6 +158,9 @@ class Registry:
         )
         provenance_service_pb2_grpc.add_ProvenanceServiceServicer_to_server(
             ProvenanceServicer(verifier), self.server.grpc
+        )
+        download_service_pb2_grpc.add_DownloadServiceServicer_to_server(
+            DownloadServicer(self.downloads), self.server.grpc
         )
         storage_service_pb2_grpc.add_StorageServiceServicer_to_server(
             StorageServicer(self.storage.reporter), self.server.grpc

@@ -13,6 +13,7 @@ PORT_FIELDS = (
     "registry_metrics_port",
     "trainer_metrics_port",
     "inference_metrics_port",
+    "gateway_metrics_port",
 )
 """The ports of what always runs."""
 

@@ -51,7 +51,7 @@ def test_all_examples_are_programs_and_well_typed(stack: RunningStack, folder: P
 
 @pytest.mark.timeout(600)  # a job, on a busy machine
 def test_they_say_what_the_page_says(outputs: list[str], stack: RunningStack) -> None:
-    ask, listed, stream, chosen, upload, train, trace, twin, errors, waits, keys = outputs
+    ask, listed, stream, chosen, upload, train, brought, trace, twin, errors, waits, keys = outputs
     assert "8" in ask
     assert "tickets" in listed
     assert stack.base_model in listed
@@ -60,6 +60,7 @@ def test_they_say_what_the_page_says(outputs: list[str], stack: RunningStack) ->
     assert re.search(r"(\d+) of \1 bytes\n24 rows, sha256 [0-9a-f]{64}", upload)
     assert re.search(r"step 1 of \d+: loss \d", train)
     assert "version 1" in train
+    assert re.search(r"(\d+) of \1 bytes\n\['adapter_config.json', 'adapters.safetensors'", brought)
     assert re.search(r"version 1 of job \d+\ntrained on tickets [0-9a-f]{64}\nover smol", trace)
     assert "intact: True" in trace
     assert "job" in twin

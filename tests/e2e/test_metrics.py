@@ -59,10 +59,10 @@ def test_a_service_shows_what_is_written_down(texts: dict[str, str], service: st
 
 def test_all_in_one_tells_the_services_apart(stack: RunningStack, texts: dict[str, str]) -> None:
     merged = call(f"{stack.url}/metrics").text
-    everywhere = documented("every service").union(*map(documented, SERVICES))
+    everywhere = documented("every service").union(*map(documented, (*SERVICES, "gateway")))
     assert sorted(families(merged)) == sorted(everywhere)
     samples = [s for f in text_string_to_metric_families(merged) for s in f.samples]
-    assert {s.labels["service"] for s in samples} == set(SERVICES)
+    assert {s.labels["service"] for s in samples} == {*SERVICES, "gateway"}
     [tokens] = [
         s
         for s in samples

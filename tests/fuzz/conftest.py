@@ -32,22 +32,29 @@ def post(stack: RunningStack, path: str, body: object) -> int:
     return int(reply.json["id"])
 
 
+@pytest.fixture(scope="session")
+def tiny_stack(tiny_model: Path) -> Iterator[RunningStack]:
+    """Run a stack with the tiny model."""
+    with running_stack(str(tiny_model), "--name", BASE) as stack:
+        yield stack
+
+
 @pytest.fixture(scope="module")
-def target(tiny_model: Path) -> Iterator[Target]:
-    """Run a stack with the tiny model, some models, datasets, and a version."""
-    with running_stack() as stack:
-        imported = stack.mlx_hub("models", "import", str(tiny_model), "--name", BASE)
-        assert imported.returncode == 0, imported.stderr
-        with grpc.insecure_channel(f"127.0.0.1:{stack.port}") as channel:
-            yield Target(stack, channel, _fill(stack))
+def target(tiny_stack: RunningStack, request: pytest.FixtureRequest) -> Iterator[Target]:
+    """Give a module some models, datasets, and a version of its own: those before it delete."""
+    with grpc.insecure_channel(f"127.0.0.1:{tiny_stack.port}") as channel:
+        prefix = request.module.__name__.rpartition("_")[2]
+        yield Target(tiny_stack, channel, _fill(tiny_stack, prefix))
 
 
-def _fill(stack: RunningStack) -> Pool:
-    models = [post(stack, "/models", {"name": f"m{n}", "base_model": BASE}) for n in range(MODELS)]
+def _fill(stack: RunningStack, prefix: str) -> Pool:
+    named = [{"name": f"{prefix}-m{n}", "base_model": BASE} for n in range(MODELS)]
+    models = [post(stack, "/models", each) for each in named]
     rows = [json.dumps({"prompt": f"Say {n}.", "completion": f"{n}!"}) for n in range(8)]
     stack.dataset_root.mkdir(parents=True, exist_ok=True)
     (stack.dataset_root / "rows.jsonl").write_text("\n".join(rows) + "\n")
-    datasets = [post(stack, "/datasets", {"name": f"d{n}", "path": "rows.jsonl"}) for n in range(3)]
+    files = [{"name": f"{prefix}-d{n}", "path": "rows.jsonl"} for n in range(3)]
+    datasets = [post(stack, "/datasets", each) for each in files]
     recipe = {"model_id": models[0], "dataset_id": datasets[0], "lora_rank": 2, "batch_size": 2}
     job = post(stack, "/training/jobs", recipe)
     url = f"{stack.url}/training/jobs/{job}"
@@ -66,7 +73,7 @@ def _fill(stack: RunningStack) -> Pool:
         "alias": ["champion", "challenger", "latest"],
         "base_model": [BASE],
         "path": ["rows.jsonl"],
-        "name": ["m0", "d0", "new-one"],
+        "name": [f"{prefix}-m0", f"{prefix}-d0", "new-one", "adapters.safetensors"],
         "metric": ["val_loss", "loss"],
         "request_id": ["again"],
         "content": ["Hello."],

@@ -127,7 +127,7 @@ class Door:
         """Read a stream's first frames; one of them may carry the error."""
         try:
             for _ in range(2 * FRAMES):
-                line = reply.readline().decode()
+                line = reply.readline().decode(errors="replace")  # a file's bytes may be anything
                 frame = line.removeprefix("data: ")
                 if frame.startswith('{"error":') and '"code"' in frame:
                     return of_body(500, json.dumps(json.loads(frame)["error"]))

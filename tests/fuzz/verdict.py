@@ -18,6 +18,10 @@ _VALUES = error_reason_pb2.ErrorReason.DESCRIPTOR.values_by_name
 REASONS = {name.removeprefix("ERROR_REASON_") for name in _VALUES}
 API = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text()
 FAULTS = {"UNKNOWN", "INTERNAL", "UNIMPLEMENTED", "UNAUTHENTICATED", "CANCELLED", "DATA_LOSS"}
+# As Envoy's transcoder words what it can't turn into a message.
+UNREADABLE = re.compile(
+    r": invalid value .* for type |^Could not find field |is conflicting with|\n\^$", re.DOTALL
+)
 # Work that may honestly take longer than a fuzzer waits.
 PATIENT = {"Generate", "StreamGenerate", "LoadModel", "CreateChatCompletion", "GetDatasetReport"}
 
@@ -35,8 +39,12 @@ class Verdict:
 
     @property
     def at_the_door(self) -> bool:
-        """Tell whether Envoy refused a request that it could not read; it knows no details."""
-        return self.code == "INVALID_ARGUMENT" and not self.reasons and self.by_rest
+        """Tell whether Envoy refused a request that it could not read; it knows one fault of it."""
+        return (
+            self.code == "INVALID_ARGUMENT"
+            and self.by_rest
+            and (not self.reasons or UNREADABLE.search(self.message) is not None)
+        )
 
     def same(self, other: "Verdict") -> bool:
         """Tell whether another door said the same, as far as this one has words for it."""

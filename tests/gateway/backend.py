@@ -7,21 +7,22 @@ from importlib import import_module
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from mlx_hub.inference.v1 import inference_service_pb2_grpc as inference
 from mlx_hub.openai.v1 import openai_service_pb2_grpc as openai
 from mlx_hub.registry.v1 import dataset_service_pb2_grpc as dataset
+from mlx_hub.registry.v1 import download_service_pb2_grpc as download
 from mlx_hub.registry.v1 import provenance_service_pb2_grpc as provenance
 from mlx_hub.registry.v1 import registry_service_pb2_grpc as registry
 from mlx_hub.system.v1 import system_service_pb2_grpc as system
 from mlx_hub.trainer.v1 import trainer_service_pb2_grpc as trainer
 
 from gateway.contract import services
+from services.chassis import reflected
 from services.chassis.interceptors.errors import Errors
 from services.chassis.server import OPTIONS
 from tests.gateway.stubs import Datasets, Provenance, Recorder, Registry, System, Trainer
+from tests.gateway.stubs_downloads import Downloads
 from tests.gateway.stubs_inference import Inference, OpenAI
 
 NAMES = ("registry", "trainer", "inference")
@@ -68,7 +69,9 @@ class Backend:
             registry.add_RegistryServiceServicer_to_server(make(Registry), server)
             dataset.add_DatasetServiceServicer_to_server(self.datasets, server)
             provenance.add_ProvenanceServiceServicer_to_server(make(Provenance), server)
-            scripted = ("RegistryService", "DatasetService", "ProvenanceService")
+            download.add_DownloadServiceServicer_to_server(make(Downloads), server)
+            nouns = ("Registry", "Dataset", "Provenance", "Download")
+            scripted = [f"{noun}Service" for noun in nouns]
             add_unscripted("mlx_hub.registry.v1", scripted, server)
         elif name == "trainer":
             trainer.add_TrainerServiceServicer_to_server(make(Trainer), server)
@@ -77,10 +80,7 @@ class Backend:
             openai.add_OpenAIServiceServicer_to_server(make(OpenAI), server)
         system.add_SystemServiceServicer_to_server(self.systems[name], server)
         health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
-        names = [service.full_name for service in services()]
-        reflection.enable_server_reflection(
-            [*names, reflection.SERVICE_NAME], server, descriptor_pool.Default()
-        )
+        reflected.enable(server)
         port = self.ports.get(name, 0)
         self.ports[name] = server.add_insecure_port(f"127.0.0.1:{port}")
         await server.start()

@@ -36,11 +36,13 @@ def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
 
     def start(ports: Mapping[str, int], **settings: object) -> int:
         home = tmp_path_factory.mktemp("gateway")
-        port = free_port(set())
+        taken: set[int] = set()
+        port, metrics_port = free_port(taken), free_port(taken)
         env = {
             **os.environ,
             "MLX_HUB_HOME": str(home),
             "MLX_HUB_PORT": str(port),
+            "MLX_HUB_GATEWAY_METRICS_PORT": str(metrics_port),
             "MLX_HUB_ALLOWED_ORIGINS": ORIGIN,
             "MLX_HUB_ALLOWED_HOSTS": "hub.example,door.example:443",
             **{f"MLX_HUB_{name.upper()}_PORT": str(number) for name, number in ports.items()},

@@ -47,6 +47,36 @@ def test_retry_after_reaches_the_client(gateway: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("sent", "field"),
+    [
+        (("GET", "/models?nonsense=1", None), "nonsense"),
+        (("GET", "/models?page_size=many", None), "page_size"),
+        (("GET", "/models/seven", None), "model_id"),
+        (("GET", "/models", {"page_size": 1}), "body"),
+        (("POST", "/models", "{"), "body"),
+        (("POST", "/models", '{"name": bogus}'), "request"),
+        (("POST", "/models", '["name"]'), "request"),
+        (("POST", "/models", {"name": 5}), "name"),
+        (("POST", "/models", {"tags": {"a": 5}}), "tags[0].value"),
+        (("POST", "/models", '{"name": "\\ud800"}'), "request"),
+        (("POST", "/inference", {"messages": [{"role": 7}]}), "messages[0].role"),
+        (("POST", "/training/jobs", {"method": 'no"pe'}), "method"),
+        (("POST", "/training/jobs/5:cancel", {"job_id": 6}), "job_id"),
+    ],
+)
+def test_a_wrong_request_names_its_field(
+    sent: tuple[str, str, object], field: str, gateway: int
+) -> None:
+    reply = rest.call(gateway, *sent)
+    assert_error(reply, 400, 3)
+    assert reply.headers["content-length"] == str(len(reply.text.encode()))
+    info, bad = reply.json["details"]
+    assert (info["reason"], info["metadata"]) == ("INVALID_FIELD", {"field": field})
+    [violation] = bad["field_violations"]
+    assert (violation["field"], violation["description"]) == (field, reply.json["message"])
+
+
+@pytest.mark.parametrize(
     ("sent", "status", "code", "text"),
     [
         (("GET", "/nothing/here", None), 404, 5, "no such endpoint"),

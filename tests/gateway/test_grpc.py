@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_reflection.v1alpha import reflection_pb2
 from mlx_hub.inference.v1 import inference_service_pb2_grpc
 from mlx_hub.inference.v1.generation_pb2 import GenerateRequest
 from mlx_hub.registry.v1 import registry_service_pb2, registry_service_pb2_grpc
@@ -98,6 +99,21 @@ def test_buf_curl_calls_by_reflection(protocol: str, gateway: int) -> None:
     words = ("--protocol", protocol, *prior, "-d", '{"model_id": 3}')
     method = "/mlx_hub.registry.v1.RegistryService/GetModel"
     assert json.loads(buf_curl(gateway, *words, method))["id"] == 3
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_reflection_by_both_its_names(version: str, channel: grpc.aio.Channel) -> None:
+    """Newer tools ask by the first and fall back; some no longer do."""
+    path = f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
+    ask: Any = channel.stream_stream(
+        path,
+        reflection_pb2.ServerReflectionRequest.SerializeToString,
+        reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    asked = reflection_pb2.ServerReflectionRequest(list_services="*")
+    answers = [answer async for answer in ask(iter([asked]))]
+    listed = {s.name for a in answers for s in a.list_services_response.service}
+    assert {m.containing_service.full_name for m in methods()} <= listed
 
 
 def test_reflection_lists_every_public_rpc(gateway: int) -> None:

@@ -1,6 +1,7 @@
 """What comes over the wire and is no request of ours is refused by name, and so that it arrives."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
@@ -94,6 +95,31 @@ def test_times_that_no_calendar_has_are_refused() -> None:
         with pytest.raises(Invalid) as caught:
             validate(request)
         assert caught.value.violations[0].field == "facts[0].occurred_at"
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"description": "a\0b"}, "description"),
+        ({"tags": {"a": "\0"}}, "tags"),
+        ({"tags": {"a\0": "b"}}, "tags"),
+    ],
+)
+def test_a_nul_is_refused_by_its_field_where_texts_are_stored(
+    fields: dict[str, Any], field: str
+) -> None:
+    request = registry_service_pb2.CreateModelRequest(name="a", base_model="b", **fields)
+    with pytest.raises(Invalid) as caught:
+        validate(request, stored=True)
+    assert caught.value.metadata["field"] == field
+
+
+def test_a_nul_in_a_prompt_is_the_models_business() -> None:
+    validate(pb.GenerateRequest(model_id=1, prompt="a\0b"))
+    messages = [pb.ChatMessage(role="user", content="a\0b")]
+    with pytest.raises(Invalid) as caught:
+        validate(pb.GenerateRequest(model_id=1, messages=messages), stored=True)
+    assert caught.value.metadata["field"] == "messages[0].content"
 
 
 def test_giant_names_are_told_short() -> None:

@@ -14,12 +14,15 @@ from tests.fixtures.scripted_hub import ScriptedHub, serving
 
 BETWEEN_SERVICES = "said between the services of a node, never by a client"
 BY_OPENAI = "said by the clients of OpenAI's API, over HTTP"
+SECOND = "said by `download` once it knows what there is; test_client_downloads.py sees it"
 #: The rpcs, or all those of a service, without a verb, and why.
 WITHOUT: Mapping[str, str] = {
     "ResolveModel": BETWEEN_SERVICES,
     "PublishVersion": BETWEEN_SERVICES,
     "TrainingRecordService": BETWEEN_SERVICES,
     "OpenAIService": BY_OPENAI,
+    "GetVersionFile": SECOND,
+    "GetDatasetFile": SECOND,
 }
 #: What is not about the hub's answers.
 MANNERS = {"close", "within"}

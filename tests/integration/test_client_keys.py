@@ -12,7 +12,7 @@ from mlx_hub.cli.main import app
 from mlx_hub.client import AsyncHub, Hub, HubError, Invalid, Unreachable
 from mlx_hub.client.address import is_loopback
 from mlx_hub.registry.v1.model_pb2 import Model
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from services.chassis import errors as served
 from tests.fixtures.certificates import Identity
@@ -140,6 +140,36 @@ async def test_tls_for_the_async_hub_and_a_file_that_is_no_certificate(
             assert (await trusting.models.get(1)).id == 3
     with pytest.raises(FileNotFoundError):
         Hub(FAR, root_certificates=tmp_path / "missing.pem")
+
+
+def test_the_command_speaks_tls(
+    identity: Identity, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with identity.serving() as hub:
+        hub.on["GetModel"] = lambda _: Model(id=3)
+
+        def show(*options: str) -> Result:
+            return CliRunner().invoke(app, [*options, "models", "show", "1"])
+
+        https = ("--address", f"https://{hub.address}")
+        for options in (("--address", hub.address), https):
+            assert show(*options, "--ca-file", str(identity.path)).exit_code == 0
+        monkeypatch.setenv("MLX_HUB_CA_FILE", str(identity.path))
+        assert show(*https).exit_code == 0
+        monkeypatch.setenv("MLX_HUB_CA_FILE", str(tmp_path / "missing.pem"))
+        refused = show(*https)
+        assert refused.exit_code == 2
+        assert "MLX_HUB_CA_FILE" in refused.stderr
+    # Where nobody asked for TLS, the variable changes nothing.
+    with serving() as plain:
+        plain.on["GetModel"] = lambda _: Model(id=3)
+        assert show("--address", plain.address).exit_code == 0
+
+
+def test_the_command_sends_a_key_in_the_clear_only_if_told_so() -> None:
+    words = ("--address", "hub.invalid:1", "--api-key", KEY, "status")
+    assert CliRunner().invoke(app, [*words]).exit_code == 2
+    assert CliRunner().invoke(app, ["--insecure", *words]).exit_code == 5
 
 
 def shown(error: BaseException) -> str:

@@ -105,6 +105,9 @@ async def test_the_same_answer_at_once_and_as_it_is_made(
     assert "".join(e.delta.text for e in events) == events[-1].completion.text == whole.text
     version = await served.stub.Generate(ask(version="1"))
     assert version.text != whole.text
+    listed = await served.openai.ListServedModels(openai_service_pb2.ListServedModelsRequest())
+    names = [model["id"] for model in json.loads(listed.data)["data"]]
+    assert names == ["bot", "bot:base", "bot:1", "bot@alias-1"]
     assert version.provenance.adapter_digest == adapters[0].digest
     assert version.provenance.dataset_digest == "d" * 64
     # As the service is set, and as a request says.
@@ -212,7 +215,7 @@ async def test_a_draining_service_takes_nothing_new(served: Served) -> None:
 
 async def test_openai_chats_are_answered_whole_and_streamed(served: Served) -> None:
     listed = await served.openai.ListServedModels(openai_service_pb2.ListServedModelsRequest())
-    assert [m["id"] for m in json.loads(listed.data)["data"]] == ["bot"]
+    assert [m["id"] for m in json.loads(listed.data)["data"]] == ["bot", "bot:base"]
     _, [whole] = await served.chat()
     assert whole.content_type == "application/json"
     text = json.loads(whole.data)["choices"][0]["message"]["content"]

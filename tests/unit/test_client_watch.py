@@ -52,7 +52,7 @@ def test_it_gives_up_in_time_and_at_once_when_a_repeat_is_no_use(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr("mlx_hub.client.watch.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("mlx_hub.client.retry.time.monotonic", lambda: now[0])
     cursor = WatchCursor(watch_job(1))
     cursor.accept(TrainingEvent(sequence=1))
     with pytest.raises(NotFound):

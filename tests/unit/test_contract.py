@@ -14,6 +14,7 @@ from mlx_hub.inference.v1 import inference_service_pb2
 from mlx_hub.openai.v1 import openai_service_pb2
 from mlx_hub.registry.v1 import (
     dataset_service_pb2,
+    download_service_pb2,
     provenance_service_pb2,
     quality_service_pb2,
     registry_service_pb2,
@@ -30,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = (
     registry_service_pb2,
     dataset_service_pb2,
+    download_service_pb2,
     quality_service_pb2,
     training_record_service_pb2,
     provenance_service_pb2,
@@ -71,11 +73,15 @@ REST = {
     "DELETE /models/{model_id}/gate": "DeletePromotionGate",
     "POST /models/{model_id}/versions/{version}:verify": "VerifyVersion",
     "GET /models/{model_id}/versions/{version}/statement": "GetStatement",
+    "GET /models/{model_id}/versions/{version}/files": "ListVersionFiles",
+    "GET /models/{model_id}/versions/{version}/files/{name}": "GetVersionFile",
+    "GET /base-models": "ListBaseModels",
     "POST /datasets": "CreateDataset",
     "GET /datasets": "ListDatasets",
     "POST /datasets:upload": "UploadDataset",
     "GET /datasets/{dataset_id}": "GetDataset",
     "GET /datasets/{dataset_id}/report": "GetDatasetReport",
+    "GET /datasets/{dataset_id}/file": "GetDatasetFile",
     "DELETE /datasets/{dataset_id}": "DeleteDataset",
     "GET /storage": "GetStorageReport",
     "POST /storage:reconcile": "ReconcileStorage",
@@ -105,7 +111,7 @@ REST = {
     "POST /v1/completions": "CreateCompletion",
     "POST /v1/chat/completions": "CreateChatCompletion",
 }
-GRPC_ONLY = {"ListBaseModels", "ResolveModel", "PublishVersion", "RecordTrainingFacts"}
+GRPC_ONLY = {"ResolveModel", "PublishVersion", "RecordTrainingFacts"}
 
 
 def rest_of(method: MethodDescriptor) -> str | None:
@@ -198,7 +204,7 @@ def test_every_service_can_describe_the_whole_contract() -> None:
     """Seen in a fresh process, which has imported no more than any service does."""
     code = (
         "from google.protobuf import descriptor_pool\n"
-        "from services.chassis.server import REFLECTED\n"
+        "from services.chassis.reflected import REFLECTED\n"
         "for name in REFLECTED:\n"
         "    print(descriptor_pool.Default().FindServiceByName(name).full_name)\n"
     )

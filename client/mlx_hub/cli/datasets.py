@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from mlx_hub.cli.downloading import downloading
 from mlx_hub.cli.output import (
     JsonOption,
     console,
     emit,
     moment,
     plain,
+    printable,
     short,
     show_done,
     show_list,
@@ -77,6 +79,23 @@ def upload(
     ) as source:
         dataset = hub(ctx).datasets.upload(name, source)
     show_one(dataset, json)
+
+
+@datasets_app.command()
+def download(
+    ctx: typer.Context,
+    dataset: DatasetArgument,
+    to: Annotated[Path, typer.Option("--to", dir_okay=False, help="The file; replaced if there.")],
+    json: JsonOption = False,
+) -> None:
+    """Bring a dataset's JSONL as it came in, proven by its sha256."""
+    here = hub(ctx)
+    with downloading() as told:
+        found = here.datasets.download(find_dataset(here, dataset).id, to, on_progress=told)
+    if json:
+        emit(plain(found))
+    else:
+        typer.echo(printable(f"{short(found.checksum)}  {size(found.size_bytes):>8}  {to}"))
 
 
 @datasets_app.command()

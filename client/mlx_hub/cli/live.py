@@ -57,10 +57,17 @@ def _panel(curve: Curve, notes: Iterable[str], width: int) -> RenderableType:
 
 @contextmanager
 def _plain(ui: Console, curve: Curve) -> Iterator[Callable[[TrainingEvent], None]]:
+    told = ""
+
     def show(event: TrainingEvent) -> None:
+        nonlocal told
         if event.WhichOneof("event") != "step":
-            ui.print(literal(note(event)))
+            # The state that a watch opens with may be the first event, too.
+            if (line := note(event)) != told:
+                ui.print(literal(line))
+            told = line
             return
+        told = ""
         every = max(1, curve.total_steps // _PLAIN_LINES)
         if curve.step % every == 0 or curve.step == curve.total_steps:
             ui.print(literal(curve.numbers()))

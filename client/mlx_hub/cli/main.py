@@ -5,6 +5,7 @@ Another distribution adds verbs by an entry point of the group `mlx_hub.commands
 """
 
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -66,7 +67,8 @@ def options(
         str | None,
         typer.Option(
             envvar="MLX_HUB_ADDRESS",
-            help="host:port of the hub; default: the running local one, else 127.0.0.1:8080.",
+            help="host:port of the hub, with https:// before it for TLS; "
+            "default: the running local one, else 127.0.0.1:8080.",
         ),
     ] = None,
     caller: Annotated[
@@ -83,6 +85,18 @@ def options(
             help="Key of a hub that wants one; the variable keeps it out of the shell's history.",
         ),
     ] = None,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="PEM file of the authorities to trust; asks for TLS. "
+            "MLX_HUB_CA_FILE names it for addresses that begin with https://.",
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Let the key cross a network without TLS.")
+    ] = False,
 ) -> None:
     """Take the options of every verb; session.hub reads them."""
 

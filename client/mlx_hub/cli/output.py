@@ -39,10 +39,19 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def plain(message: Message) -> dict[str, object]:
-    """The message as the REST API prints it."""
-    return MessageToDict(
+    """The message as the REST API prints it: whole numbers without a point, also of doubles."""
+    told = MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
+    return {name: _whole(value) for name, value in told.items()}
+
+
+def _whole(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _whole(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def emit(value: object, *, indent: int | None = 2) -> None:

@@ -15,10 +15,16 @@ def hub(ctx: typer.Context) -> Hub:
 
 
 def connect(ctx: typer.Context, **more: Any) -> Hub:
-    """Connect to the hub of --address as --caller, with --api-key."""
+    """Connect to the hub of --address as --caller, with --api-key, as the TLS options say."""
     given = ctx.find_root().params
-    key = given.get("api_key") or None
-    return Hub(given.get("address"), caller=given.get("caller"), api_key=key, **more)
+    return Hub(
+        given.get("address"),
+        caller=given.get("caller"),
+        api_key=given.get("api_key") or None,
+        root_certificates=given.get("ca_file"),
+        insecure=bool(given.get("insecure")),
+        **more,
+    )
 
 
 def passed_on(ctx: typer.Context, *own: str) -> dict[str, Any]:

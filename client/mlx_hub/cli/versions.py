@@ -1,10 +1,22 @@
 """`mlx-hub versions …`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from mlx_hub.cli.complete import model_names
-from mlx_hub.cli.output import JsonOption, console, emit, plain, show_done, show_one
+from mlx_hub.cli.downloading import downloading
+from mlx_hub.cli.output import (
+    JsonOption,
+    console,
+    emit,
+    plain,
+    printable,
+    short,
+    show_done,
+    show_one,
+    size,
+)
 from mlx_hub.cli.samples import print_samples
 from mlx_hub.cli.session import find_model, hub, split_version
 from mlx_hub.client import Hub
@@ -79,6 +91,26 @@ def restore(ctx: typer.Context, version: VersionArgument, json: JsonOption = Fal
     """Bring an archived version's files back and put it into service."""
     here = hub(ctx)
     show_one(here.models.restore(*_split(here, version)), json)
+
+
+@versions_app.command()
+def download(
+    ctx: typer.Context,
+    version: VersionArgument,
+    to: Annotated[
+        Path, typer.Option("--to", file_okay=False, help="The folder; made if it is missing.")
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Bring a version's files into a folder, each proven by its sha256."""
+    here = hub(ctx)
+    with downloading() as told:
+        found = here.models.download(*_split(here, version), to, on_progress=told)
+    if json:
+        emit(plain(found))
+        return
+    for file in found.files:
+        typer.echo(printable(f"{short(file.sha256)}  {size(file.size_bytes):>8}  {to / file.name}"))
 
 
 @versions_app.command()

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from grpc import aio
 from mlx_hub.client.channel import Connection, Guard
 from mlx_hub.client.contract import Call, Find, Generation, Pages
+from mlx_hub.client.download import Download, Saving
 from mlx_hub.client.errors import HubError, from_rpc
 from mlx_hub.client.retry import Budget, policy
 from mlx_hub.client.stream import AsyncTokenStream
@@ -73,6 +74,30 @@ class Transport:
                 raise from_rpc(error, self.address) from error
 
         return await AsyncRetrying(**policy(call, deadline))(attempt)
+
+    async def download[R: Message](self, download: Download[R]) -> R:
+        budget = Budget(download.deadline(self._within))
+        found = await self.unary(download.ask)
+        for saving in download.files(found):
+            with saving:
+                await self._receive(saving, budget)
+        return found
+
+    async def _receive(self, saving: Saving, budget: Budget) -> None:
+        while True:
+            frames = self._stream(saving.call(), budget)
+            try:
+                async for frame in frames:
+                    await asyncio.to_thread(saving.accept, frame)
+                await asyncio.to_thread(saving.finish)
+                return
+            except grpc.RpcError as error:
+                pause = saving.pause(from_rpc(error, self.address))
+            except HubError as error:
+                pause = saving.pause(error)
+            finally:
+                frames.cancel()
+            await asyncio.sleep(budget.pause(pause))
 
     async def pages[P: Message, I](self, pages: Pages[P, I]) -> AsyncIterator[I]:
         rest: Pages[P, I] | None = pages

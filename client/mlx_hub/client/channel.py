@@ -39,7 +39,10 @@ class Settings(TypedDict, total=False):
     tls: bool
     """Whether to speak TLS; an address that begins with https:// says so, too."""
     root_certificates: str | PathLike[str] | None
-    """A PEM file of the authorities to trust instead of gRPC's own; it asks for TLS."""
+    """A PEM file of the authorities to trust instead of gRPC's own; it asks for TLS.
+
+    Else MLX_HUB_CA_FILE, where TLS is asked for.
+    """
     insecure: bool
     """Whether the key may cross a network in the clear."""
 
@@ -84,7 +87,7 @@ def connection(
     host = found.removeprefix("https://")
     credentials = None
     if tls or root_certificates or host != found:
-        pem = Path(root_certificates).read_bytes() if root_certificates else None
+        pem = Path(root_certificates).read_bytes() if root_certificates else _trusted()
         credentials = grpc.ssl_channel_credentials(pem)
     said: list[tuple[str, str]] = []
     if name := caller or os.environ.get("MLX_HUB_CALLER"):
@@ -93,6 +96,16 @@ def connection(
         _check(key, host, credentials is not None or insecure)
         said.append(("authorization", f"Bearer {key}"))
     return Connection(host, timeout, credentials, tuple(said))
+
+
+def _trusted() -> bytes | None:
+    """Read the environment's authorities, if it names any."""
+    try:
+        file = os.environ.get("MLX_HUB_CA_FILE")
+        return Path(file).read_bytes() if file else None
+    except OSError as error:
+        text = f"MLX_HUB_CA_FILE names a file that can't be read: {error.strerror}"
+        raise Invalid(text, reason="INVALID_FIELD", field="root_certificates") from error
 
 
 def _check(key: str, host: str, allowed: bool) -> None:

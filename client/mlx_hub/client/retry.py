@@ -21,6 +21,7 @@ from tenacity.wait import wait_base
 ATTEMPTS = 4
 #: How long a watch keeps trying to come back after it lost the hub.
 RECONNECT_SECONDS = 60.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _back_off = wait_exponential_jitter(multiplier=0.1, max=5.0, jitter=0.1)
 
 
@@ -61,6 +62,33 @@ def policy(call: Call[Message], budget: float | None) -> Policy:
     worth = retry_if_exception(is_transient if call.repeatable else is_turned_away)
     retry = worth if call.resendable else retry_never
     return Policy(retry=retry, stop=stop, wait=_Wait(), reraise=True)
+
+
+class Patience:
+    """How long to pause after a stream was lost, and when trying is over."""
+
+    def __init__(self) -> None:
+        self._begun = False
+        self._lost_at: float | None = None
+        self._pause = _FIRST_PAUSE
+
+    def got(self) -> None:
+        """Something came: whatever was lost before is made good."""
+        self._begun = True
+        self._lost_at, self._pause = None, _FIRST_PAUSE
+
+    def pause(self, error: HubError) -> float:
+        """Seconds until the next try; raises the error when trying is over."""
+        now = time.monotonic()
+        if self._lost_at is None:
+            self._lost_at = now
+        # Without a first frame there is nothing to resume: fail as soon as a unary call would.
+        patience = RECONNECT_SECONDS if self._begun else 1.0
+        if not is_transient(error) or now - self._lost_at >= patience:
+            raise error
+        pause = max(self._pause, error.retry_after or 0.0)
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        return pause
 
 
 class Budget:

@@ -8,6 +8,7 @@ from typing import Concatenate, Self, Unpack
 from google.protobuf.message import Message
 from mlx_hub.client.calls import (
     datasets,
+    downloads,
     engines,
     inference,
     provenance,
@@ -19,6 +20,7 @@ from mlx_hub.client.calls import (
 )
 from mlx_hub.client.channel import Settings, connection
 from mlx_hub.client.contract import Call, Find, Generation, Pages, build, documented
+from mlx_hub.client.download import Download
 from mlx_hub.client.stream import TokenStream
 from mlx_hub.client.sync_transport import Transport
 from mlx_hub.client.upload import Upload
@@ -52,6 +54,16 @@ def _upload[**A, R: Message](
     @documented(make)
     def verb(self: _Group, /, *args: A.args, **kwargs: A.kwargs) -> R:
         return self._transport.upload(build(make, *args, **kwargs))
+
+    return verb
+
+
+def _download[**A, R: Message](
+    make: Callable[A, Download[R]],
+) -> Callable[Concatenate[_Group, A], R]:
+    @documented(make)
+    def verb(self: _Group, /, *args: A.args, **kwargs: A.kwargs) -> R:
+        return self._transport.download(build(make, *args, **kwargs))
 
     return verb
 
@@ -111,6 +123,8 @@ class Models(_Group):
     lineage = _unary(registry.get_lineage)
     verify = _unary(provenance.verify_version)
     statement = _unary(provenance.get_statement)
+    files = _unary(downloads.list_files)
+    download = _download(downloads.download_version)
     promote = _unary(registry.promote_version)
     roll_back = _unary(registry.roll_back_alias)
     delete_alias = _unary(registry.delete_alias)
@@ -139,6 +153,7 @@ class Datasets(_Group):
     get = _unary(datasets.get_dataset)
     report = _unary(datasets.report_dataset)
     upload = _upload(datasets.upload_dataset)
+    download = _download(downloads.download_dataset)
     delete = _unary(datasets.delete_dataset)
     find = _find(datasets.find_dataset)
     list = _pages(datasets.list_datasets)

@@ -9,6 +9,7 @@ import grpc
 from google.protobuf.message import Message
 from mlx_hub.client.channel import Connection, Guard
 from mlx_hub.client.contract import Call, Find, Generation, Pages
+from mlx_hub.client.download import Download, Saving
 from mlx_hub.client.errors import HubError, from_rpc
 from mlx_hub.client.retry import Budget, policy
 from mlx_hub.client.stream import Incoming, TokenStream
@@ -66,6 +67,30 @@ class Transport:
                 raise (sending.broken or from_rpc(error, self.address)) from error
 
         return Retrying(**policy(call, deadline))(attempt)
+
+    def download[R: Message](self, download: Download[R]) -> R:
+        budget = Budget(download.deadline(self._within))
+        found = self.unary(download.ask)
+        for saving in download.files(found):
+            with saving:
+                self._receive(saving, budget)
+        return found
+
+    def _receive(self, saving: Saving, budget: Budget) -> None:
+        while True:
+            frames = self._stream(saving.call(), budget)
+            try:
+                for frame in frames:
+                    saving.accept(frame)
+                saving.finish()
+                return
+            except grpc.RpcError as error:
+                pause = saving.pause(from_rpc(error, self.address))
+            except HubError as error:
+                pause = saving.pause(error)
+            finally:
+                frames.cancel()
+            time.sleep(budget.pause(pause))
 
     def pages[P: Message, I](self, pages: Pages[P, I]) -> Iterator[I]:
         rest: Pages[P, I] | None = pages

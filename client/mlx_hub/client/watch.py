@@ -1,15 +1,12 @@
 """The place in a job's events or log, so that a lost connection neither skips nor doubles one."""
 
-import time
 from abc import ABC, abstractmethod
 
 from mlx_hub.client.contract import Call
 from mlx_hub.client.errors import HubError, from_status
-from mlx_hub.client.retry import RECONNECT_SECONDS, is_transient
+from mlx_hub.client.retry import Patience
 from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
 from mlx_hub.trainer.v1.training_log_pb2 import TrainingLogEvent, TrainingLogLine
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 
 class Cursor[F: TrainingEvent | TrainingLogEvent, I](ABC):
@@ -18,8 +15,7 @@ class Cursor[F: TrainingEvent | TrainingLogEvent, I](ABC):
     def __init__(self, call: Call[F]) -> None:
         self._call = call
         self._last: int | None = None
-        self._lost_at: float | None = None
-        self._pause = _FIRST_PAUSE
+        self._patience = Patience()
 
     def call(self) -> Call[F]:
         """The call that goes on where the last frame was."""
@@ -29,21 +25,12 @@ class Cursor[F: TrainingEvent | TrainingLogEvent, I](ABC):
         """Return what the caller has not seen; raise what an error frame holds."""
         if frame.WhichOneof("event") == "error":
             raise from_status(frame.error)
-        self._lost_at, self._pause = None, _FIRST_PAUSE
+        self._patience.got()
         return self._fresh(frame)
 
     def pause(self, error: HubError) -> float:
         """Seconds until the next try; raises the error when trying is over."""
-        now = time.monotonic()
-        if self._lost_at is None:
-            self._lost_at = now
-        # Without a first frame there is nothing to resume: fail as soon as a unary call would.
-        patience = 1.0 if self._last is None else RECONNECT_SECONDS
-        if not is_transient(error) or now - self._lost_at >= patience:
-            raise error
-        pause = max(self._pause, error.retry_after or 0.0)
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-        return pause
+        return self._patience.pause(error)
 
     def _resumed(self, last: int) -> Call[F]:
         return self._call.amended(after_sequence=last)

@@ -14,19 +14,24 @@ from services.chassis.requests import Context
 class Validation(AroundInterceptor):
     """Refuses a message that breaks a constraint and names every field that does."""
 
+    def __init__(self, *, stored: bool = False) -> None:
+        """Tell whether the texts of requests go to a database."""
+        self._stored = stored
+
     def accept(self, method: str, request: Any, context: Context) -> None:
         """Raise Invalid before the servicer sees the request."""
-        validate(request)
+        validate(request, stored=self._stored)
 
     def reader(self, deserialize: Deserialize) -> Deserialize:
         """Let what is no message through to `accept`, which refuses it by name."""
         return wire.lenient(deserialize)
 
 
-def validate(message: Message | None) -> None:
+def validate(message: Message | None, *, stored: bool = False) -> None:
     """Raise Invalid with one violation per broken constraint."""
     found = tuple(wire.violations(message))
     if message is not None:
+        found += tuple(wire.nul_violations(message)) if stored else ()
         found += tuple(
             Violation(_path(v.proto) or "request", v.proto.message or v.proto.rule_id)
             for v in protovalidate.collect_violations(message)

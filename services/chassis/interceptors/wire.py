@@ -1,6 +1,6 @@
 """What protobuf lets pass and the contract does not: no message, unknown fields, odd times."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -13,6 +13,7 @@ from services.chassis.errors import Violation
 _TIME = "google.protobuf.Timestamp"
 _FIRST_SECOND, _LAST_SECOND = -62135596800, 253402300799  # years 1 to 9999
 _NOT_A_MESSAGE = Violation("request", "the bytes are not a message of this call's type in UTF-8")
+_NUL = "a text holds a NUL character; leave it out"
 _NO_SUCH_TIME = "must be a time of the years 1 to 9999 with 0 to 999999999 nanoseconds"
 
 
@@ -46,6 +47,24 @@ def violations(request: Message | None) -> Iterator[Violation]:
             for field in unknown:
                 name = f"{path}.{field.field_number}" if path else str(field.field_number)
                 yield Violation(name, "unknown field; this version of the hub does not know it")
+
+
+def nul_violations(request: Message) -> Iterator[Violation]:
+    """Name the texts that Postgres can't store."""
+    for path, part in _parts(request, ""):
+        for field, value in part.ListFields():
+            if any("\0" in text for text in _texts(field, value)):
+                yield Violation(f"{path}.{field.name}" if path else field.name, _NUL)
+
+
+def _texts(field: FieldDescriptor, value: Any) -> Iterator[str]:
+    """List a field's texts, a map's keys and values among them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (each for pair in value.items() for each in pair if isinstance(each, str))
+    elif field.is_repeated:
+        yield from (each for each in value if isinstance(each, str))
 
 
 @cache

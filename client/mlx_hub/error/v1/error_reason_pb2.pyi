@@ -243,6 +243,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED. More calls come to the gateway than MLX_HUB_REQUESTS_PER_SECOND lets through.
     To do: wait as long as RetryInfo says, and send fewer at a time.
     """
+    ERROR_REASON_FILE_NOT_FOUND: _ErrorReason.ValueType  # 66
+    """NOT_FOUND. The version has no file of this name. To do: take a name that `GET
+    /models/ID/versions/VERSION/files` lists. Metadata: model_id, version, file.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the value of `ErrorInfo.reason` (domain `mlx-hub`) in
@@ -470,5 +474,9 @@ that has it. Metadata: scope.
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 65
 """RESOURCE_EXHAUSTED. More calls come to the gateway than MLX_HUB_REQUESTS_PER_SECOND lets through.
 To do: wait as long as RetryInfo says, and send fewer at a time.
+"""
+ERROR_REASON_FILE_NOT_FOUND: ErrorReason.ValueType  # 66
+"""NOT_FOUND. The version has no file of this name. To do: take a name that `GET
+/models/ID/versions/VERSION/files` lists. Metadata: model_id, version, file.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -65,7 +65,7 @@ class OpenAIServiceServicer:
     """
 
     def ListServedModels(self, request, context):
-        """Lists what can be asked: `name` and `name:version`.
+        """Lists what can be asked: `name`, `name:base`, `name:version` and `name@alias`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

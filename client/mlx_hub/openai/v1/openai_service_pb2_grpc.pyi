@@ -20,7 +20,7 @@ class OpenAIServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListServedModels: _aio.UnaryUnaryMultiCallable[_openai_service_pb2.ListServedModelsRequest, _httpbody_pb2.HttpBody]
-    """Lists what can be asked: `name` and `name:version`."""
+    """Lists what can be asked: `name`, `name:base`, `name:version` and `name@alias`."""
     GetServedModel: _aio.UnaryUnaryMultiCallable[_openai_service_pb2.GetServedModelRequest, _httpbody_pb2.HttpBody]
     """Tells of one: `name`, `name:version`, `name:base` or `name@alias`. Fails with MODEL_NOT_FOUND,
     VERSION_NOT_FOUND, VERSION_NOT_READY, and others of the registry, in OpenAI's shape.
@@ -44,7 +44,7 @@ class OpenAIServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _openai_service_pb2.ListServedModelsRequest,
         context: _aio.ServicerContext[_openai_service_pb2.ListServedModelsRequest, _abc.Awaitable[_httpbody_pb2.HttpBody]],
     ) -> _abc.Awaitable[_httpbody_pb2.HttpBody]:
-        """Lists what can be asked: `name` and `name:version`."""
+        """Lists what can be asked: `name`, `name:base`, `name:version` and `name@alias`."""
 
     @_abc_1.abstractmethod
     def GetServedModel(

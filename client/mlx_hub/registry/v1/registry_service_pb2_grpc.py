@@ -249,8 +249,7 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListBaseModels(self, request, context):
-        """Lists imported base models by rising id. gRPC only.
-        Fails with INVALID_PAGE_TOKEN, INVALID_FIELD.
+        """Lists imported base models by rising id. Fails with INVALID_PAGE_TOKEN, INVALID_FIELD.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

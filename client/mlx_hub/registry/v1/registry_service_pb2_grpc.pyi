@@ -79,9 +79,7 @@ class RegistryServiceStub:
     DEPENDENCY_UNAVAILABLE.
     """
     ListBaseModels: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListBaseModelsRequest, _registry_service_pb2.ListBaseModelsResponse]
-    """Lists imported base models by rising id. gRPC only.
-    Fails with INVALID_PAGE_TOKEN, INVALID_FIELD.
-    """
+    """Lists imported base models by rising id. Fails with INVALID_PAGE_TOKEN, INVALID_FIELD."""
     ResolveModel: _aio.UnaryUnaryMultiCallable[_publication_pb2.ResolveModelRequest, _publication_pb2.ResolvedModel]
     """Tells where the verified files of a version and its base model lie, for the
     services of this node. gRPC only.
@@ -243,9 +241,7 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_service_pb2.ListBaseModelsRequest,
         context: _aio.ServicerContext[_registry_service_pb2.ListBaseModelsRequest, _abc.Awaitable[_registry_service_pb2.ListBaseModelsResponse]],
     ) -> _abc.Awaitable[_registry_service_pb2.ListBaseModelsResponse]:
-        """Lists imported base models by rising id. gRPC only.
-        Fails with INVALID_PAGE_TOKEN, INVALID_FIELD.
-        """
+        """Lists imported base models by rising id. Fails with INVALID_PAGE_TOKEN, INVALID_FIELD."""
 
     @_abc_1.abstractmethod
     def ResolveModel(
