@@ -183,6 +183,16 @@ def _is_address(host: str) -> bool:
     return True
 
 
+def _upstreams(settings: GatewaySettings) -> dict[str, object]:
+    """Give where each service is, which of them are found by name, and who answers for whom."""
+    peers = {n: (getattr(settings, f"{n}_host"), getattr(settings, f"{n}_port")) for n in SERVICES}
+    return {
+        "peers": peers,
+        "named": [name for name, (host, _) in peers.items() if not _is_address(host)],
+        "clusters": {**{name: (name,) for name in SERVICES}, "system": SERVICES},
+    }
+
+
 def render(settings: GatewaySettings, folder: Path) -> Path:
     """Write envoy.yaml and the files that it refers to into a folder; give the first's path."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -190,7 +200,6 @@ def render(settings: GatewaySettings, folder: Path) -> Path:
     write_private(descriptors, contract.descriptor_set().SerializeToString())
     write_private(script, guard.script(settings.keys).encode())
     built = ui.pages(settings.ui_folder)
-    peers = {n: (getattr(settings, f"{n}_host"), getattr(settings, f"{n}_port")) for n in SERVICES}
     environment = Environment(  # YAML: the template writes every free text by tojson
         loader=PackageLoader("gateway", ""),
         undefined=StrictUndefined,
@@ -204,9 +213,7 @@ def render(settings: GatewaySettings, folder: Path) -> Path:
         hosts=hosts(settings),
         origins=origins(settings),
         verbs=sorted({rule.verb for rule in contract.rest_rules()} | {"OPTIONS"}),
-        peers=peers,
-        named=[name for name, (host, _) in peers.items() if not _is_address(host)],
-        clusters={**{name: (name,) for name in SERVICES}, "system": SERVICES},
+        **_upstreams(settings),
         routes=routes(),
         pages=pages.write(folder, (*pages.pages(), *built)),
         redirects=list(ui.redirects(built)),
