@@ -108,6 +108,44 @@ _CALLS: list[Panel] = [
     ),
 ]
 
+_GATEWAY = '{envoy_http_conn_manager_prefix="gateway"}'
+_answered = f"rate(envoy_http_downstream_rq_xx{_GATEWAY}[$__rate_interval])"
+_classes = f"sum by (envoy_response_code_class) ({_answered})"
+
+_DOOR: list[Panel] = [
+    graph(
+        "Answers by status class",
+        "Every request at the gateway, its own refusals among them: 4 stands for 4xx.",
+        "reqps",
+        [Query(_classes, "{{envoy_response_code_class}}xx")],
+        see="alerts",
+        stacked=True,
+    ),
+    graph(
+        "Duration at the gateway",
+        "From a request's start to the end of its answer, streams as long as they are read.",
+        "ms",
+        quantiles("envoy_http_downstream_rq_time", _GATEWAY),
+        see="alerts",
+    ),
+    graph(
+        "Refused at the door",
+        "Requests beyond MLX_HUB_REQUESTS_PER_SECOND, or while the gateway's heap was full.",
+        "reqps",
+        [
+            Query(
+                "rate(envoy_http_local_rate_limit_rate_limited[$__rate_interval]) or vector(0)",
+                "too many",
+            ),
+            Query(
+                "rate(envoy_http_rq_overload_local_reply[$__rate_interval]) or vector(0)",
+                "overload",
+            ),
+        ],
+        see="let-others-in",
+    ),
+]
+
 _PILES: list[Panel] = [
     graph(
         "Requests and jobs that wait",
@@ -181,5 +219,11 @@ def make() -> dashboard.Dashboard:
         "overview",
         "Overview",
         "Whether the hub is up, answers, and keeps up.",
-        [("Now", _NOW), ("Calls", _CALLS), ("What piles up", _PILES), ("On record", _HELD)],
+        [
+            ("Now", _NOW),
+            ("Calls", _CALLS),
+            ("At the door", _DOOR),
+            ("What piles up", _PILES),
+            ("On record", _HELD),
+        ],
     )

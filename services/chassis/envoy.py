@@ -88,6 +88,8 @@ def _family(row: str) -> Family:
 
 
 FAMILIES = tuple(map(_family, _TABLE.replace("\n    |", " |").strip().splitlines()))
+KEPT = f"({'|'.join(f.theirs for f in FAMILIES)})(_bucket|_sum|_count)?"
+"""A regular expression of their names in Envoy's own text."""
 
 
 def translated(text: str) -> str:

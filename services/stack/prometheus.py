@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from services.chassis import envoy
 from services.chassis.system import peers
 from services.stack.errors import StackError
 from services.stack.ports import HOST
@@ -60,8 +61,20 @@ def render(settings: StackSettings) -> str:
         "global": {"scrape_interval": every, "evaluation_interval": every},
         "rule_files": [str(RULES)],
         "scrape_configs": [
-            {"job_name": name, "static_configs": [{"targets": [f"{HOST}:{port}"]}]}
-            for name, port in ports.items()
+            *({"job_name": name, "static_configs": _at(port)} for name, port in ports.items()),
+            {
+                "job_name": "gateway",
+                "metrics_path": envoy.PATH,
+                "static_configs": _at(settings.gateway_metrics_port),
+                # Of hundreds of families.
+                "metric_relabel_configs": [
+                    {"source_labels": ["__name__"], "regex": envoy.KEPT, "action": "keep"}
+                ],
+            },
         ],
     }
     return json.dumps(config, indent=2) + "\n"
+
+
+def _at(port: int) -> list[dict[str, list[str]]]:
+    return [{"targets": [f"{HOST}:{port}"]}]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.grafana.__main__ import write
+from services.chassis import envoy
 from tests.fixtures.observed import (
     DASHBOARDS,
     ROOT,
@@ -67,6 +68,7 @@ def test_every_metric_asked_for_is_one_that_there_is() -> None:
     page = (ROOT / "docs/metrics.md").read_text()
     there = set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
     there |= {rule["record"] for rule in rules("record")}
+    there |= {family.theirs for family in envoy.FAMILIES}
     asked = {name: query.expr for query in queries() for name in metrics_in(query.expr)}
     asked |= {
         name: rule["expr"]
