@@ -54,7 +54,7 @@ function Warnings({ report }: { report: DatasetReport }) {
   if (!warnings.length)
     return <p role="status" className="flex items-center gap-3 rounded-xl border border-line bg-surface px-5 py-3"><CircleCheck aria-hidden className="size-4 text-ok" />Nothing to mend: a job can train on these rows as they are.</p>;
   return (
-    <ul role="status" className="divide-y divide-line rounded-xl border border-line bg-surface">
+    <ul aria-label="Warnings" className="divide-y divide-line rounded-xl border border-line bg-surface">
       {warnings.map((warning) => (
         <li key={warning.code} className="flex items-start gap-3 px-5 py-3">
           <TriangleAlert aria-hidden className={cn("mt-0.5 size-4 shrink-0", FATAL.has(warning.code) ? "text-bad" : "text-warn")} />

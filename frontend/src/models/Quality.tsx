@@ -30,12 +30,12 @@ export function Quality({ id }: { id: number }) {
 }
 
 function Chart({ series }: { series: Series }) {
-  // Half a version before and behind: the base model's line is one also where there is one version.
+  // From half a version before: the base model's line is one also where there is one version.
   const versions = series.points.map((point) => point.version);
-  const x = [(versions[0] ?? 1) - 0.5, ...versions, (versions.at(-1) ?? 1) + 0.5];
+  const x = [(versions[0] ?? 1) - 0.5, ...versions];
   const base = series.base_value;
   const lines = [
-    { label: series.metric, values: [null, ...series.points.map((point) => point.value), null], points: true },
+    { label: series.metric, values: [null, ...series.points.map((point) => point.value)], points: true },
     ...(base === undefined ? [] : [{ label: "base model", values: x.map(() => base), colour: "chart-5" as const, dashed: true }]),
   ];
   return (
