@@ -183,7 +183,7 @@ export default {
     });
     await page.route(`**/models/${model}`, async (route) => route.fulfill({ json: { ...(await (await route.fetch()).json()), name: all, base_model: all } }));
     await page.goto(`${hub.url}/ui/models/?id=${model}&version=1`);
-    await page.getByText("Recipe and environment").waitFor();
+    await page.getByText("Every parameter of the job").waitFor();
     await page.getByText(PAYLOADS[39]!, { exact: true }).first().waitFor();
     await literally(page, [all, ...PAYLOADS], "in a version's page");
     await safe("in a version's page");

@@ -105,14 +105,14 @@ function Asked({ query, models, refusal, onAsk, busy }: AskedProps) {
     onAsk({ length, batch, held });
   };
   return (
-    <form onSubmit={send} className="grid grid-cols-2 items-start gap-x-4 md:grid-cols-[minmax(0,2fr)_repeat(3,minmax(0,1fr))_auto]" noValidate>
+    <form onSubmit={send} className="grid grid-cols-2 items-start gap-x-4 gap-y-2 md:grid-cols-[minmax(0,2fr)_repeat(3,minmax(0,1fr))_auto]" noValidate>
       <Field label="Model" name="model_id" refusal={refusal} className="max-md:col-span-2">
         <Select value={query.model_id ? String(query.model_id) : ""} onValueChange={(model) => onAsk({ model })} placeholder="…" options={models.map((model) => ({ value: String(model.id), label: model.name }))} />
       </Field>
       <Field label="Longest row" name="max_seq_length" refusal={refusal} hint="tokens"><Input inputMode="numeric" value={length} onChange={(event) => setLength(event.target.value)} /></Field>
       <Field label="Batch" name="batch_size" refusal={refusal} hint="rows"><Input inputMode="numeric" value={batch} onChange={(event) => setBatch(event.target.value)} /></Field>
       <Field label="Held out" name="validation_fraction" refusal={refusal} hint="share of the rows"><Input inputMode="decimal" value={held} onChange={(event) => setHeld(event.target.value)} /></Field>
-      <div className="md:pt-[22px]"><Button type="submit" busy={busy}>Report</Button></div>
+      <div className="pt-[22px]"><Button type="submit" busy={busy}>Report</Button></div>
     </form>
   );
 }

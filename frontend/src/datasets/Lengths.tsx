@@ -18,7 +18,7 @@ export function Lengths({ report }: { report: Schemas["DatasetReport"] }) {
           {bars.map((bar) => (
             <div key={bar.label} title={`${bar.label} tokens: ${bar.rows} rows`} className="flex h-full flex-1 flex-col justify-end text-center text-2xs text-muted">
               {bar.rows > 0 && number(bar.rows)}
-              <div className={cn("mt-0.5 rounded-t-[3px]", bar.beyond ? "bg-bad" : "bg-chart-1")} style={{ height: `${bar.height * 84}%` }} />
+              <div className={cn("mx-auto mt-0.5 w-full max-w-20 rounded-t-[3px]", bar.beyond ? "bg-bad" : "bg-chart-1")} style={{ height: `${bar.height * 84}%` }} />
             </div>
           ))}
           {mark !== null && (

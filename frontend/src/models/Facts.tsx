@@ -1,23 +1,38 @@
 import type { Schemas } from "@/api";
+import { cn } from "@/lib/cn";
 import { bytes } from "@/lib/format";
 import { Badge, Card, Digest, Skeleton } from "@/ui";
 
-/** The recipe and the environment it ran in. */
-export function Parameters({ lineage }: { lineage: Schemas["Lineage"] | undefined }) {
-  const training = lineage?.training;
-  const facts = training ?? lineage?.imported;
+const byName = (facts: Readonly<Record<string, string>> = {}) => Object.entries(facts).sort(([a], [b]) => a.localeCompare(b));
+
+function List({ facts, className }: { facts: readonly (readonly [string, string])[]; className?: string }) {
   return (
-    <Card title={training ? "Recipe and environment" : "Environment"} hint="As they were recorded">
-      {!lineage ? <Skeleton className="h-64" /> : (
-        <dl className="grid grid-cols-[auto_minmax(0,1fr)] gap-x-6 text-xs">
-          {[...Object.entries(training?.parameters ?? {}), ...Object.entries(facts?.environment ?? {})].map(([name, value]) => (
-            <div key={name} className="contents">
-              <dt className="border-b border-line py-1.5 text-muted">{name}</dt>
-              <dd className="border-b border-line py-1.5 text-right break-words">{value || "–"}</dd>
-            </div>
-          ))}
-        </dl>
-      )}
+    <dl className={cn("text-xs", className)}>
+      {facts.map(([name, value]) => (
+        <div key={name} className="flex min-w-0 justify-between gap-4 border-b border-line py-1.5">
+          <dt className="min-w-0 break-words text-muted">{name}</dt>
+          <dd className="min-w-0 text-right break-words">{value || "–"}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+/** Every parameter of the job, as it was recorded. */
+export function Recipe({ lineage }: { lineage: Schemas["Lineage"] | undefined }) {
+  if (lineage && !lineage.training) return null;
+  return (
+    <Card title="Recipe" hint="Every parameter of the job, defaults included">
+      {!lineage ? <Skeleton className="h-72" /> : <List facts={byName(lineage.training?.parameters)} className="grid gap-x-8 sm:grid-cols-2 lg:grid-cols-3" />}
+    </Card>
+  );
+}
+
+/** What it was computed with. */
+export function Environment({ lineage }: { lineage: Schemas["Lineage"] | undefined }) {
+  return (
+    <Card title="Environment" hint="What it was computed with">
+      {!lineage ? <Skeleton className="h-40" /> : <List facts={byName((lineage.training ?? lineage.imported)?.environment)} />}
     </Card>
   );
 }

@@ -8,7 +8,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { archive, keys, restore, type Schemas, useLineage, useModel, useVersion } from "@/api";
 import { bytes, number } from "@/lib/format";
 import { Badge, Button, Card, Confirm, Digest, ErrorState, PageHeader, Skeleton, Stat, StatusBadge, toast } from "@/ui";
-import { Files, Parameters } from "./Facts";
+import { Environment, Files, Recipe } from "./Facts";
 import { Lineage } from "./Lineage";
 import { Missing } from "./Model";
 import { Samples } from "./Samples";
@@ -45,8 +45,9 @@ export default function Version({ id, version }: { id: number; version: number }
             : lineage.data ? <Lineage lineage={lineage.data} /> : <Skeleton className="h-[488px]" />}
         </Card>
         <Samples id={id} version={version} />
+        <Recipe lineage={lineage.data} />
         <div className="grid items-start gap-4 lg:grid-cols-2">
-          <Parameters lineage={lineage.data} />
+          <Environment lineage={lineage.data} />
           <Files lineage={lineage.data} />
         </div>
       </div>
