@@ -1,5 +1,6 @@
 export { api, absolute, BASE, call, type Schemas, take } from "./client";
 export * from "./datasets";
+export { download } from "./download";
 export { ApiError, asApiError, fromBody } from "./errors";
 export { type LiveMode, useLive } from "./live";
 export * from "./models";

@@ -9,6 +9,13 @@ const PAGE = 20;
 const at = (id: number, version: number) => ({ path: { model_id: id, version: String(version) } });
 const of = (id: number) => ({ path: { model_id: id } });
 
+/** What models can be made over. */
+export const useBaseModels = () =>
+  useQuery({
+    queryKey: [...keys.models, "bases"],
+    queryFn: async () => (await take(api.GET("/base-models", { params: { query: { page_size: 1000 } } }))).base_models,
+  });
+
 /** One version, by number. */
 export const useVersion = (id: number, version: number) =>
   useQuery({

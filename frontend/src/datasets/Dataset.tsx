@@ -1,11 +1,11 @@
 "use client";
 
 import { useQueryClient } from "@tanstack/react-query";
-import { Boxes, Database, GraduationCap, Trash2 } from "lucide-react";
+import { Boxes, Database, Download, GraduationCap, Trash2 } from "lucide-react";
 import Link from "next/link";
 import { useRouter } from "next/navigation";
 import { type FormEvent, useState } from "react";
-import { ApiError, deleteDataset, flat, keys, type ReportQuery, type Schemas, useDataset, useModels, useReport } from "@/api";
+import { ApiError, asApiError, deleteDataset, download, flat, keys, type ReportQuery, type Schemas, useDataset, useModels, useReport } from "@/api";
 import { bytes, number } from "@/lib/format";
 import { useUrl } from "@/lib/url";
 import { Badge, Button, Card, ConfirmTyped, Digest, Empty, ErrorState, Field, Input, PageHeader, Select, Skeleton, Time, toast } from "@/ui";
@@ -38,6 +38,7 @@ export default function Dataset({ id }: { id: number }) {
         actions={found && (
           <>
             <Button asChild variant="primary"><Link href={`/training/?new=1&dataset=${id}`} prefetch={false}><GraduationCap aria-hidden />Train</Link></Button>
+            <Button onClick={() => void fetch(found)}><Download aria-hidden />Download</Button>
             <Button variant="danger" onClick={() => setDeleting(true)}><Trash2 aria-hidden />Delete</Button>
           </>
         )}
@@ -51,6 +52,9 @@ export default function Dataset({ id }: { id: number }) {
     </>
   );
 }
+
+const fetch = (dataset: Schemas["Dataset"]) =>
+  download(`/datasets/${dataset.id}/file`, `${dataset.name}.jsonl`).catch((thrown: unknown) => toast(asApiError(thrown).message));
 
 function Missing({ error, retry }: { error: unknown; retry: () => void }) {
   const gone = error instanceof ApiError && error.reason === "DATASET_NOT_FOUND";

@@ -3,19 +3,21 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useRouter } from "next/navigation";
 import { type FormEvent, useId, useState } from "react";
-import { asApiError, createModel, keys } from "@/api";
+import { asApiError, createModel, keys, useBaseModels } from "@/api";
 import { NAME_RULE, nameWrong } from "@/lib/names";
 import { Button, Dialog, Field, Input, Textarea, toast } from "@/ui";
 import { Refusal } from "./Refusal";
 import { type Pair, TagsEditor, toTags } from "./Tags";
 
-/** Asks for a new model; `bases` are names to propose, of which REST has no list. */
-export default function CreateModel({ bases, onOpenChange }: { bases: readonly string[]; onOpenChange: (open: boolean) => void }) {
+/** Asks for a new model over an imported base model. */
+export default function CreateModel({ onOpenChange }: { onOpenChange: (open: boolean) => void }) {
   const client = useQueryClient();
   const router = useRouter();
   const list = useId();
   const [name, setName] = useState("");
-  const [base, setBase] = useState(bases[0] ?? "");
+  const bases = useBaseModels().data ?? [];
+  const [typed, setBase] = useState<string>();
+  const base = typed ?? bases[0]?.name ?? "";
   const [description, setDescription] = useState("");
   const [pairs, setPairs] = useState<Pair[]>([]);
   const create = useMutation({
@@ -39,10 +41,10 @@ export default function CreateModel({ bases, onOpenChange }: { bases: readonly s
         <Field label="Name" error={nameWrong(at("name"))} hint={NAME_RULE}>
           <Input autoFocus autoComplete="off" spellCheck={false} value={name} onChange={(event) => setName(event.target.value)} />
         </Field>
-        <Field label="Base model" error={nameWrong(at("base_model"))} hint={<>An imported one: <code className="font-mono">mlx-hub models base</code> lists them</>}>
+        <Field label="Base model" error={nameWrong(at("base_model"))} hint={<>An imported one; <code className="font-mono">mlx-hub models import</code> brings more</>}>
           <Input autoComplete="off" spellCheck={false} list={list} value={base} onChange={(event) => setBase(event.target.value)} />
         </Field>
-        <datalist id={list}>{bases.map((known) => <option key={known} value={known} />)}</datalist>
+        <datalist id={list}>{bases.map((known) => <option key={known.id} value={known.name} />)}</datalist>
         <Field label="Description" error={at("description")} hint="What it is for">
           <Textarea rows={3} value={description} onChange={(event) => setDescription(event.target.value)} />
         </Field>

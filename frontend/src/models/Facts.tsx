@@ -1,7 +1,8 @@
-import type { Schemas } from "@/api";
+import { Download } from "lucide-react";
+import { asApiError, download, type Schemas } from "@/api";
 import { cn } from "@/lib/cn";
 import { bytes } from "@/lib/format";
-import { Badge, Card, Digest, Skeleton } from "@/ui";
+import { Badge, Button, Card, Digest, Skeleton, toast } from "@/ui";
 
 const byName = (facts: Readonly<Record<string, string>> = {}) => Object.entries(facts).sort(([a], [b]) => a.localeCompare(b));
 
@@ -37,7 +38,8 @@ export function Environment({ lineage }: { lineage: Schemas["Lineage"] | undefin
   );
 }
 
-export function Files({ lineage }: { lineage: Schemas["Lineage"] | undefined }) {
+/** A version's files, which can be downloaded while it is ready. */
+export function Files({ lineage, version }: { lineage: Schemas["Lineage"] | undefined; version: Schemas["ModelVersion"] | undefined }) {
   const attempts = lineage?.training?.attempts ?? [];
   return (
     <div className="grid min-w-0 gap-4">
@@ -49,6 +51,7 @@ export function Files({ lineage }: { lineage: Schemas["Lineage"] | undefined }) 
                 <span className="min-w-0 flex-1 truncate" title={file.name}>{file.name}</span>
                 <span className="text-muted">{bytes(file.size_bytes)}</span>
                 <Digest value={file.sha256} length={8} />
+                {version?.status === "VERSION_STATUS_READY" && <Fetch version={version} name={file.name} />}
               </li>
             ))}
           </ul>
@@ -69,4 +72,10 @@ export function Files({ lineage }: { lineage: Schemas["Lineage"] | undefined }) 
       )}
     </div>
   );
+}
+
+function Fetch({ version, name }: { version: Schemas["ModelVersion"]; name: string }) {
+  const path = `/models/${version.model_id}/versions/${version.version}/files/${encodeURIComponent(name)}`;
+  const fetch = () => download(path, name).catch((thrown: unknown) => toast(asApiError(thrown).message));
+  return <Button variant="ghost" size="icon" aria-label={`Download ${name}`} onClick={() => void fetch()}><Download aria-hidden /></Button>;
 }

@@ -5,7 +5,7 @@ import dynamic from "next/dynamic";
 import Link from "next/link";
 import { useRouter } from "next/navigation";
 import { type ReactNode, useMemo } from "react";
-import { flat, type Schemas, useModels } from "@/api";
+import { type Schemas, useModels } from "@/api";
 import { cn } from "@/lib/cn";
 import { number } from "@/lib/format";
 import { useUrl } from "@/lib/url";
@@ -56,7 +56,7 @@ export function List() {
           />
         )}
       </Card>
-      {creating && <CreateModel bases={[...new Set(flat(models, "models").map((model) => model.base_model))]} onOpenChange={create} />}
+      {creating && <CreateModel onOpenChange={create} />}
     </>
   );
 }

@@ -48,7 +48,7 @@ export default function Version({ id, version }: { id: number; version: number }
         <Recipe lineage={lineage.data} />
         <div className="grid items-start gap-4 lg:grid-cols-2">
           <Environment lineage={lineage.data} />
-          <Files lineage={lineage.data} />
+          <Files lineage={lineage.data} version={it} />
         </div>
       </div>
     </>
