@@ -5,6 +5,7 @@ export { type Bin, Histogram, LineChart, type Part, StackedBar } from "./charts"
 export { Confirm, Dialog } from "./dialog";
 export { Field, Input, Select, Slider, Switch, Textarea } from "./field";
 export { LayerProvider, Progress, Tabs, toast, Tooltip } from "./layers";
+export { NumberField } from "./number-field";
 export { Empty, ErrorState, Skeleton } from "./state";
 export { type Column, Table } from "./table";
 export { Bytes, Copy, Digest, Duration, Time } from "./values";
