@@ -27,7 +27,7 @@ function Shown() {
   const list = flat(models, "models");
   if (models.error && !models.data) return <><Header /><Card><ErrorState error={models.error} retry={() => void models.refetch()} /></Card></>;
   if (!models.data) return <Waiting />;
-  if (!list.length) return <><Header /><Card><Empty icon={MessageSquare} title="There is no model to ask" action={<Button asChild size="sm"><Link href="/models/">Models</Link></Button>}>Register one over an imported base model; it answers before it was ever trained.</Empty></Card></>;
+  if (!list.length) return <><Header /><Card><Empty icon={MessageSquare} title="There is no model to ask" action={<Button asChild size="sm"><Link prefetch={false} href="/models/">Models</Link></Button>}>Register one over an imported base model; it answers before it was ever trained.</Empty></Card></>;
   return <Talk first={list[0]!.id ?? 0} names={new Map(list.map(({ id, name }) => [id ?? 0, name ?? ""]))} />;
 }
 
@@ -62,7 +62,7 @@ function Talk({ first, names }: { first: number; names: ReadonlyMap<number, stri
         </>
       } />
       <div className="grid items-start gap-4 lg:grid-cols-[minmax(0,1fr)_17rem]">
-        <div className="flex min-w-0 flex-col lg:min-h-[calc(100dvh-12rem)]">
+        <div className="flex min-h-[calc(100dvh-22rem)] min-w-0 flex-col lg:min-h-[calc(100dvh-13.5rem)]">
           <div className={cn("grid gap-3", two && "sm:grid-cols-2")}>
             <SidePicker label={two ? "Left" : "Model"} side={left} names={names} onChange={({ model, version }) => setParams({ model: String(model), version })} />
             {two && <SidePicker label="Right" side={sides[1]!} names={names} onChange={({ model, version }) => setParams({ model2: String(model), version2: version })} action={<Button variant="ghost" size="icon" aria-label="Close the right side" onClick={() => setParams({ model2: "", version2: "" })}><X aria-hidden /></Button>} />}
@@ -80,7 +80,7 @@ function Talk({ first, names }: { first: number; names: ReadonlyMap<number, stri
 
 function Modes({ mode, onChange }: { mode: Mode; onChange: (mode: Mode) => void }) {
   return (
-    <div role="group" aria-label="Kind of prompt" className="flex h-9 rounded-md border border-line bg-surface p-0.5">
+    <div role="group" aria-label="Mode" className="flex h-9 rounded-md border border-line bg-surface p-0.5">
       {(["chat", "completion"] as const).map((one) => (
         <button key={one} type="button" aria-pressed={mode === one} onClick={() => onChange(one)} className={cn("rounded-[5px] px-3 text-sm font-medium capitalize", mode === one ? "bg-accent-soft text-accent" : "text-muted hover:text-ink")}>{one}</button>
       ))}

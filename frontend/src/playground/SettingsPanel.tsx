@@ -19,6 +19,7 @@ export function SettingsPanel({ mode, settings, wrong, refusal, set, reset }: Se
   const shared = (name: string) => ({ name, refusal, error: wrong[name], value: settings[name] ?? "", onChange: (value: string) => set(name, value) });
   return (
     <Card title="Settings" className="lg:sticky lg:top-20 lg:max-h-[calc(100dvh-7rem)] lg:overflow-y-auto" actions={<Button size="sm" variant="ghost" onClick={reset}><RotateCcw aria-hidden />Reset</Button>}>
+      <div className="flex flex-col gap-2">
       {mode === "chat" && (
         <Field label="System prompt" hint="What begins each conversation" name="messages" refusal={refusal}>
           <Textarea rows={2} value={settings.system ?? ""} onChange={(event) => set("system", event.target.value)} />
@@ -31,6 +32,7 @@ export function SettingsPanel({ mode, settings, wrong, refusal, set, reset }: Se
       <Field label="JSON schema" hint={told(ASK_BOUNDS.response_schema ?? {})} name="response_schema" refusal={refusal} error={wrong.response_schema}>
         <Textarea rows={4} className="font-mono text-xs" spellCheck={false} placeholder='{"type": "object", …}' value={settings.response_schema ?? ""} onChange={(event) => set("response_schema", event.target.value)} />
       </Field>
+      </div>
     </Card>
   );
 }
@@ -44,7 +46,7 @@ function NumberSetting({ name, value, error, refusal, onChange }: NumberProps) {
   const low = bound.minimum ?? bound.exclusiveMinimum ?? 0;
   const usual = bound.default === undefined ? "random" : String(bound.default);
   return (
-    <Field name={name} label={<>{label}<span className="ml-1.5 font-normal text-muted">{range(bound)}</span></>} refusal={refusal} error={error}>
+    <Field name={name} label={<>{label}<span className="font-normal text-muted"> &ensp;{range(bound)}</span></>} refusal={refusal} error={error}>
       <span className="flex items-center gap-3">
         {SLIDERS.has(name) && <Slider label={`${label}, slider`} min={low} max={bound.maximum ?? 1} step={0.05} value={Number(value || bound.default || 0)} onValueChange={(next) => onChange(String(Math.max(next, bound.exclusiveMinimum === undefined ? low : 0.05)))} />}
         <NumberInput wide={!SLIDERS.has(name)} usual={usual} value={value} onChange={onChange} />

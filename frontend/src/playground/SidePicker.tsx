@@ -16,9 +16,9 @@ export function SidePicker({ label, side, names, onChange, action }: SidePickerP
   // What the address names stays a choice, though nobody serves it: the hub says why.
   if (side.version && !options.some(({ value }) => value === side.version)) options.push({ value: side.version, label: side.version, note: "" });
   return (
-    <div className="flex min-w-0 items-center gap-2 rounded-xl border border-line bg-surface p-2">
+    <div className="flex min-w-0 items-center gap-1 rounded-xl border border-line bg-surface p-1.5">
       <Select aria-label={`${label}: model`} className="min-w-0 flex-1 border-transparent" value={String(side.model)} onValueChange={(value) => onChange({ model: Number(value), version: "" })} options={[...names].map(([id, name]) => ({ value: String(id), label: name }))} />
-      <Select aria-label={`${label}: version`} className="w-36 shrink-0 border-transparent" value={side.version || USUAL} onValueChange={(value) => onChange({ ...side, version: value === USUAL ? "" : value })} options={[{ value: USUAL, label: versions.data?.length ? "latest" : "base", note: "default" }, ...options]} />
+      <Select aria-label={`${label}: version`} className="w-32 shrink-0 border-transparent" value={side.version || USUAL} onValueChange={(value) => onChange({ ...side, version: value === USUAL ? "" : value })} options={[{ value: USUAL, label: versions.data?.length ? "latest" : "base", note: "default" }, ...options]} />
       {action}
     </div>
   );

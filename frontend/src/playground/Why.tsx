@@ -38,18 +38,18 @@ function Chain({ record }: { record: GenerationRecord }) {
       ]} />
       <Step title="Sampling" rows={sampling(request)} />
       <Step title="Version" rows={[
-        ["Model", <Link key="model" className="underline underline-offset-2" href={`/models/?id=${provenance?.model_id}${provenance?.version ? `&version=${provenance.version}` : ""}`}>{provenance?.model_name}{provenance?.version ? ` version ${provenance.version}` : ", the base model alone"}</Link>],
+        ["Model", <Link prefetch={false} key="model" className="underline underline-offset-2" href={`/models/?id=${provenance?.model_id}${provenance?.version ? `&version=${provenance.version}` : ""}`}>{provenance?.model_name}{provenance?.version ? ` version ${provenance.version}` : ", the base model alone"}</Link>],
         ...(provenance?.adapter_digest ? [["Adapter", digest(provenance.adapter_digest)] as Row] : []),
       ]} />
       {!!provenance?.job_id && <Step title="Training" rows={[
-        ["Job", <Link key="job" className="underline underline-offset-2" href={`/training/?id=${provenance.job_id}`}>job {provenance.job_id}{training?.attempt ? `, attempt ${training.attempt}` : ""}</Link>],
+        ["Job", <Link prefetch={false} key="job" className="underline underline-offset-2" href={`/training/?id=${provenance.job_id}`}>job {provenance.job_id}{training?.attempt ? `, attempt ${training.attempt}` : ""}</Link>],
         ["Code", provenance.code_commit ? <span key="code" className="inline-flex items-center gap-1">{digest(provenance.code_commit)}{training?.code_dirty && <span className="text-warn">with uncommitted changes</span>}</span> : "outside a checkout"],
         ...(training?.lock_digest ? [["Packages", digest(training.lock_digest)] as Row] : []),
         ...(training ? [["Seed", String(training.seed ?? 0)] as Row] : []),
       ]} />}
       {lineage?.imported && <Step title="Import" rows={[["Source", lineage.imported.source ?? ""], ["By", lineage.imported.imported_by ?? ""]]} />}
       {(provenance?.dataset_digest || data) && <Step title="Data" rows={[
-        ["Dataset", data ? <Link key="data" className="underline underline-offset-2" href={`/datasets/?id=${data.id}`}>{data.name}</Link> : "–"],
+        ["Dataset", data ? <Link prefetch={false} key="data" className="underline underline-offset-2" href={`/datasets/?id=${data.id}`}>{data.name}</Link> : "–"],
         ["File", digest(provenance?.dataset_digest)],
         ...(data ? [["Rows", `${number(data.train_rows ?? 0)} trained on, ${number((data.valid_rows ?? 0) + (data.test_rows ?? 0))} held out`] as Row] : []),
       ]} />}

@@ -30,7 +30,7 @@ export function Job({ id }: { id: number }) {
 }
 
 const Back = () => (
-  <Link href="/training/" className="mb-3 inline-flex items-center gap-1.5 text-xs text-muted hover:text-ink"><ArrowLeft aria-hidden className="size-3.5" />All jobs</Link>
+  <Link prefetch={false} href="/training/" className="mb-3 inline-flex items-center gap-1.5 text-xs text-muted hover:text-ink"><ArrowLeft aria-hidden className="size-3.5" />All jobs</Link>
 );
 
 function Watch({ id, begin }: { id: number; begin: TrainingJob }) {
@@ -43,7 +43,7 @@ function Watch({ id, begin }: { id: number; begin: TrainingJob }) {
       <Back />
       <PageHeader
         title={`${job.replay_of ? "Replay" : "Job"} ${id}`}
-        hint={<span className="flex flex-wrap items-center gap-x-2 gap-y-1"><Link href={`/models/?id=${job.model_id}`} className="font-medium text-ink hover:underline">{model}</Link>on<Link href={`/datasets/?id=${job.dataset_id}`} className="font-medium text-ink hover:underline">{dataset}</Link>{!!job.replay_of && <>, of<Link href={`/training/?id=${job.replay_of}`} className="font-medium text-ink hover:underline">job {job.replay_of}</Link></>}<span>· queued <Time value={job.created_at} /></span></span>}
+        hint={<span className="flex flex-wrap items-center gap-x-2 gap-y-1"><Link prefetch={false} href={`/models/?id=${job.model_id}`} className="font-medium text-ink hover:underline">{model}</Link>on<Link prefetch={false} href={`/datasets/?id=${job.dataset_id}`} className="font-medium text-ink hover:underline">{dataset}</Link>{!!job.replay_of && <>, of<Link prefetch={false} href={`/training/?id=${job.replay_of}`} className="font-medium text-ink hover:underline">job {job.replay_of}</Link></>}<span>· queued <Time value={job.created_at} /></span></span>}
         actions={<Actions job={job} />}
       />
       <div className="mb-4 flex flex-wrap items-center gap-2">
@@ -77,8 +77,8 @@ function Following({ mode, done }: { mode: LiveMode; done: boolean }) {
 function Produced({ job, model }: { job: TrainingJob; model: string }) {
   return (
     <div className="flex flex-wrap items-center justify-between gap-3 rounded-xl bg-ok-soft px-5 py-3 text-ok lg:col-span-6">
-      <p className="font-medium">It made <Link className="underline underline-offset-2" href={`/models/?id=${job.model_id}&version=${job.version}`}>version {job.version} of {model}</Link>.</p>
-      <Button asChild size="sm"><Link href={`/playground/?model=${job.model_id}&version=${job.version}&version2=base`}><MessageSquare aria-hidden />Compare with the base model</Link></Button>
+      <p className="font-medium">It made <Link prefetch={false} className="underline underline-offset-2" href={`/models/?id=${job.model_id}&version=${job.version}`}>version {job.version} of {model}</Link>.</p>
+      <Button asChild size="sm"><Link prefetch={false} href={`/playground/?model=${job.model_id}&version=${job.version}&version2=base`}><MessageSquare aria-hidden />Compare with the base model</Link></Button>
     </div>
   );
 }
@@ -109,7 +109,7 @@ function Actions({ job }: { job: TrainingJob }) {
       {running && <Button variant="danger" onClick={() => setAsked(true)}><Ban aria-hidden />Cancel</Button>}
       {(job.status === "JOB_STATUS_FAILED" || job.status === "JOB_STATUS_CANCELLED") && <Button busy={busy} onClick={() => void act(() => retryJob(id), () => `Job ${id} waits again.`)}><RotateCcw aria-hidden />Retry</Button>}
       {job.status === "JOB_STATUS_COMPLETED" && !job.replay_of && <Button busy={busy} onClick={() => void act(() => replayJob(id), (made) => `Job ${made.id} replays job ${id}.`)}><Repeat aria-hidden />Replay</Button>}
-      {!job.replay_of && <Button asChild><Link href={`/training/?new=1&from=${id}`}><CopyIcon aria-hidden />Train again with changes</Link></Button>}
+      {!job.replay_of && <Button asChild><Link prefetch={false} href={`/training/?new=1&from=${id}`}><CopyIcon aria-hidden />Train again with changes</Link></Button>}
       <Confirm
         open={asked} onOpenChange={setAsked} danger action="Cancel the job" title={`Cancel job ${id}?`}
         onConfirm={async () => {

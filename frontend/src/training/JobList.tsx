@@ -52,7 +52,7 @@ export function JobList() {
   );
 }
 
-const NewButton = () => <Button asChild variant="primary"><Link href="/training/?new=1"><Plus aria-hidden />New job</Link></Button>;
+const NewButton = () => <Button asChild variant="primary"><Link prefetch={false} href="/training/?new=1"><Plus aria-hidden />New job</Link></Button>;
 
 const names = (list: readonly { id?: number; name?: string }[]) => new Map(list.map(({ id, name }) => [id, name ?? ""]));
 
@@ -61,7 +61,7 @@ function columns(models: Map<number | undefined, string>, datasets: Map<number |
     {
       id: "job", header: "Job", value: (job) => job.id ?? 0, width: "minmax(0,2fr)",
       cell: (job) => (
-        <Link href={`/training/?id=${job.id}`} className="flex min-w-0 flex-col" tabIndex={-1}>
+        <Link prefetch={false} href={`/training/?id=${job.id}`} className="flex min-w-0 flex-col" tabIndex={-1}>
           <span className="truncate font-medium">{models.get(job.model_id) ?? `model ${job.model_id}`} <span className="font-normal text-muted">#{job.id}</span></span>
           <span className="truncate text-xs text-muted">{job.replay_of ? `replay of job ${job.replay_of}` : `on ${datasets.get(job.dataset_id) ?? `dataset ${job.dataset_id}`}`}</span>
         </Link>

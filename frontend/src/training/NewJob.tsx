@@ -48,7 +48,7 @@ function Filled({ begin, from }: { begin: Form; from: number }) {
   };
   return (
     <>
-      <Link href="/training/" className="mb-3 inline-flex items-center gap-1.5 text-xs text-muted hover:text-ink"><ArrowLeft aria-hidden className="size-3.5" />All jobs</Link>
+      <Link prefetch={false} href="/training/" className="mb-3 inline-flex items-center gap-1.5 text-xs text-muted hover:text-ink"><ArrowLeft aria-hidden className="size-3.5" />All jobs</Link>
       <PageHeader title={from ? `Train again, as job ${from} did` : "New training job"} hint="What is left empty takes the default that it shows" />
       <form
         className="grid items-start gap-4 lg:grid-cols-[minmax(0,1fr)_20rem]" noValidate
@@ -78,8 +78,8 @@ function What({ form, set, refusal }: PartProps) {
   const datasets = useDatasets();
   const error = (models.error && !models.data && models.error) || (datasets.error && !datasets.data && datasets.error);
   if (error) return <Card><ErrorState error={error} retry={() => { void models.refetch(); void datasets.refetch(); }} /></Card>;
-  if (models.data && !flat(models, "models").length) return <Card><Empty title="There is no model yet" action={<Button asChild size="sm"><Link href="/models/">Models</Link></Button>}>Register one over an imported base model first.</Empty></Card>;
-  if (datasets.data && !flat(datasets, "datasets").length) return <Card><Empty title="There is no dataset yet" action={<Button asChild size="sm"><Link href="/datasets/">Datasets</Link></Button>}>Upload one first.</Empty></Card>;
+  if (models.data && !flat(models, "models").length) return <Card><Empty title="There is no model yet" action={<Button asChild size="sm"><Link prefetch={false} href="/models/">Models</Link></Button>}>Register one over an imported base model first.</Empty></Card>;
+  if (datasets.data && !flat(datasets, "datasets").length) return <Card><Empty title="There is no dataset yet" action={<Button asChild size="sm"><Link prefetch={false} href="/datasets/">Datasets</Link></Button>}>Upload one first.</Empty></Card>;
   return (
     <Card title="What to train, on what">
       <div className="grid gap-x-4 sm:grid-cols-2">

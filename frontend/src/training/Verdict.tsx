@@ -20,7 +20,7 @@ export function Verdict({ verdict, original }: { verdict: Schemas["ReplayVerdict
     ...(verdict.differing_files?.length ? [["Files that differ", verdict.differing_files.join(", ")] as [string, React.ReactNode]] : []),
   ];
   return (
-    <Card className="lg:col-span-6" title={<span className="inline-flex items-center gap-2">Verdict <Badge dot tone={tone}>{word}</Badge></span>} hint={<>{text} Compared with <Link className="underline underline-offset-2" href={`/training/?id=${original}`}>job {original}</Link>.</>}>
+    <Card className="lg:col-span-6" title={<span className="inline-flex items-center gap-2">Verdict <Badge dot tone={tone}>{word}</Badge></span>} hint={<>{text} Compared with <Link prefetch={false} className="underline underline-offset-2" href={`/training/?id=${original}`}>job {original}</Link>.</>}>
       <dl className="grid gap-x-6 gap-y-2 sm:grid-cols-2">
         {rows.map(([label, value]) => <div key={label} className="flex min-h-6 flex-wrap items-center gap-x-3"><dt className="w-32 shrink-0 text-xs text-muted">{label}</dt><dd className="min-w-0 break-words">{value}</dd></div>)}
       </dl>

@@ -21,7 +21,7 @@ interface NumberFieldProps {
 export function NumberField({ name, label, bound, value, onChange, refusal, hint, disabled }: NumberFieldProps) {
   const between = range(bound);
   return (
-    <Field name={name} label={<>{label}{between && <span className="ml-1.5 font-normal text-muted">{between}</span>}</>} hint={hint ?? told(bound)} error={wrong(bound, value)} refusal={refusal}>
+    <Field name={name} label={<>{label}{between && <span className="font-normal text-muted"> &ensp;{between}</span>}</>} hint={hint ?? told(bound)} error={wrong(bound, value)} refusal={refusal}>
       <Input
         inputMode={bound.type === "integer" ? "numeric" : "decimal"}
         autoComplete="off"
