@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { createServer, request, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
 import type { Hub, Screen } from "./hub.ts";
 import { guard, PAYLOADS } from "./payloads.ts";
 
@@ -19,20 +20,22 @@ async function ground(hub: Hub) {
   return { name, model: model.id, dataset: dataset.id };
 }
 
-/** A wire to the hub that can be cut: what is open ends, and what comes after is served again. */
+/** A way to the hub that can be cut: what is under way ends, and what comes after is served again. */
 async function through(hub: Hub) {
-  const open = new Set<Socket>();
-  const server = createServer((here) => {
-    const there = connect(Number(new URL(hub.url).port), "127.0.0.1");
-    for (const [from, to] of [[here, there], [there, here]] as const) {
-      open.add(from);
-      from.pipe(to);
-      from.on("error", () => to.destroy()).on("close", () => { open.delete(from); to.destroy(); });
-    }
+  const open = new Set<ServerResponse>();
+  const { host, hostname, port } = new URL(hub.url);
+  const server = createServer((asked, answer) => {
+    const headers = { ...asked.headers, host, ...(asked.headers.origin && { origin: hub.url }) };
+    const onward = request({ hostname, port, path: asked.url, method: asked.method, headers }, (found) => {
+      answer.writeHead(found.statusCode ?? 502, found.headers);
+      found.on("error", () => answer.destroy()).pipe(answer);
+    });
+    open.add(answer.on("close", () => { open.delete(answer); onward.destroy(); }));
+    asked.pipe(onward.on("error", () => answer.destroy()));
   });
   await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
   server.unref();
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, cut: () => open.forEach((socket) => socket.destroy()) };
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, cut: () => open.forEach((answer) => answer.destroy()) };
 }
 
 let made: Awaited<ReturnType<typeof ground>> & { job?: number };
@@ -40,9 +43,9 @@ let made: Awaited<ReturnType<typeof ground>> & { job?: number };
 export default {
   "trains from the form to the version, seen live; says when the stream is away": async (hub) => {
     made = await ground(hub);
-    const wire = await through(hub);
+    const way = await through(hub);
     const page = await hub.open("/");
-    await page.goto(`${wire.url}/ui/training/?new=1`);
+    await page.goto(`${way.url}/ui/training/?new=1`);
     await page.getByRole("combobox", { name: "Model" }).click();
     await page.getByRole("option", { name: made.name }).click();
     await page.getByRole("combobox", { name: "Dataset" }).click();
@@ -71,7 +74,7 @@ export default {
     await page.getByText("Live", { exact: true }).waitFor();
 
     // The stream is cut under it: it polls and says so, and is live again once it can be.
-    wire.cut();
+    way.cut();
     await page.getByText("The live stream is away").waitFor();
     await hub.axe(page);
     await hub.shot(page, "training-polling");

@@ -25,7 +25,7 @@ export function Charts({ points, job }: { points: readonly Point[]; job: Schemas
     <>
       <div className="lg:col-span-6">
         <Card title="Loss" hint="Nats per trained token, over optimizer steps">
-          <LineChart {...shared} label="Loss" height={260} fromZero={false} lines={[{ label: "Step", values: lines.loss, colour: "muted" }, { label: "Smoothed", values: lines.smoothed }, { label: "Validation", values: lines.validation, colour: "chart-3", points: true }]} />
+          <LineChart {...shared} label="Loss" height={260} fromZero={false} lines={[{ label: "Step", values: lines.loss, colour: "chart-5" }, { label: "Smoothed", values: lines.smoothed, colour: "chart-1" }, { label: "Validation", values: lines.validation, colour: "chart-3", points: true }]} />
         </Card>
       </div>
       <div className="lg:col-span-2"><Card title="Learning rate"><LineChart {...shared} label="Learning rate" height={140} lines={[{ label: "Rate", values: lines.rate, colour: "chart-4" }]} /></Card></div>

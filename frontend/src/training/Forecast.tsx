@@ -52,10 +52,11 @@ function Told({ found, onAdvice }: { found: Schemas["ForecastTrainingResponse"];
           <ul className="flex flex-col gap-1.5">
             {found.advice.map(({ field = "", value = 0, total_bytes: total = 0 }) => {
               const text = field === "grad_checkpoint" ? String(value > 0) : String(value);
+              const said = field === "grad_checkpoint" ? "on" : field === "quantize_bits" ? `${value} bits` : text;
               return (
                 <li key={field} className="flex items-center justify-between gap-2 text-xs">
-                  <span className="min-w-0 text-muted">{LABELS[field] ?? field} {field === "grad_checkpoint" ? "on" : text}: <span className="font-medium text-ink">{bytes(total)}</span></span>
-                  <Button size="sm" aria-label={`Set ${LABELS[field] ?? field} to ${field === "grad_checkpoint" ? "on" : text}`} onClick={() => onAdvice(field, text)}>Set</Button>
+                  <span className="min-w-0 text-muted">{LABELS[field] ?? field} {said}: <span className="font-medium text-ink">{bytes(total)}</span></span>
+                  <Button size="sm" aria-label={`Set ${LABELS[field] ?? field} to ${said}`} onClick={() => onAdvice(field, text)}>Set</Button>
                 </li>
               );
             })}

@@ -43,7 +43,7 @@ function Watch({ id, begin }: { id: number; begin: TrainingJob }) {
       <Back />
       <PageHeader
         title={`${job.replay_of ? "Replay" : "Job"} ${id}`}
-        hint={<span className="flex flex-wrap items-center gap-x-2 gap-y-1"><Link prefetch={false} href={`/models/?id=${job.model_id}`} className="font-medium text-ink hover:underline">{model}</Link>on<Link prefetch={false} href={`/datasets/?id=${job.dataset_id}`} className="font-medium text-ink hover:underline">{dataset}</Link>{!!job.replay_of && <>, of<Link prefetch={false} href={`/training/?id=${job.replay_of}`} className="font-medium text-ink hover:underline">job {job.replay_of}</Link></>}<span>· queued <Time value={job.created_at} /></span></span>}
+        hint={<span className="flex flex-wrap items-center gap-x-2 gap-y-1"><Link prefetch={false} href={`/models/?id=${job.model_id}`} className="font-medium text-ink hover:underline">{model}</Link>on<Link prefetch={false} href={`/datasets/?id=${job.dataset_id}`} className="font-medium text-ink hover:underline">{dataset}</Link>{!!job.replay_of && <>· replays<Link prefetch={false} href={`/training/?id=${job.replay_of}`} className="font-medium text-ink hover:underline">job {job.replay_of}</Link></>}<span>· queued <Time value={job.created_at} /></span></span>}
         actions={<Actions job={job} />}
       />
       <div className="mb-4 flex flex-wrap items-center gap-2">
@@ -52,7 +52,7 @@ function Watch({ id, begin }: { id: number; begin: TrainingJob }) {
         {(job.attempt ?? 0) > 1 && <Badge tone="warn">attempt {job.attempt}</Badge>}
         {job.next_attempt_at && <span className="text-xs text-muted">next attempt <Time value={job.next_attempt_at} /></span>}
       </div>
-      <div className="grid gap-4 lg:grid-cols-6">
+      <div className="grid grid-cols-1 gap-4 lg:grid-cols-6">
         {job.error && <div role="alert" className="rounded-xl bg-bad-soft px-5 py-4 text-bad lg:col-span-6"><p className="font-medium text-pretty">{job.error.message}</p><p className="mt-1 font-mono text-xs">{job.error.reason}</p></div>}
         {!!job.version && <Produced job={job} model={model} />}
         {job.verdict && <Verdict verdict={job.verdict} original={job.replay_of ?? 0} />}

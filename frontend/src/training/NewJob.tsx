@@ -103,7 +103,7 @@ function Group({ title, hint, fields, open, ...part }: PartProps & { title: stri
         <span><h2 className="inline text-sm font-semibold">{title}</h2><span className="ml-2 text-xs text-muted">{hint}</span></span>
         <ChevronDown aria-hidden className="size-4 shrink-0 text-muted transition-transform group-open:rotate-180" />
       </summary>
-      <div className="grid gap-x-4 gap-y-1 px-5 pt-2 pb-4 sm:grid-cols-2">
+      <div className="grid gap-x-4 gap-y-3 px-5 pt-2 pb-4 sm:grid-cols-2">
         {fields.map((name) => <RecipeField key={name} name={name} {...part} />)}
       </div>
     </details>
