@@ -38,7 +38,7 @@ export function say({ frame, attempt }: Happening): { icon: LucideIcon; text: st
     return { icon, tone, text: status === "running" ? `Attempt ${attempt || frame.job.attempt} runs` : `The job is ${status}` };
   }
   if (frame.checkpoint) return { icon: Bookmark, text: `Checkpoint at step ${frame.checkpoint.step}` };
-  if (frame.evaluation) return { icon: Gauge, text: `${word(frame.evaluation.which, "EVALUATED_WEIGHTS") === "base" ? "The base model" : "The trained weights"} scored ${short(frame.evaluation.loss ?? NaN)} on ${frame.evaluation.rows} rows` };
+  if (frame.evaluation) return { icon: Gauge, text: `${word(frame.evaluation.which, "EVALUATED_WEIGHTS") === "base" ? "The base model" : "The trained weights"} scored ${short(frame.evaluation.loss ?? NaN)} on ${frame.evaluation.rows === 1 ? "1 row" : `${frame.evaluation.rows} rows`}` };
   if (frame.forecast) return { icon: MemoryStick, text: `It has its memory: ${bytes(frame.forecast.total_bytes ?? 0)} forecast` };
   if (frame.memory_wait) return { icon: MemoryStick, tone: "text-warn", text: `Waits for ${bytes(frame.memory_wait.needed_bytes ?? 0)}; ${bytes(frame.memory_wait.room?.free_bytes ?? 0)} are free. It fails after ${duration(frame.memory_wait.at_most_seconds ?? 0)}` };
   if (frame.learning_rate_lowered) return { icon: ShieldAlert, tone: "text-warn", text: `Step ${frame.learning_rate_lowered.step} was not finite; goes on from step ${frame.learning_rate_lowered.resumed_from_step}` };

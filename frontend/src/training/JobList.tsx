@@ -71,7 +71,7 @@ function columns(models: Map<number | undefined, string>, datasets: Map<number |
     { id: "progress", header: "Progress", value: part, width: "minmax(120px,1.3fr)", wide: true, cell: (job) => <Bar job={job} /> },
     { id: "loss", header: "Loss", align: "right", width: "72px", wide: true, value: (job) => job.progress?.smoothed_loss ?? Infinity, cell: (job) => (job.progress?.step ? short(job.progress.smoothed_loss ?? job.progress.loss ?? NaN) : "–") },
     { id: "version", header: "Version", align: "right", width: "80px", wide: true, cell: (job) => (job.version ? <Badge tone="ok">v{job.version}</Badge> : <span className="text-muted">–</span>) },
-    { id: "created", header: "Queued", align: "right", width: "80px", value: (job) => job.created_at ?? "", cell: (job) => <span className="text-xs text-muted"><Time value={job.created_at} /></span> },
+    { id: "created", header: "Queued", align: "right", width: "80px", wide: true, value: (job) => job.created_at ?? "", cell: (job) => <span className="text-xs text-muted"><Time value={job.created_at} /></span> },
   ];
 }
 

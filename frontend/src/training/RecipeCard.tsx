@@ -9,7 +9,7 @@ export function RecipeCard({ job }: { job: Schemas["TrainingJob"] }) {
   const values = job as Record<string, unknown>;
   return (
     <Card title="Recipe" hint="As it was queued, defaults included">
-      <div className="grid gap-x-10 gap-y-6 sm:grid-cols-2 lg:grid-cols-4">
+      <div className="grid gap-x-8 gap-y-6 sm:grid-cols-2 lg:grid-cols-5">
         {GROUPS.map(({ title, fields }) => (
           <section key={title} aria-label={title}>
             <h3 className="mb-1 text-xs font-semibold">{title}</h3>
