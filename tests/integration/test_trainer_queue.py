@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from services.chassis.errors import Aborted, AlreadyExists, FailedPrecondition, NotFound
 from services.trainer.domain import JobStatus, Order, TrainingJob
@@ -86,7 +87,9 @@ async def test_a_lost_lease_goes_back_and_its_owner_is_fenced(jobs: Jobs) -> Non
     old = await claim(jobs, "old")
     await jobs.queue.record(old.token, Progress(step=1, total_steps=10), [STEP])
     await jobs.expire(old.id)
+    before = REGISTRY.get_sample_value("mlx_hub_training_lost_leases_total") or 0
     new = await claim(jobs, "new")
+    assert REGISTRY.get_sample_value("mlx_hub_training_lost_leases_total") == before + 1
     assert (new.id, new.attempt, new.failed_attempts) == (old.id, 2, 1)
     for write in (
         jobs.queue.heartbeat(old.token),
