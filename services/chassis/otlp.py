@@ -40,11 +40,11 @@ def parse_headers(text: str) -> tuple[tuple[str, str], ...]:
     pairs = (pair.partition("=") for pair in text.split(",") if pair.strip())
     found = tuple((name.strip().lower(), unquote(value.strip())) for name, _, value in pairs)
     for name, value in found:
-        plain = value.isascii() and value.isprintable() and "%" not in value  # Envoy's own mark
+        plain = value.isascii() and value.isprintable()
         if not _HEADER.fullmatch(name) or not value or not plain:
             raise ValueError(
                 "not of the form name=value,name=value, with lower-case names and values that are "
-                "percent-encoded ASCII without a percent sign of their own"
+                "percent-encoded ASCII"
             )
     return found
 

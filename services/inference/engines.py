@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from mlx_hub.inference.v1 import residency_pb2 as pb
 
+from services.chassis import traces
 from services.inference import engine_metrics
 from services.inference.answering import Resolves
 from services.inference.quarantine import Quarantine
@@ -40,7 +41,8 @@ class Engines:
         target = await self._catalogue.resolve(request.model_id, request.version)
         pin = request.pin if request.HasField("pin") else None
         keep = request.keep_alive_seconds if request.HasField("keep_alive_seconds") else None
-        return engine_of(await self._residency.load(target.base, pin, keep))
+        with traces.span("load", {"mlx_hub.base_model": target.base.name}):
+            return engine_of(await self._residency.load(target.base, pin, keep))
 
     async def unload(self, request: pb.UnloadModelRequest) -> None:
         """End an engine."""

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 
+from services.chassis.logs import note
 from services.registry.datasets import DatasetFiles
 from services.registry.domain import Dataset, DatasetFile, NewDataset
 from services.registry.store.datasets import DatasetStore
@@ -31,9 +32,10 @@ class DatasetIntake:
         asked for before.
         """
         await self._datasets.refuse_taken(name, request_id)
-        arriving = self._files.arriving()
+        arriving, size = self._files.arriving(), 0
         try:
             async for piece in pieces:
+                size += len(piece)
                 await asyncio.to_thread(arriving.write, piece)
             file = await asyncio.to_thread(arriving.found)
             new = _uploaded(name, request_id, file)
@@ -41,6 +43,7 @@ class DatasetIntake:
                 return known
             await asyncio.to_thread(arriving.keep, file)
         finally:
+            note(bytes_in=size)
             await asyncio.to_thread(arriving.discard)
         return await self._datasets.create(new, file)
 

@@ -92,6 +92,8 @@ class TrainingJob:
     verdict: Verdict | None = None
     traceparent: str = ""
     """Of the call that created it."""
+    due_at: datetime | None = None
+    """When this attempt could have begun; known of a claim, and kept in its event alone."""
 
     @property
     def token(self) -> Token:
@@ -114,6 +116,7 @@ class TrainingJob:
 
     def claim(self, now: datetime, owner: str, node: str, lease: timedelta) -> "TrainingJob":
         """Start the next attempt."""
+        waits = (self.created_at, self.retried_at, self.heartbeat_at)
         return replace(
             self._to(JobStatus.RUNNING),
             attempt=self.attempt + 1,
@@ -123,6 +126,7 @@ class TrainingJob:
             heartbeat_at=now,
             started_at=self.started_at or now,
             next_attempt_at=None,
+            due_at=self.next_attempt_at or max(filter(None, waits)),
         )
 
     def beat(self, now: datetime, lease: timedelta) -> "TrainingJob":
@@ -178,7 +182,7 @@ class TrainingJob:
             raise self._wrong_state("can't be handed back")
         if self.cancel_requested_at is not None:
             return self._finish(JobStatus.CANCELLED, now)
-        return replace(self._to(JobStatus.QUEUED), **_NO_LEASE)
+        return replace(self._to(JobStatus.QUEUED), heartbeat_at=now, **_NO_LEASE)
 
     def lose(self, now: datetime, message: str, pause: timedelta = timedelta()) -> "TrainingJob":
         """Spend a failed attempt: back to the queue for after a pause, or failed after the last.

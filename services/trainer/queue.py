@@ -93,7 +93,9 @@ class JobQueue:
         """Count what waits."""
         queued = JOBS.c.status == str(JobStatus.QUEUED)
         parked = JOBS.c.error_reason == ATTEMPTS_EXHAUSTED
-        due = func.coalesce(JOBS.c.next_attempt_at, JOBS.c.retried_at, JOBS.c.created_at)
+        # Each claim knows the same by `due_at`; a null is no time to the database.
+        waits = func.greatest(JOBS.c.created_at, JOBS.c.retried_at, JOBS.c.heartbeat_at)
+        due = func.coalesce(JOBS.c.next_attempt_at, waits)
         age = func.extract("epoch", func.clock_timestamp() - func.min(due).filter(queued))
         query = select(
             func.count().filter(queued),

@@ -30,7 +30,8 @@ PROGRESSED, CHANGED = "progressed", "changed"
 
 _RECIPE = tuple(f.name for f in fields(Recipe))
 _PROGRESS = tuple(f.name for f in fields(Progress))
-_PLAIN = tuple(f.name for f in fields(TrainingJob) if f.name not in ("recipe", "progress"))
+_ELSEWHERE = ("recipe", "progress", "due_at")
+_PLAIN = tuple(f.name for f in fields(TrainingJob) if f.name not in _ELSEWHERE)
 # The recipe and the origin of a job never change.
 _ORIGIN = (
     "id", "model_id", "dataset_id", "max_attempts", "checkpoints_kept", "created_at", "replay_of",

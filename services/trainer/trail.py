@@ -39,9 +39,8 @@ def attempt(job: TrainingJob, claimed_from: float) -> Iterator[Span]:
     parent = traces.context_of({"traceparent": job.traceparent})
     with traces.span("training attempt", facts, parent) as span:
         now = time.time()
-        if not job.failed_attempts:  # an attempt that follows a lost one waited for that
-            since = job.retried_at or job.created_at
-            traces.record("queue", since.timestamp(), claimed_from, span)
+        if job.due_at:
+            traces.record("queue", job.due_at.timestamp(), claimed_from, span)
         traces.record("claim", claimed_from, now, span)
         yield span
 

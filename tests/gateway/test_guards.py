@@ -125,6 +125,10 @@ def test_preflights_name_what_is_allowed(gateway: int) -> None:
     reply = rest.call(gateway, "OPTIONS", "/models", headers=asked)
     assert (reply.status, reply.headers["access-control-allow-origin"]) == (200, ORIGIN)
     assert reply.headers["access-control-allow-methods"] == "DELETE,GET,OPTIONS,PATCH,POST,PUT"
+    allowed = reply.headers["access-control-allow-headers"].split(",")
+    assert {"x-request-id", "traceparent", "tracestate"} <= set(allowed)
+    told = rest.call(gateway, "GET", "/models", headers={"Origin": ORIGIN})
+    assert "x-request-id" in told.headers["access-control-expose-headers"].split(",")
     evil = {**asked, "Origin": "http://evil.example"}
     assert_error(rest.call(gateway, "OPTIONS", "/models", headers=evil), 403, 7)
 

@@ -22,7 +22,7 @@ def traced(start_gateway: Start, running_backend: Backend, collector: Receiver) 
     return start_gateway(
         running_backend.ports,
         OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint,
-        OTEL_EXPORTER_OTLP_HEADERS="x-collector-key=Basic%20a%2Bb%3D",
+        OTEL_EXPORTER_OTLP_HEADERS="x-collector-key=Basic%20a%2Bb%3D%25REQ(a)%25%2525",
     )
 
 
@@ -75,7 +75,7 @@ def test_envoys_span_stands_between_the_callers_and_the_services(
     assert span.attributes["guid:x-request-id"] == "r-t"
     assert span.attributes["rpc.method"] == "mlx_hub.registry.v1.RegistryService/ListModels"
     assert not [raw for raw in collector.raw if MARK.encode() in raw]
-    assert {told["x-collector-key"] for told in collector.headers} == {"Basic a+b="}
+    assert {told["x-collector-key"] for told in collector.headers} == {"Basic a+b=%REQ(a)%%25"}
 
 
 def test_a_caller_who_does_not_record_is_not_recorded(traced: int, backend: Backend) -> None:

@@ -19,6 +19,7 @@ from mlx_hub.registry.v1.dataset_pb2 import Dataset
 from mlx_hub.registry.v1.dataset_report_pb2 import DatasetReport
 from mlx_hub.registry.v1.model_pb2 import Model
 from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceState, use_span
 
 from services.chassis import errors as served
 from services.chassis.status import to_status
@@ -42,6 +43,27 @@ def slowly(answer: Frame) -> Callable[[Any], Frame]:
         return answer
 
     return act
+
+
+async def test_calls_go_on_the_trace_of_the_calling_program(scripted_hub: ScriptedHub) -> None:
+    scripted_hub.on["GetModel"] = lambda _: Model(id=1)
+    scripted_hub.on["StreamGenerate"] = lambda _: [WORD, DONE]
+    scripted_hub.on["UploadDataset"] = lambda _: Dataset(id=1)
+    state = TraceState([("vendor", "x")])
+    caller = NonRecordingSpan(SpanContext(7, 8, is_remote=False, trace_state=state))
+    with Hub(scripted_hub.address) as hub:
+        async with AsyncHub(scripted_hub.address) as other:
+            with use_span(caller):
+                hub.models.get(1)
+                hub.stream(1, "x").result()
+                hub.datasets.upload("x", io.BytesIO(b"{}"))
+                await other.models.get(1)
+                await other.stream(1, "x").result()
+            hub.models.get(1)
+    *inside, outside = scripted_hub.metadata
+    sent = {(told.get("traceparent"), told.get("tracestate")) for told in inside}
+    assert sent == {(f"00-{7:032x}-{8:016x}-00", "vendor=x")}
+    assert "traceparent" not in outside
 
 
 async def test_within_bounds_every_kind_of_call(scripted_hub: ScriptedHub) -> None:

@@ -98,6 +98,14 @@ def test_the_collector_s_pipeline_is_whole() -> None:
     assert config["receivers"]["otlp"]["protocols"]["grpc"]["endpoint"].endswith(sent[-5:])
 
 
+def test_grafana_s_sources_are_services() -> None:
+    files = list((DEPLOY / "grafana/provisioning/datasources").iterdir())
+    sources = [s for f in files for s in YAML(typ="safe").load(f)["datasources"]]
+    assert "jaeger" in {source["uid"] for source in sources}
+    for source in sources:
+        assert source["url"].partition("://")[2].partition(":")[0] in SERVICES
+
+
 def test_mounted_files_are_there() -> None:
     mounts = [v for s in SERVICES.values() for v in s.get("volumes", []) if v.startswith("./")]
     assert mounts

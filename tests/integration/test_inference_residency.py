@@ -15,7 +15,9 @@ import pytest
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.inference.v1 import inference_service_pb2_grpc as pb_grpc
 from mlx_hub.inference.v1 import residency_pb2
+from opentelemetry import trace
 
+from services.chassis import traces
 from services.chassis.errors import HubError
 from services.chassis.leases import Lease
 from services.chassis.status import from_rpc_error
@@ -27,6 +29,7 @@ from services.inference.scheduler import Arrival, Scheduler
 from services.inference.seat import Resident
 from services.inference.settings import InferenceSettings
 from services.runtime.folder import inspect_model_folder
+from tests.fixtures.otlp import Receiver
 from tests.fixtures.scripted_registry import ScriptedRegistry, failure
 
 type Told = Callable[[Loading], None]
@@ -72,7 +75,7 @@ async def listed(stub: pb_grpc.InferenceServiceStub) -> residency_pb2.ListEngine
 
 
 async def test_a_crowd_before_a_cold_model_loads_it_once_and_hears_of_it(
-    scripted_registry: ScriptedRegistry, tmp_path: Path
+    scripted_registry: ScriptedRegistry, tmp_path: Path, recorded: Receiver
 ) -> None:
     async with serving(scripted_registry, tmp_path, queue_limit=CROWD) as (inference, stub):
         waiting, all_told = set(range(CROWD)), asyncio.Event()
@@ -107,7 +110,7 @@ async def test_a_crowd_before_a_cold_model_loads_it_once_and_hears_of_it(
         ]
         assert {loading.base_model for loading in told} <= {"tiny"}
         await describes_itself(stub, engine.pid)
-        await is_pinned_and_unloaded(stub, engine.pid)
+        await is_pinned_and_unloaded(stub, engine.pid, recorded)
         assert inference.scheduler.running == 0
 
 
@@ -122,9 +125,18 @@ async def describes_itself(stub: pb_grpc.InferenceServiceStub, pid: int) -> None
     assert found.keep_alive_until.seconds > time.time() + 1000
 
 
-async def is_pinned_and_unloaded(stub: pb_grpc.InferenceServiceStub, pid: int) -> None:
+async def is_pinned_and_unloaded(
+    stub: pb_grpc.InferenceServiceStub, pid: int, recorded: Receiver
+) -> None:
     load = residency_pb2.LoadModelRequest(model_id=7, pin=True, keep_alive_seconds=0)
-    assert (await stub.LoadModel(load)).pid == pid
+    with traces.span("operator", {}) as caller:
+        told = await stub.LoadModel(load, metadata=(("traceparent", traces.traceparent()),))
+    assert told.pid == pid
+    trace_id = trace.format_trace_id(caller.get_span_context().trace_id)
+    rpc = "mlx_hub.inference.v1.InferenceService/LoadModel"
+    spans = await asyncio.to_thread(recorded.trace, trace_id, {rpc, "load"}.issubset)
+    parents = {span.name: span.parent_id for span in spans}
+    assert parents["load"] in {span.span_id for span in spans if span.name == rpc}
     pinned = (await listed(stub)).engines[0]
     assert (pinned.pinned, pinned.keep_alive_seconds) == (True, 0)
     assert not pinned.HasField("keep_alive_until")

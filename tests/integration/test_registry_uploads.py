@@ -53,7 +53,10 @@ async def refused(
 
 
 @pytest.mark.parametrize("size", [1, 7, 300, len(ROWS)])
-async def test_bytes_become_a_dataset_however_they_are_cut(hub: RunningRegistry, size: int) -> None:
+async def test_bytes_become_a_dataset_however_they_are_cut(
+    hub: RunningRegistry, size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="mlx_hub.access")
     cut = [ROWS[n : n + size] for n in range(0, len(ROWS), size)]
     call = hub.datasets.UploadDataset(iter(messages(b"", *cut)))
     dataset = await call
@@ -64,6 +67,8 @@ async def test_bytes_become_a_dataset_however_they_are_cut(hub: RunningRegistry,
     assert kept(hub) == [f"{dataset.checksum}.jsonl"]
     file = hub.archive / "datasets" / f"{dataset.checksum}.jsonl"
     assert (file.read_bytes(), file.stat().st_mode & 0o777) == (ROWS, 0o444)
+    counted = [vars(r)["bytes_in"] for r in caplog.records if r.name == "mlx_hub.access"]
+    assert counted == [len(ROWS)]
     assert await hub.datasets.GetDataset(pb.GetDatasetRequest(dataset_id=dataset.id)) == dataset
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from services.chassis.errors import Aborted, AlreadyExists, FailedPrecondition, NotFound
 from services.trainer.domain import JobStatus, Order, TrainingJob
@@ -86,7 +87,9 @@ async def test_a_lost_lease_goes_back_and_its_owner_is_fenced(jobs: Jobs) -> Non
     old = await claim(jobs, "old")
     await jobs.queue.record(old.token, Progress(step=1, total_steps=10), [STEP])
     await jobs.expire(old.id)
+    before = REGISTRY.get_sample_value("mlx_hub_training_lost_leases_total") or 0
     new = await claim(jobs, "new")
+    assert REGISTRY.get_sample_value("mlx_hub_training_lost_leases_total") == before + 1
     assert (new.id, new.attempt, new.failed_attempts) == (old.id, 2, 1)
     for write in (
         jobs.queue.heartbeat(old.token),
@@ -129,11 +132,17 @@ async def test_the_last_attempt_fails_the_job_with_a_reason(jobs: Jobs) -> None:
 
 
 async def test_handing_back_spends_no_attempt(jobs: Jobs) -> None:
-    await jobs.create(max_attempts=1)
+    since = (await jobs.create(max_attempts=1)).created_at
     for attempt in (1, 2, 3):
         job = await claim(jobs)
         assert (job.attempt, job.failed_attempts) == (attempt, 0)
-        assert (await jobs.queue.hand_back(job.token)).status is JobStatus.QUEUED
+        assert job.due_at == since, "it waits since it was handed back, not since it was created"
+        back = await jobs.queue.hand_back(job.token)
+        assert back.status is JobStatus.QUEUED
+        assert back.heartbeat_at is not None
+        since = back.heartbeat_at
+    await jobs.as_admin("UPDATE trainer.jobs SET heartbeat_at = now() + interval '1 hour'")
+    assert (await jobs.queue.tally()).oldest_seconds == 0
 
 
 async def test_a_queued_job_is_cancelled_at_once(jobs: Jobs) -> None:

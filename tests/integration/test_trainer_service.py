@@ -14,6 +14,7 @@ from mlx_hub.registry.v1 import lineage_pb2
 from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
 from mlx_hub.trainer.v1 import training_job_pb2 as job_pb
+from prometheus_client import REGISTRY
 
 from services.chassis.errors import Exhausted, FailedPrecondition, Unavailable
 from services.chassis.status import from_rpc_error
@@ -40,7 +41,23 @@ async def attempts(trainer: RunningTrainer, version: str) -> list[lineage_pb2.Tr
     return list((await trainer.hub.stub.GetLineage(request)).training.attempts)
 
 
+def number(name: str) -> float:
+    """Give one of the trainer's numbers for Prometheus; each is there from the start."""
+    value = REGISTRY.get_sample_value(f"mlx_hub_training_{name}")
+    assert value is not None
+    return value
+
+
+def check_numbers(events: list[Event], checkpoints: float) -> None:
+    saved = [e for e in events if e.HasField("checkpoint")]
+    assert number("checkpoint_seconds_count") == checkpoints + len(saved) > checkpoints
+    assert number("checkpoint_seconds_sum") > 0
+    [*_, last] = [e.step for e in events if e.HasField("step")]
+    assert number("learning_rate") == last.learning_rate > 0
+
+
 async def test_a_job_runs_to_a_published_version(trainer: RunningTrainer) -> None:
+    checkpoints = number("checkpoint_seconds_count")
     call = trainer.stub.CreateTrainingJob(trainer.request(seed=3, validation_fraction=0.2))
     created = await call
     headers = dict(await call.initial_metadata())
@@ -59,6 +76,7 @@ async def test_a_job_runs_to_a_published_version(trainer: RunningTrainer) -> Non
     ]
     assert steps(events, attempt=1) == list(range(1, 11))
     assert [e.validation.step for e in events if e.HasField("validation")] == [0, 5, 10]
+    check_numbers(events, checkpoints)
     [only] = [frame async for frame in trainer.watch(job.id, after=None)]
     assert only.job == job
 
@@ -110,12 +128,14 @@ async def test_lineage_tells_how_a_version_was_trained(trainer: RunningTrainer) 
 async def test_a_killed_child_is_retried_from_its_checkpoint(trainer: RunningTrainer) -> None:
     straight = await trainer.create(seed=1)
     await trainer.end(straight.id)
+    rescued = number("rescued_total")
     job = await trainer.create(seed=1)
     await until_step(trainer.stub, job.id, 5)
     [child] = [c for c in psutil.Process().children() if "services.trainer.worker" in c.cmdline()]
     child.kill()
     ended, events = await trainer.end(job.id)
     assert (ended.status, ended.attempt) == (job_pb.JOB_STATUS_COMPLETED, 2)
+    assert number("rescued_total") == rescued + 1
     assert steps(events, attempt=2)[0] > 4
     # The same bytes have the same checksum.
     checksums = trainer.hub.sql("SELECT checksum FROM registry.versions ORDER BY id")

@@ -105,7 +105,7 @@ def test_an_answer_that_ends_early_says_where_and_why(
 def test_an_attempt_says_how_it_left_its_job(
     spans: InMemorySpanExporter, status: JobStatus | None, kind: str | None, told: StatusCode
 ) -> None:
-    job = TrainingJob(1, JobStatus.RUNNING, 2, 3, Recipe(), 3, START, attempt=1)
+    job = TrainingJob(1, JobStatus.RUNNING, 2, 3, Recipe(), 3, START, attempt=1, due_at=START)
     left = TrainingJob(1, status, 2, 3, Recipe(), 3, START) if status else None
     if left and status is JobStatus.FAILED:
         left = TrainingJob(1, status, 2, 3, Recipe(), 3, START, error_reason="DISK_FULL")

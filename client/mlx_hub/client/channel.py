@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypedDict
 
 import grpc
+from mlx_hub.client import trace
 from mlx_hub.client.address import find_address, is_loopback
 from mlx_hub.client.errors import Invalid
 
@@ -54,7 +55,12 @@ class Connection:
     address: str
     timeout: float
     credentials: grpc.ChannelCredentials | None = field(repr=False)
-    metadata: tuple[tuple[str, str], ...] = field(repr=False)
+    said: tuple[tuple[str, str], ...] = field(repr=False)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Who asks, and in which trace just now."""
+        return (*self.said, *trace.context())
 
     @property
     def shown(self) -> str:

@@ -1,6 +1,5 @@
 """The child's life: low priority, one report after another, until the socket closes."""
 
-import logging
 import os
 import sys
 import threading
@@ -14,6 +13,7 @@ from typing import Any
 from mlx_hub.internal.v1 import reporter_pb2 as pb
 from mlx_hub.registry.v1 import dataset_report_pb2
 
+from services.chassis import logs
 from services.runtime import model
 from services.runtime.encoding import Encoder
 from services.runtime.frames import FrameError, Frames
@@ -106,7 +106,7 @@ def _listen(frames: Frames, commands: "SimpleQueue[pb.ReportCommand]") -> None:
 def main(arguments: list[str]) -> int:
     """Answer what comes over the inherited socket."""
     os.nice(NICENESS)
-    logging.basicConfig(level="WARNING", format="%(asctime)s %(levelname)s %(message)s")
+    logs.configure("registry-report", "WARNING")
     frames = Frames.inherited(int(arguments[0]))
     commands: SimpleQueue[pb.ReportCommand] = SimpleQueue()
     threading.Thread(target=_listen, args=(frames, commands), daemon=True).start()
