@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from gateway.settings import GatewaySettings
-from services.chassis.settings import HubSettings
+from services.chassis.settings import HubSettings, load
 
 PORT_FIELDS = (
     "port",
@@ -21,6 +21,11 @@ class StackSettings(GatewaySettings):
 
     min_free_bytes: int = Field(default=2**30, ge=0)
     """MLX_HUB_MIN_FREE_BYTES: room that the data's volumes must have at the start."""
+
+
+def read() -> StackSettings:
+    """Read the environment; ends the process with code 2 where a setting is wrong."""
+    return load(StackSettings)
 
 
 def environment_name(field: str, kind: type[HubSettings] = StackSettings) -> str:
