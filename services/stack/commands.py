@@ -1,4 +1,8 @@
-"""The verbs that the stack adds to the `mlx-hub` command."""
+"""The verbs that the stack adds to the `mlx-hub` command.
+
+Every call of the command loads this module, so each verb loads by itself what it alone needs:
+settings, database driver and signing take longer to load than most verbs take.
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,13 +11,7 @@ import typer
 from mlx_hub.cli.models import models_app
 from mlx_hub.cli.output import JsonOption, emit
 
-from services.chassis.settings import load
-from services.stack import importing, keys, launch, models, safekeeping, starter, versions
-from services.stack.configured import every_setting
-from services.stack.demo import demo as run_demo
-from services.stack.settings import StackSettings
-from services.stack.signals import stops_on_signals
-from services.stack.stack import Stack
+from services.stack import safekeeping, versions
 from services.stack.telling import Bits, say, say_aside, told
 
 
@@ -36,7 +34,12 @@ def up(
     ] = False,
 ) -> None:
     """Start the hub: Postgres, the three services and the gateway."""
-    settings = load(StackSettings)
+    from services.stack import launch  # noqa: PLC0415
+    from services.stack.settings import read  # noqa: PLC0415
+    from services.stack.signals import stops_on_signals  # noqa: PLC0415
+    from services.stack.stack import Stack  # noqa: PLC0415
+
+    settings = read()
     if observability:
         settings = settings.model_copy(update={"observability": True})
     with told():
@@ -57,7 +60,10 @@ def up(
 
 def down() -> None:
     """Stop the hub that runs on this home."""
-    settings = load(StackSettings)
+    from services.stack import launch  # noqa: PLC0415
+    from services.stack.settings import read  # noqa: PLC0415
+
+    settings = read()
     with told():
         stopped = launch.stop(settings)
     typer.echo("The hub is stopped." if stopped else f"No hub runs on {settings.home}.")
@@ -65,6 +71,8 @@ def down() -> None:
 
 def config(json: JsonOption = False) -> None:
     """Print every setting of the stack and the services by its variable, secrets masked."""
+    from services.stack.configured import every_setting  # noqa: PLC0415
+
     found, sound = every_setting()
     if json:
         emit(found)
@@ -77,7 +85,10 @@ def config(json: JsonOption = False) -> None:
 
 def demo() -> None:
     """Run the main job on the starter model: import, train, compare, trace; then stop."""
-    settings = load(StackSettings)
+    from services.stack.demo import demo as run_demo  # noqa: PLC0415
+    from services.stack.settings import read  # noqa: PLC0415
+
+    settings = read()
     with told():
         run_demo(settings)
 
@@ -105,6 +116,8 @@ def keygen(
     path: Annotated[Path, typer.Argument(help="A new file for the private key.")],
 ) -> None:
     """Make a key that signs versions' statements, and print its public half."""
+    from services.stack import keys  # noqa: PLC0415
+
     with told():
         public, identity = keys.generate(path)
     typer.echo(f"{public}key id {identity}")
@@ -131,7 +144,10 @@ def import_(
         raise typer.BadParameter("give one of PATH, --starter and --from-hub")
     if revision and not from_hub:
         raise typer.BadParameter("--revision goes with --from-hub")
-    settings = load(StackSettings)
+    from services.stack import importing, models, starter  # noqa: PLC0415
+    from services.stack.settings import read  # noqa: PLC0415
+
+    settings = read()
     bits = int(quantize) if quantize else None
     speak = say_aside if json else say
     with told():

@@ -15,8 +15,8 @@ from services.stack.errors import StackError
 from services.stack.importing import Say, run_child
 from services.stack.registry import Registry, running_registry
 from services.stack.settings import StackSettings
+from services.stack.telling import TOLERANCE
 
-TOLERANCE = 0.25
 _ROOM = 1 << 20
 
 

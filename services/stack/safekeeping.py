@@ -9,10 +9,6 @@ import typer
 from mlx_hub.cli.output import JsonOption, console, emit
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
-from services.chassis.settings import load
-from services.stack.backup import back_up
-from services.stack.restore import restore as bring_back
-from services.stack.settings import StackSettings
 from services.stack.telling import say_aside, told
 from services.stack.vault import Meter
 
@@ -37,8 +33,12 @@ def backup(
     is new. One that was cut short is never taken for a whole one. API keys, signing keys and
     checkpoints of running jobs are not in it.
     """
+    # Each verb loads what it alone needs: see services.stack.commands.
+    from services.stack.backup import back_up  # noqa: PLC0415
+    from services.stack.settings import read  # noqa: PLC0415
+
     with told(), _bar() as meter:
-        name = back_up(load(StackSettings), target, keep, say_aside, meter)
+        name = back_up(read(), target, keep, say_aside, meter)
     if json:
         emit({"name": name})
     else:
@@ -55,7 +55,10 @@ def restore(
 
     DATABASE_URL, if set, must name an empty database. The hub does not start by itself.
     """
-    settings = load(StackSettings)
+    from services.stack.restore import restore as bring_back  # noqa: PLC0415
+    from services.stack.settings import read  # noqa: PLC0415
+
+    settings = read()
     with told(), _bar() as meter:
         manifest = bring_back(settings, source, name, say_aside, meter)
     if json:

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from gateway.settings import GatewaySettings
-from services.chassis.settings import HubSettings, Port
+from services.chassis.settings import HubSettings, Port, load
 
 PORT_FIELDS = (
     "port",
@@ -38,6 +38,11 @@ class StackSettings(GatewaySettings):
     def ports(self) -> tuple[str, ...]:
         """List the fields with the ports of what runs."""
         return (*PORT_FIELDS, *(["prometheus_port"] if self.observability else ()))
+
+
+def read() -> StackSettings:
+    """Read the environment; ends the process with code 2 where a setting is wrong."""
+    return load(StackSettings)
 
 
 def environment_name(field: str, kind: type[HubSettings] = StackSettings) -> str:

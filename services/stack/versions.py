@@ -11,11 +11,7 @@ from mlx_hub.cli.output import JsonOption, emit, printable, show_one
 from mlx_hub.cli.session import split_version
 from mlx_hub.cli.versions import versions_app
 
-from services.chassis.settings import load
-from services.stack.adopting import Pin, import_version
-from services.stack.exporting import TOLERANCE, Wish, export_version
-from services.stack.settings import StackSettings
-from services.stack.telling import Bits, say, say_aside, told
+from services.stack.telling import TOLERANCE, Bits, say, say_aside, told
 
 
 class Form(StrEnum):
@@ -68,6 +64,10 @@ def export(
     With mlx, adapter and base model are fused, and the result is compared with both before the
     folder appears; export.json in it holds the numbers. Without --quantize it is dense.
     """
+    # Each verb loads what it alone needs: see services.stack.commands.
+    from services.stack.exporting import Wish, export_version  # noqa: PLC0415
+    from services.stack.settings import read  # noqa: PLC0415
+
     if form is Form.PEFT and (quantize or tolerance is not None):
         raise typer.BadParameter("--quantize and --tolerance go with --format mlx")
     if tolerance is not None and not math.isfinite(tolerance):
@@ -80,7 +80,7 @@ def export(
     )
     with told():
         speak = say_aside if json else say
-        report = export_version(load(StackSettings), model, number, folder, wish, speak)
+        report = export_version(read(), model, number, folder, wish, speak)
     if json:
         emit(report)
     else:
@@ -104,10 +104,13 @@ def import_(
     It has to be tied to the model's base model: by a digest in its own files, which this hub's
     exports hold, or by --base-digest. Only safetensors are read.
     """
+    from services.stack.adopting import Pin, import_version  # noqa: PLC0415
+    from services.stack.settings import read  # noqa: PLC0415
+
     with told():
         pin = Pin(base_digest, unpinned)
         speak = say_aside if json else say
-        found = import_version(load(StackSettings), folder, model, pin, speak)
+        found = import_version(read(), folder, model, pin, speak)
     if json:
         show_one(found, json)
     else:
