@@ -22,6 +22,7 @@ export interface Section { title: string; panels: readonly Panel[] }
 
 const SERVICES = ["registry", "trainer", "inference"] as const;
 const MOST_ENGINES = 2; // two lines each; more can't be told apart
+const count = (value: number) => number(value, 1);
 const perSecond = (value: number) => `${number(value, 1)} /s`;
 const known = (value: number | undefined) => (value === undefined || !Number.isFinite(value) ? null : value);
 const gauge = ({ now }: Looks, name: string, where = {}) => known(sum(now, `mlx_hub_${name}`, where));
@@ -72,7 +73,7 @@ const MACHINE: Section = {
     { title: "Memory budget", hint: "What engines and jobs have leased of it", empty: "No data yet", format: bytes, point: (looks) => ({ Engines: gauge(looks, "memory_leased_bytes", { holder: "engine" }), Jobs: gauge(looks, "memory_leased_bytes", { holder: "job" }), Free: gauge(looks, "memory_free_bytes"), Budget: gauge(looks, "memory_budget_bytes") }) },
     { title: "Disk", hint: "Used share of the volumes that hold the hub's folders", empty: "No data yet", format: percent, point: diskUse },
     { title: "Pressure", hint: "Share of time in which something waited, as Linux tells it", empty: "Only Linux tells this", format: (value) => percent(value, 1), point: ({ now }) => labelled(now, "mlx_hub_host_pressure_ratio", "resource") },
-    { title: "Warning levels", hint: "Memory 0 to 2 and heat 0 to 4, as macOS tells them", empty: "Only macOS tells these", format: number, point: (looks) => ({ Memory: gauge(looks, "host_memory_pressure_level"), Heat: gauge(looks, "host_thermal_level") }) },
+    { title: "Warning levels", hint: "Memory 0 to 2 and heat 0 to 4, as macOS tells them", empty: "Only macOS tells these", format: count, point: (looks) => ({ Memory: gauge(looks, "host_memory_pressure_level"), Heat: gauge(looks, "host_thermal_level") }) },
     { title: "Memory of processes", hint: "Resident, of each service without its children", empty: "No data yet", format: bytes, point: ({ now }) => perService((service) => known(sum(now, "process_resident_memory_bytes", { service }))) },
   ],
 };
@@ -83,7 +84,7 @@ const CALLS: Section = {
     { title: "Calls per second", hint: "Ended calls, by service", empty: "No call yet", format: perSecond, point: (looks) => perService((service) => speed(looks, "grpc_server_handled_total", { service })) },
     { title: "Errors per second", hint: "Calls that ended with any status but OK", empty: "No call yet", format: perSecond, point: (looks) => perService((service) => errors(looks, service)) },
     { title: "Latency", hint: "Of the calls of the last half minute; streams from first to last", empty: "No call in the last half minute", format: duration, point: (looks) => quantiles(looks, "grpc_server_handling_seconds") },
-    { title: "Calls in flight", hint: "That run now, by service", empty: "No data yet", format: number, point: ({ now }) => perService((service) => known(sum(now, "mlx_hub_rpc_in_flight", { service }))) },
+    { title: "Calls in flight", hint: "That run now, by service", empty: "No data yet", format: count, point: ({ now }) => perService((service) => known(sum(now, "mlx_hub_rpc_in_flight", { service }))) },
   ],
 };
 
@@ -95,7 +96,7 @@ function errors(looks: Looks, service: string): number | null {
 const INFERENCE: Section = {
   title: "Inference",
   panels: [
-    { title: "Requests", hint: "Served now, and in line", empty: "No data yet", format: number, point: (looks) => ({ Running: gauge(looks, "inference_running"), "Waiting for an engine": gauge(looks, "inference_waiting"), "for its batch": gauge(looks, "engine_waiting") }) },
+    { title: "Requests", hint: "Served now, and in line", empty: "No data yet", format: count, point: (looks) => ({ Running: gauge(looks, "inference_running"), "Waiting for an engine": gauge(looks, "inference_waiting"), "for its batch": gauge(looks, "engine_waiting") }) },
     { title: "Tokens per second", hint: "Generated, those of unfinished answers too", empty: "No engine has answered yet", format: perSecond, point: (looks) => ({ Generated: speed(looks, "mlx_hub_engine_generated_tokens_total") }) },
     { title: "Time to first token", hint: "Of the answers of the last half minute", empty: "No answer in the last half minute", format: duration, point: (looks) => quantiles(looks, "mlx_hub_inference_ttft_seconds") },
     { title: "Time between tokens", hint: "Of the tokens of the last half minute", empty: "No token in the last half minute", format: duration, point: (looks) => quantiles(looks, "mlx_hub_engine_inter_token_seconds") },
@@ -109,7 +110,7 @@ const INFERENCE: Section = {
 const TRAINING: Section = {
   title: "Training",
   panels: [
-    { title: "Jobs", hint: "Training now, and in the queue", empty: "No data yet", format: number, point: (looks) => ({ Running: gauge(looks, "training_running"), Queued: gauge(looks, "training_queued") }) },
+    { title: "Jobs", hint: "Training now, and in the queue", empty: "No data yet", format: count, point: (looks) => ({ Running: gauge(looks, "training_running"), Queued: gauge(looks, "training_queued") }) },
     { title: "Loss", hint: "Of the last step, and of the held-out rows", empty: "No job trains", format: short, floats: true, point: (looks) => ({ Training: gauge(looks, "training_loss"), Validation: gauge(looks, "training_validation_loss") }) },
     { title: "Trained tokens per second", hint: "Over the last seconds", empty: "No job has trained yet", format: perSecond, point: (looks) => ({ Trained: speed(looks, "mlx_hub_training_tokens_total") }) },
     { title: "Worker's memory", hint: "The last worker's peak, and its forecast", empty: "No job has trained yet", format: bytes, point: (looks) => ({ Peak: gauge(looks, "training_peak_memory_bytes") || null, Forecast: gauge(looks, "training_forecast_bytes") || null }) },
