@@ -59,7 +59,7 @@ export default function LineChart(props: LineChartProps) {
     const options: uPlot.Options = {
       width: place.clientWidth || 300,
       height,
-      padding: [8, 8, 0, 0],
+      padding: [8, time ? 28 : 8, 0, 0],
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
       legend: { show: false },
       scales: {
