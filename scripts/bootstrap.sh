@@ -37,8 +37,9 @@ get_uv
 echo "Installing $lock"
 [ -x .venv/bin/python ] || $uv venv --quiet .venv
 # A run environment never removes what development needs.
-if [ "$1" = run ] && [ -f .venv/.stamp-dev ]; then lock=requirements-dev.lock; fi
-$uv pip sync --quiet --require-hashes "$lock"
+synced=$lock
+if [ "$1" = run ] && [ -f .venv/.stamp-dev ]; then synced=requirements-dev.lock; fi
+$uv pip sync --quiet --require-hashes "$synced"
 $uv pip install --quiet --no-deps --require-hashes --requirement requirements-starter.lock
 $uv pip install --quiet --no-deps --no-build-isolation --editable . --editable client
 cat "$lock" requirements-starter.lock pyproject.toml client/pyproject.toml > "$stamp"

@@ -13,7 +13,7 @@ trap 'rm -f "$log"' EXIT
 packages() {
   cmp -s package-lock.json node_modules/.stamp && return
   node "$wheel/lib/node_modules/npm/bin/npm-cli.js" ci --silent --ignore-scripts --no-audit --no-fund \
-    > "$log" 2>&1 || return 1
+    --fetch-retry-mintimeout=1000 --fetch-retry-maxtimeout=4000 > "$log" 2>&1 || return 1
   cp package-lock.json node_modules/.stamp
 }
 

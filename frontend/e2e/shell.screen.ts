@@ -58,7 +58,7 @@ export default {
     await hub.axe(page);
     await page.getByLabel("API key", { exact: true }).fill("a-good-key");
     await page.getByRole("button", { name: "Use this key" }).click();
-    await page.getByText("may be taken").waitFor();
+    await page.getByRole("columnheader", { name: "Holder" }).waitFor();
     hub.expectErrors(page);
   },
 } satisfies Screen;

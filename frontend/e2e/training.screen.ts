@@ -75,10 +75,10 @@ export default {
 
     // The stream is cut under it: it polls and says so, and is live again once it can be.
     way.cut();
-    await page.getByText("The live stream is away").waitFor();
+    await page.getByText(/^The live stream is away/).waitFor();
     await hub.axe(page);
     await hub.shot(page, "training-polling");
-    await page.getByText("The live stream is away").waitFor({ state: "detached" });
+    await page.getByText(/^The live stream is away/).waitFor({ state: "detached" });
     await page.getByText("It made").waitFor({ timeout: 180_000 });
     await page.getByText("The job is completed").waitFor();
     await page.getByText(/^Step (\d+) of \1$/).waitFor();

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,25 @@ def test_dockerfiles(file: Path) -> None:
     assert re.search(r"^USER (?!0|root)", text, re.MULTILINE)
     ignored = file.with_name(f"{file.name}.dockerignore").read_text().splitlines()
     assert "*" in ignored, "nothing but what is listed reaches the image"
+
+
+def test_the_image_holds_the_ui_and_all_that_builds_it_is_let_through() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    taken = [
+        w
+        for words in re.findall(r"^COPY (?!--)(.+) \S+$", text, re.MULTILINE)
+        for w in words.split()
+    ]
+    assert {"frontend", "scripts/ui.sh"} < set(taken)
+    for name in taken:
+        assert (DEPLOY.parent / name).exists(), name
+        assert any(fnmatch(name, line.removeprefix("!")) for line in ignored if line[:1] == "!"), (
+            name
+        )
+    for stage in ("hub", "hub-cuda"):
+        made = text.partition(f"AS {stage}\n")[2].partition("FROM ")[0]
+        assert "COPY --from=ui /opt/mlx-hub/gateway/ui /opt/mlx-hub/gateway/ui" in made, stage
 
 
 @pytest.mark.parametrize("name", SERVICES)

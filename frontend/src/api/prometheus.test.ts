@@ -21,6 +21,19 @@ it("makes rates of counters; one that began again counts from 0", () => {
   expect(rate(at(10, ""), at(12, "c 6"), "c")).toBe(3);
 });
 
+it("takes the rise of each series by itself: one that ended or began again lowers no other", () => {
+  const before = at(10, 'c{e="a"} 100\nc{e="b"} 10');
+  expect(rate(before, at(12, 'c{e="b"} 14'), "c")).toBe(2);
+  expect(rate(before, at(12, 'c{e="a"} 2\nc{e="b"} 14'), "c")).toBe(3);
+});
+
+it("takes a service's total for no rise after a look that could not read it", () => {
+  const before = at(10, 'mlx_hub_service_up{service="s"} 0');
+  const after = at(12, 'mlx_hub_service_up{service="s"} 1\nc{service="s"} 1000\nh_bucket{service="s",le="1"} 9\nh_bucket{service="s",le="+Inf"} 9');
+  expect(rate(before, after, "c")).toBe(0);
+  expect(quantile(0.5, before, after, "h")).toBeUndefined();
+});
+
 it("takes quantiles of what came in between only", () => {
   const histogram = (a: number, b: number, c: number) => `h_bucket{le="1"} ${a}\nh_bucket{le="2"} ${b}\nh_bucket{le="+Inf"} ${c}`;
   const before = at(0, histogram(50, 50, 50));

@@ -45,15 +45,42 @@ export function sum(sample: Sample | undefined, name: string, where: Labels = {}
   return series.length ? series.reduce((total, { value }) => total + value, 0) : undefined;
 }
 
+/** A metric's values by one of its labels. */
+export function labelled(sample: Sample, name: string, label: string): Record<string, number> {
+  const found: Record<string, number> = {};
+  for (const { labels, value } of sample.metrics.get(name) ?? []) {
+    const key = labels[label] ?? "";
+    found[key] = (found[key] ?? 0) + value;
+  }
+  return found;
+}
+
 const has = (labels: Labels, where: Labels) =>
   Object.entries(where).every(([key, value]) => labels[key] === value);
 
-/** How fast a counter rose between two looks, per second; a restart counts from 0. */
+/**
+ * What each series of a counter rose by between two looks. One that began again, or is new, counts from 0;
+ * of a service that the earlier look could not read nothing is known.
+ */
+function* rises(before: Sample | undefined, after: Sample, name: string, where: Labels): Iterable<Series> {
+  const known = new Map<string, number>();
+  for (const { labels, value } of before?.metrics.get(name) ?? []) known.set(keyOf(labels), value);
+  for (const { labels, value } of after.metrics.get(name) ?? []) {
+    if (!has(labels, where)) continue;
+    const then = known.get(keyOf(labels)) ?? 0;
+    const unread = before && labels.service !== undefined && sum(before, "mlx_hub_service_up", { service: labels.service }) === 0;
+    yield { labels, value: unread ? 0 : value < then ? value : value - then };
+  }
+}
+
+const keyOf = (labels: Labels) => Object.values(labels).join("\n");
+
+/** How fast a counter rose between two looks, per second. */
 export function rate(before: Sample, after: Sample, name: string, where: Labels = {}): number {
   const seconds = after.time - before.time;
-  const now = sum(after, name, where) ?? 0;
-  const then = sum(before, name, where) ?? 0;
-  return seconds > 0 ? (now < then ? now : now - then) / seconds : 0;
+  let rise = 0;
+  for (const { value } of rises(before, after, name, where)) rise += value;
+  return seconds > 0 ? rise / seconds : 0;
 }
 
 /** A histogram's quantile over what came between two looks; undefined when nothing came. */
@@ -83,15 +110,10 @@ export function quantile(
 
 function buckets(before: Sample | undefined, after: Sample, name: string, where: Labels) {
   const counts = new Map<number, number>();
-  const add = (sample: Sample | undefined, sign: number) => {
-    for (const { labels, value } of sample?.metrics.get(name) ?? []) {
-      if (!has(labels, where)) continue;
-      const bound = numberOf(labels.le ?? "");
-      counts.set(bound, (counts.get(bound) ?? 0) + sign * value);
-    }
-  };
-  add(after, 1);
-  add(before, -1);
+  for (const { labels, value } of rises(before, after, name, where)) {
+    const bound = numberOf(labels.le ?? "");
+    counts.set(bound, (counts.get(bound) ?? 0) + value);
+  }
   const sorted = [...counts].map(([bound, count]) => ({ bound, count }));
   return sorted.sort((a, b) => a.bound - b.bound);
 }

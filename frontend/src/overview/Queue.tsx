@@ -11,7 +11,8 @@ export function Queue() {
   const running = useJobs({ status: "JOB_STATUS_RUNNING" });
   const queued = useJobs({ status: "JOB_STATUS_QUEUED" });
   const last = samples.at(-1);
-  const jobs = [...flat(running, "jobs"), ...flat(queued, "jobs")];
+  // A job that has just begun may stand in both lists.
+  const jobs = [...new Map([...flat(running, "jobs"), ...flat(queued, "jobs")].map((job) => [job.id, job])).values()];
   return (
     <Card className="h-full" title="Queue" hint="What runs and what waits">
       <dl className="grid grid-cols-2 gap-y-1 text-xs">

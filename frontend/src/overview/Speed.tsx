@@ -36,7 +36,7 @@ export function speeds(samples: readonly Sample[]) {
     const before = samples[Math.max(0, index - 3)]!;
     const earlier = samples[Math.max(0, index - WINDOW)]!;
     x.push(sample.time);
-    generated.push(rate(before, sample, "mlx_hub_inference_generated_tokens_total"));
+    generated.push(rate(before, sample, "mlx_hub_engine_generated_tokens_total"));
     trained.push(rate(before, sample, "mlx_hub_training_tokens_total"));
     median.push(quantile(0.5, earlier, sample, "mlx_hub_inference_ttft_seconds") ?? null);
     slow.push(quantile(0.95, earlier, sample, "mlx_hub_inference_ttft_seconds") ?? null);

@@ -1,6 +1,7 @@
 "use client";
 
 import dynamic from "next/dynamic";
+import type { CSSProperties } from "react";
 import { cn } from "@/lib/cn";
 import type { LineChartProps } from "./line-chart";
 
@@ -12,8 +13,10 @@ export type Colour = (typeof COLOURS)[number] | "muted";
 
 /** Lines over x. It takes its final size at once; new points are drawn without a new chart. */
 export function LineChart(props: LineChartProps) {
+  const least = { "--least": `${(props.height ?? 200) + 28}px` } as CSSProperties;
   return (
-    <div style={{ minHeight: (props.height ?? 200) + 28 }}>
+    // On a narrow screen the legend of many lines takes two rows.
+    <div style={least} className={cn("min-h-(--least)", props.lines.length > 2 && "max-sm:min-h-[calc(var(--least)+1.25rem)]")}>
       <Drawn {...props} />
     </div>
   );

@@ -3,6 +3,7 @@
 import "uplot/dist/uPlot.min.css";
 import { useEffect, useRef, useState } from "react";
 import uPlot from "uplot";
+import { cn } from "@/lib/cn";
 import { short } from "@/lib/format";
 import { onTheme } from "@/lib/theme";
 import type { Colour } from "./charts";
@@ -58,7 +59,7 @@ export default function LineChart(props: LineChartProps) {
     const options: uPlot.Options = {
       width: place.clientWidth || 300,
       height,
-      padding: [8, 8, 0, 0],
+      padding: [8, time ? 28 : 8, 0, 0],
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
       legend: { show: false },
       scales: {
@@ -66,7 +67,7 @@ export default function LineChart(props: LineChartProps) {
         y: log ? { distr: 3 } : { range: (_, low, high) => rangeOf(low, high, fromZero) },
       },
       axes: [
-        { ...axis, grid: { show: false }, size: 28, ...(time ? { space: 84, values: (_: uPlot, ticks: number[]) => ticks.map(clock) } : { incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000] }) },
+        { ...axis, grid: { show: false }, size: 28, ...(time ? { space: 84, values: (u: uPlot, ticks: number[]) => ticks.map((tick) => (u.data[0].length ? clock(tick) : "")) } : { incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000] }) },
         { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format(tick))) },
       ],
       series: [
@@ -100,7 +101,7 @@ export default function LineChart(props: LineChartProps) {
   const index = hover ?? x.length - 1;
   return (
     <figure aria-label={label}>
-      <figcaption className="mb-1 flex h-6 items-center gap-x-4 overflow-hidden text-xs">
+      <figcaption className={cn("mb-1 flex h-6 items-center gap-x-4 overflow-hidden text-xs", lines.length > 2 && "max-sm:h-11 max-sm:flex-wrap max-sm:content-start")}>
         {lines.map((line, i) => {
           const value = line.values[index];
           return (
