@@ -26,6 +26,7 @@ from typer.testing import CliRunner, Result
 from tests.fixtures.scripted_answers import answering
 from tests.fixtures.scripted_hub import ScriptedHub
 from tests.fixtures.scripted_jobs import QUEUED
+from tests.integration.test_client_downloads import pieces, serve, sha256
 
 
 @pytest.fixture
@@ -72,7 +73,14 @@ def test_the_demo_fails_when_training_failed_or_changed_nothing(hub: ScriptedHub
             run_demo(client, base_model="base", dataset_path="d.jsonl", ui=ui)
 
 
-def test_the_examples_of_the_readme_run(hub: ScriptedHub) -> None:
+def test_the_examples_of_the_readme_run(
+    hub: ScriptedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    serve(hub)
+    rows = Dataset(id=2, name="tickets", size_bytes=2, checksum=sha256(b"{}"))
+    hub.on["GetDataset"] = lambda _: rows
+    hub.on["GetDatasetFile"] = lambda _: pieces(b"{}")
     hub.on["ListModels"] = lambda request: registry.ListModelsResponse(
         models=[Model(id=1, name=request.name_prefix)]
     )

@@ -102,8 +102,8 @@ def test_completion_is_installed_for(shell: str, tmp_path: Path) -> None:
 def test_the_key_goes_to_the_client_library(monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, object] = {}
 
-    def hub(address: str | None, *, caller: str | None, api_key: str | None = None) -> None:
-        given.update(address=address, caller=caller, api_key=api_key)
+    def hub(address: str | None, *, api_key: str | None, **more: object) -> None:
+        given.update(address=address, api_key=api_key, **more)
 
     monkeypatch.setattr(session, "Hub", hub)
     args = ["--address", "a:1"]

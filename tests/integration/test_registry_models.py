@@ -148,8 +148,8 @@ async def test_a_token_belongs_to_its_list_and_filter(hub: RunningRegistry) -> N
         ({"name": ""}, "name"),
         ({"task_type": "vision"}, "task_type"),
         ({"description": "x" * 2001}, "description"),
-        ({"description": "a\0b"}, "request"),
-        ({"tags": {"k": "a\0b"}}, "request"),
+        ({"description": "a\0b"}, "description"),
+        ({"tags": {"k": "a\0b"}}, "tags"),
         ({"request_id": "x" * 101}, "request_id"),
     ],
 )

@@ -23,7 +23,7 @@ from tests.integration.test_stack_processes import eventually, gone
 
 COMMAND = [sys.executable, "-m", "tests.integration.stand_in_stack"]
 PORTS = ("", "REGISTRY_", "TRAINER_", "INFERENCE_")
-METRICS = ("REGISTRY_METRICS_", "TRAINER_METRICS_", "INFERENCE_METRICS_")
+METRICS = ("REGISTRY_METRICS_", "TRAINER_METRICS_", "INFERENCE_METRICS_", "GATEWAY_METRICS_")
 
 
 @dataclass
@@ -104,7 +104,7 @@ def test_it_serves_alone_on_its_home_and_beside_another(start: Start) -> None:
     assert first.health() == second.health() == 200
     assert set(first.ports) == {
         *("gateway", "registry", "trainer", "inference", "database_url"),
-        *("registry_metrics", "trainer_metrics", "inference_metrics"),
+        *("registry_metrics", "trainer_metrics", "inference_metrics", "gateway_metrics"),
     }
     assert set(first.ports.values()).isdisjoint(second.ports.values())
     again = run(first.home, "up")
