@@ -33,8 +33,8 @@ WRITES: dict[str, Write] = {
     "hand_back": lambda queue, token: queue.hand_back(token),
     "lose": lambda queue, token: queue.lose(token, "late"),
 }
-# Nobody's attempt: a claim makes a token, a cancel and a retry are a user's word.
-OTHERS = {"claim", "cancel", "retry"}
+# Nobody's attempt: a claim makes a token, a cancel and a retry are a user's word, a tally reads.
+OTHERS = {"claim", "cancel", "retry", "tally"}
 
 
 async def claimed(jobs: Jobs, owner: str) -> TrainingJob:
