@@ -2,8 +2,10 @@
 
 import contextlib
 import json as jsonlib
+import signal
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
@@ -17,7 +19,7 @@ from mlx_hub.cli.generate import SAMPLING, AskedArgument
 from mlx_hub.cli.options import takes
 from mlx_hub.cli.output import JsonOption, emit, plain, printable
 from mlx_hub.cli.session import find_model, hub, split_version
-from mlx_hub.client import HubError, TokenStream
+from mlx_hub.client import Cancelled, HubError, TokenStream
 
 FENCE = '"""'
 HELP = f"""\
@@ -29,6 +31,35 @@ HELP = f"""\
 {FENCE}             begins and ends a text of several lines
 //TEXT          sends a text that begins with /
 Ctrl-C stops an answer; what came of it stays in the chat."""
+
+
+@contextlib.contextmanager
+def interruptible(ask: Callable[[], TokenStream]) -> Iterator[tuple[TokenStream, threading.Event]]:
+    """Ask, and let Ctrl-C close the stream from another thread; give both, and whether it did.
+
+    Raised in the middle of gRPC, KeyboardInterrupt can leave one of its locks held, and no later
+    call on the channel would be answered. Pressed a second time, it is raised all the same.
+    """
+    pressed, over = threading.Event(), threading.Event()
+
+    def press(*_: object) -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+        pressed.set()
+        over.set()
+
+    def watch() -> None:
+        over.wait()
+        stream.close()
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        with ask() as stream:
+            threading.Thread(target=watch, daemon=True).start()
+            yield stream, pressed
+    finally:
+        over.set()
+        signal.signal(signal.SIGINT, before)
 
 
 class _Ended(Exception):
@@ -96,20 +127,26 @@ class Chat:
 
     def _answer(self, messages: list[Mapping[str, str]]) -> str:
         """Show an answer as it is made; Ctrl-C keeps what has been shown of it."""
-        telling = None
-        try:
+        if not self.typed:
             with self.ask(messages) as stream:
-                if self.as_json:
-                    emit(plain(stream.result()), indent=None)
-                    return stream.completion.text
-                telling = Telling(stream)
-                telling.run()
-                telling.tell_speed()
-        except KeyboardInterrupt:
-            if not self.typed:
-                raise
-            self._say("stopped")
-        return telling.text if telling else ""
+                return self._shown(Telling(stream), stream)
+        with interruptible(lambda: self.ask(messages)) as (stream, pressed):
+            telling = Telling(stream)
+            try:
+                return self._shown(telling, stream)
+            except Cancelled:
+                if not pressed.is_set():
+                    raise
+                self._say("stopped")
+                return telling.text
+
+    def _shown(self, telling: Telling, stream: TokenStream) -> str:
+        if self.as_json:
+            emit(plain(stream.result()), indent=None)
+            return stream.completion.text
+        telling.run()
+        telling.tell_speed()
+        return telling.text
 
     def _first(self) -> list[Mapping[str, str]]:
         return [{"role": "system", "content": self.system}] if self.system else []
