@@ -37,6 +37,11 @@ pytest_plugins = [
     "tests.fixtures.trainer_process",
 ]
 
+LONG = {
+    *("test_ui", "test_demo", "test_openapi", "test_start"),
+    *("test_stack_run", "test_training_records", "test_exchange_export", "test_backup"),
+}
+
 # How long an example takes says something of the machine, not of the code.
 settings.register_profile("hub", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("hub")
@@ -45,6 +50,11 @@ settings.load_profile("hub")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the kill test run for longer than CI has time for."""
     parser.addoption("--kills", type=int, default=30, help="SIGKILLs in tests/faults/test_kills.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take minutes, so that none runs on alone at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONG)
 
 
 @pytest.hookimpl(wrapper=True)

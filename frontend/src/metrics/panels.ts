@@ -111,7 +111,7 @@ const TRAINING: Section = {
   title: "Training",
   panels: [
     { title: "Jobs", hint: "Training now, and in the queue", empty: "No data yet", format: count, point: (looks) => ({ Running: gauge(looks, "training_running"), Queued: gauge(looks, "training_queued") }) },
-    { title: "Loss", hint: "Of the last step, and of the held-out rows", empty: "No job trains", format: short, floats: true, point: (looks) => ({ Training: gauge(looks, "training_loss"), Validation: gauge(looks, "training_validation_loss") }) },
+    { title: "Loss", hint: "Of the last step, and of the held-out rows", empty: "No job has trained yet", format: short, floats: true, point: (looks) => ({ Training: gauge(looks, "training_loss"), Validation: gauge(looks, "training_validation_loss") }) },
     { title: "Trained tokens per second", hint: "Over the last seconds", empty: "No job has trained yet", format: perSecond, point: (looks) => ({ Trained: speed(looks, "mlx_hub_training_tokens_total") }) },
     { title: "Worker's memory", hint: "The last worker's peak, and its forecast", empty: "No job has trained yet", format: bytes, point: (looks) => ({ Peak: gauge(looks, "training_peak_memory_bytes") || null, Forecast: gauge(looks, "training_forecast_bytes") || null }) },
   ],
