@@ -135,8 +135,10 @@ export default {
       report.warnings = PAYLOADS.map((text) => ({ code: text, text }));
       await route.fulfill({ json: report });
     });
+    await page.route(`**/datasets/${dataset}/file`, (route) => route.fulfill({ body: JSON.stringify({ messages: PAYLOADS.map((text) => ({ role: text, content: text })) }) }));
     await page.goto(`${hub.url}/ui/datasets/?id=${dataset}&model=${model}`);
     await page.getByText(PAYLOADS[39]!, { exact: true }).first().waitFor({ timeout: 120_000 });
+    await page.getByRole("listitem").filter({ hasText: PAYLOADS[0]! + PAYLOADS[0]! }).first().waitFor();
     await literally(page, [all, ...PAYLOADS], "in a dataset's page");
     await safe("in a dataset's page");
   },

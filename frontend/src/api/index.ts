@@ -7,4 +7,5 @@ export * from "./models";
 export { useMetrics, type Metrics } from "./metrics";
 export { labelled, quantile, rate, type Sample, sum } from "./prometheus";
 export * from "./queries";
+export { useRows } from "./rows";
 export { frames } from "./sse";

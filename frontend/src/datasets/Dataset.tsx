@@ -11,6 +11,7 @@ import { useUrl } from "@/lib/url";
 import { Badge, Button, Card, ConfirmTyped, Digest, Empty, ErrorState, Field, Input, PageHeader, Select, Skeleton, Time, toast } from "@/ui";
 import { schemaOf } from "./List";
 import { Report } from "./Report";
+import { Rows } from "./Rows";
 
 export default function Dataset({ id }: { id: number }) {
   const client = useQueryClient();
@@ -44,6 +45,7 @@ export default function Dataset({ id }: { id: number }) {
         )}
       />
       <Reported id={id} />
+      <div className="mt-4"><Rows id={id} /></div>
       {found && deleting && (
         <ConfirmTyped title={`Delete ${found.name}?`} name={found.name} action="Delete" onClose={() => setDeleting(false)} onConfirm={remove}>
           Its rows go for good. A dataset that a job, version, evaluation or gate refers to can&apos;t be deleted.

@@ -1,4 +1,4 @@
-import { lines, nameOf, shape } from "./shape";
+import { lines, nameOf, partsOf, shape } from "./shape";
 
 it.each([
   ["Tickets 2026.JSONL", "tickets-2026"], ["überblick.jsonl", "uberblick"], ["--a_b.c--.ndjson", "a_b.c"], ["<img src=x>.jsonl", "img-src-x"], ["日本.jsonl", ""],
@@ -28,3 +28,13 @@ it("writes line numbers as runs", () => {
   expect(lines([1, 3, 5], 2)).toBe("1, 3 …");
   expect(lines([])).toBe("");
 });
+
+it.each([
+  ['{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": null, "tool_calls": [1]}]}', ["user: Hi", "assistant: [1]"]],
+  ['{"completion": "B", "prompt": "A"}', ["prompt: A", "completion: B"]],
+  ['{"text": "T", "more": 1}', ["text: T"]],
+  ['{"other": 1}', [': {"other": 1}']],
+  ["no JSON", [": no JSON"]],
+  ["[1]", [": [1]"]],
+  ["null", [": null"]],
+])("reads %s as turns and texts", (line, parts) => expect(partsOf(line).map(({ label, text }) => `${label}: ${text}`)).toEqual(parts));

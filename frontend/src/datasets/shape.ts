@@ -36,3 +36,21 @@ export function lines(numbers: readonly number[], most = 8): string {
   const text = runs.slice(0, most).map(([from, to]) => (from === to ? `${from}` : `${from}–${to}`)).join(", ");
   return runs.length > most ? `${text} …` : text;
 }
+
+export interface Part { label: string; text: string }
+
+/** What a row says, in the shapes that MLX-LM trains on; a line of another shape is shown as it is. */
+export function partsOf(line: string): Part[] {
+  let row: Record<string, unknown>;
+  try {
+    row = JSON.parse(line) ?? {};
+  } catch {
+    return [{ label: "", text: line }];
+  }
+  if (Array.isArray(row.messages))
+    return row.messages.map((turn) => ({ label: String(turn?.role ?? ""), text: written(turn?.content ?? turn?.tool_calls ?? turn) }));
+  const named = ["prompt", "completion", "text"].filter((name) => name in row);
+  return named.length ? named.map((label) => ({ label, text: written(row[label]) })) : [{ label: "", text: line }];
+}
+
+const written = (value: unknown) => (typeof value === "string" ? value : JSON.stringify(value));
