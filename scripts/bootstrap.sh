@@ -42,4 +42,8 @@ if [ "$1" = run ] && [ -f .venv/.stamp-dev ]; then synced=requirements-dev.lock;
 $uv pip sync --quiet --require-hashes "$synced"
 $uv pip install --quiet --no-deps --require-hashes --requirement requirements-starter.lock
 $uv pip install --quiet --no-deps --no-build-isolation --editable . --editable client
-cat "$lock" requirements-starter.lock pyproject.toml client/pyproject.toml > "$stamp"
+for name in run "$1"; do  # what development needs has all that running needs
+  lock=requirements.lock
+  [ $name = dev ] && lock=requirements-dev.lock
+  cat "$lock" requirements-starter.lock pyproject.toml client/pyproject.toml > .venv/.stamp-$name
+done

@@ -26,10 +26,10 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def asked(checkout: Path) -> str:
-    """Set up what running needs; give what uv was asked for it."""
+def asked(checkout: Path, what: str = "run") -> str:
+    """Set up what running or developing needs; give what uv was asked for it."""
     (checkout / "asked").unlink(missing_ok=True)
-    subprocess.run([checkout / "scripts/bootstrap.sh", "run"], check=True, capture_output=True)
+    subprocess.run([checkout / "scripts/bootstrap.sh", what], check=True, capture_output=True)
     return (checkout / "asked").read_text() if (checkout / "asked").exists() else ""
 
 
@@ -42,3 +42,10 @@ def test_a_second_setup_installs_nothing(checkout: Path, developing: bool) -> No
     assert asked(checkout) == ""
     (checkout / "requirements.lock").write_text("another\n")
     assert f"--require-hashes {lock}\n" in asked(checkout)
+
+
+def test_what_development_needs_has_all_that_running_needs(checkout: Path) -> None:
+    (checkout / "requirements-mlflow.lock").write_text("requirements-mlflow.lock\n")
+    (checkout / ".cache/mlflow/.stamp").write_text("requirements-mlflow.lock\n")
+    assert "--require-hashes requirements-dev.lock\n" in asked(checkout, "dev")
+    assert asked(checkout) == ""

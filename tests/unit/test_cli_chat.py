@@ -1,6 +1,7 @@
 """Ctrl-C in a chat: it ends the answer from outside of gRPC, which it could leave locked."""
 
 import signal
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -40,6 +41,14 @@ class Pressed:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+@pytest.fixture(autouse=True)
+def not_ignored() -> Iterator[None]:
+    """Give Ctrl-C its usual meaning; what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def chat(stream: Pressed) -> Chat:
