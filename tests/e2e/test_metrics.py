@@ -1,7 +1,6 @@
 """What a running stack shows to Prometheus: what is written down, as Prometheus likes it."""
 
 import re
-import shutil
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.rest import call, eventually
+from tests.fixtures.observed import needs_promtool
 from tests.fixtures.stack import RunningStack
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/metrics.md"
@@ -69,7 +69,7 @@ def test_all_in_one_tells_the_services_apart(stack: RunningStack, texts: dict[st
     assert answers[str(model["id"])] >= 1
 
 
-@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool, of Prometheus, is not here")
+@needs_promtool
 @pytest.mark.parametrize("service", [*SERVICES, "all"])
 def test_prometheus_has_nothing_to_complain_about(
     stack: RunningStack, texts: dict[str, str], service: str

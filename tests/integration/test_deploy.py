@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from services.stack.ports import free_port
 from services.stack.processes import Process
 from services.stack.settings import PORT_FIELDS, environment_name
 from tests.fixtures.composed import DEPLOY, SECRETS, composed
+from tests.fixtures.observed import needs_promtool
 from tests.gateway import rest
 
 SERVICES: dict[str, dict[str, Any]] = composed()["services"]
@@ -101,9 +101,11 @@ def test_prometheus_scrapes_every_service_by_its_name(tmp_path: Path) -> None:
     names = {f"{name}_host": name for name in ("registry", "trainer", "inference")}
     for peer in peers(HubSettings(**names)):  # type: ignore[arg-type]
         assert found[peer.name] == [peer.metrics_address]
-    if not (promtool := shutil.which("promtool")):
-        pytest.skip("promtool is not installed")
-    checked(promtool, "check", "config", str(file))
+
+
+@needs_promtool
+def test_prometheus_takes_its_configuration() -> None:
+    checked("promtool", "check", "config", str(DEPLOY / "prometheus" / "prometheus.compose.yml"))
 
 
 def test_the_collector_s_pipeline_is_whole() -> None:

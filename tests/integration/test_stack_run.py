@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +17,7 @@ import pytest
 
 from services.stack import launch
 from services.stack.settings import StackSettings
+from tests.fixtures.observed import needs_prometheus
 from tests.gateway import rest
 from tests.integration.test_stack_processes import eventually, gone
 
@@ -234,7 +234,7 @@ def test_a_bad_setting_is_told_and_nothing_stays(
     assert "hidden" not in done.stderr + done.stdout
 
 
-@pytest.mark.skipif(not shutil.which("prometheus"), reason="no prometheus on PATH")
+@needs_prometheus
 def test_prometheus_runs_with_the_stack_and_ends_with_it(start: Start) -> None:
     up = start(
         MLX_HUB_OBSERVABILITY="true", MLX_HUB_PROMETHEUS_PORT="0", MLX_HUB_SCRAPE_SECONDS="1"
@@ -245,7 +245,8 @@ def test_prometheus_runs_with_the_stack_and_ends_with_it(start: Start) -> None:
         reply = rest.call(up.ports["prometheus"], "GET", "/api/v1/query?query=up==1")
         return {found["metric"]["job"] for found in reply.json["data"]["result"]}
 
-    eventually(lambda: scraped() == {"registry", "trainer", "inference", "prometheus"})
+    everyone = {"registry", "trainer", "inference", "gateway", "prometheus"}
+    eventually(lambda: scraped() == everyone)
     rules = rest.call(up.ports["prometheus"], "GET", "/api/v1/rules").json["data"]["groups"]
     assert {rule["health"] for group in rules for rule in group["rules"]} <= {"ok", "unknown"}
     assert [c.laddr.ip for c in psutil.Process(pid).net_connections() if c.status == "LISTEN"] == [
