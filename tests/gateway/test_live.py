@@ -89,11 +89,19 @@ def over_sse(port: int, job_id: int, chance: random.Random, stop: threading.Even
 
 
 async def reached(stub: pb_grpc.TrainerServiceStub, job_id: int, step: int) -> None:
-    """Wait until the log has this step or a later one: a killed trainer may have told no more."""
-    async for frame in watch(stub, job_id):
-        if frame.step.step >= step:
-            return
-    raise AssertionError("the job ended first")
+    """Wait until the log has this step or a later one: a killed trainer may have told no more.
+
+    The call may go out on the connection of the trainer killed a moment ago, before that is noticed.
+    """
+    while True:
+        try:
+            async for frame in watch(stub, job_id):
+                if frame.step.step >= step:
+                    return
+        except grpc.aio.AioRpcError as error:
+            assert error.code() is grpc.StatusCode.UNAVAILABLE
+        else:
+            raise AssertionError("the job ended first")
 
 
 async def read[I](items: AsyncIterator[I], begun: asyncio.Event) -> list[I]:
