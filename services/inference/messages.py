@@ -83,7 +83,7 @@ def request_of(generation: Generation) -> pb.GenerateRequest:
 
 
 def submit_of(
-    number: int, generation: Generation, adapter: Adapter | None
+    number: int, generation: Generation, adapter: Adapter | None, coming: int = 0
 ) -> engine_pb2.EngineCommand:
     """Write the command that starts a request in an engine."""
     submit = engine_pb2.SubmitCommand(
@@ -93,6 +93,7 @@ def submit_of(
         adapter_path=str(adapter.path) if adapter else "",
         request_id=REQUEST_ID.get(),
         traceparent=traceparent(),
+        coming=coming,
     )
     return engine_pb2.EngineCommand(submit=submit)
 

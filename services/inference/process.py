@@ -130,9 +130,11 @@ class EngineProcess:
         )
 
     async def generate(
-        self, generation: Generation, adapter: Adapter | None
+        self, generation: Generation, adapter: Adapter | None, coming: int = 0
     ) -> AsyncGenerator[Delta | Finished, None]:
         """Yield text as it is made, then how it ended; closing the generator drops the request.
+
+        `coming` others will be here in a moment: an idle engine reads their prompts in one pass.
 
         Raises ENGINE_DIED or ENGINE_STALLED when the engine ends first, REQUEST_QUARANTINED where
         it ended too often with this very request, and READER_TOO_SLOW.
@@ -144,7 +146,7 @@ class EngineProcess:
         inbox = (request := Open((generation, adapter))).inbox
         self._open[number] = request
         try:
-            await self._send(submit_of(number, generation, adapter))
+            await self._send(submit_of(number, generation, adapter, coming))
             while (event := await inbox.get()).WhichOneof("event") in PIECES:
                 yield delta_of(event)
             if event.HasField("failed"):

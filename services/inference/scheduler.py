@@ -166,7 +166,8 @@ class Scheduler:
     ) -> AsyncGenerator[Delta | Finished, None]:
         self._admit(arrival, course)
         course.enter(Phase.PREFILL)
-        async with aclosing(engine.generate(generation, target.adapter)) as frames:
+        coming = self._lanes[target.base.digest].coming.total()
+        async with aclosing(engine.generate(generation, target.adapter, coming)) as frames:
             async for frame in frames:
                 course.enter(Phase.DECODE)
                 yield frame

@@ -25,9 +25,12 @@ class Engine(Protocol):
     ended: asyncio.Event
 
     def generate(
-        self, generation: Generation, adapter: Adapter | None
+        self, generation: Generation, adapter: Adapter | None, coming: int = 0
     ) -> AsyncGenerator[Delta | Finished, None]:
-        """Yield text, then how it ended; closing the generator drops the request."""
+        """Yield text, then how it ended; closing the generator drops the request.
+
+        So many others are `coming` to the same engine in a moment.
+        """
         ...
 
     async def stop(self) -> None:

@@ -91,7 +91,7 @@ def over_sse(port: int, job_id: int, chance: random.Random, stop: threading.Even
 async def reached(stub: pb_grpc.TrainerServiceStub, job_id: int, step: int) -> None:
     """Wait until the log has this step or a later one: a killed trainer may have told no more.
 
-    The call may go out on the connection of the trainer killed a moment ago, before that is noticed.
+    The call may go out on the connection of the trainer just killed, before that is noticed.
     """
     while True:
         try:

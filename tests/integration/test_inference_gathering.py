@@ -5,18 +5,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from mlx_hub.inference.v1.generation_pb2 import GenerateRequest
 
+from services.inference.engine.events import Job
 from services.runtime.model import prepare
 
 
 class Scripted:
     """A queue that gives what it is told to, and notes how long it was waited for."""
 
-    def __init__(self, *works: int | None) -> None:
+    def __init__(self, *works: Any) -> None:
         self._works = list(works)
         self.waited: list[float | None] = []
 
-    def get(self, timeout: float | None = None) -> int:
+    def get(self, timeout: float | None = None) -> Any:
         self.waited.append(timeout)
         work = self._works.pop(0)
         if work is None:
@@ -53,6 +55,18 @@ def test_a_stream_of_requests_is_not_waited_for_without_end(
     engine._work = Scripted(1, 2, 3, None)
     assert list(engine._arrivals(idle=True)) == [1, 2, 3]
     assert engine._work.waited[-1] == 0
+
+
+def test_one_that_the_service_knows_of_is_waited_for_longer(engine: Any) -> None:
+    from services.inference.engine.loop import COMING_SECONDS, LINGER_SECONDS  # noqa: PLC0415
+
+    def job(coming: int) -> Job:
+        return Job(1, GenerateRequest(), [1], 0.0, coming=coming)
+
+    engine._work = Scripted(job(2), job(1), job(0), None)
+    assert len(list(engine._arrivals(idle=True))) == 3
+    _, *others = engine._work.waited
+    assert others == [COMING_SECONDS, COMING_SECONDS, LINGER_SECONDS]
 
 
 def test_a_busy_engine_takes_what_is_there(engine: Any) -> None:

@@ -147,7 +147,9 @@ class Silent:
     def __init__(self) -> None:
         self.asked, self.go = asyncio.Event(), asyncio.Event()
 
-    async def generate(self, generation: Generation, adapter: object) -> AsyncGenerator[Any]:
+    async def generate(
+        self, generation: Generation, adapter: object, coming: int
+    ) -> AsyncGenerator[Any]:
         self.asked.set()
         await self.go.wait()
         raise Unavailable("ENGINE_DIED", "gone")

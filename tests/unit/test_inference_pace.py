@@ -1,5 +1,7 @@
 """How much of prompts a step reads."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +39,17 @@ def test_a_short_prompt_that_comes_alone_is_read_at_once_and_counted_until_the_n
     assert pace.piece(readers=1, generating=3, depth=0) == 32
     pace.begin(newcomers=0)
     assert pace.piece(readers=1, generating=3, depth=0) == 64
+
+
+def test_short_prompts_that_come_together_are_read_at_once_where_none_waits_for_them() -> None:
+    pace = Pace(replace(LIMITS, ends_alone=True))
+    pace.begin(newcomers=3, generating=1)
+    assert not pace.at_once(1)
+    pace.begin(newcomers=3, generating=0)
+    assert [pace.at_once(rest) for rest in (AT_ONCE, AT_ONCE + 1, AT_ONCE, AT_ONCE)] == [
+        True, False, True, True
+    ]  # fmt: skip
+    assert not pace.at_once(1), "more than so many came"
 
 
 @given(st.integers(0, 64), st.integers(1, 20), st.integers(1, 15), st.integers(0, 100_000))

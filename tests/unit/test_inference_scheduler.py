@@ -35,13 +35,15 @@ class ScriptedEngine:
         self.ended = asyncio.Event()
         self.go = asyncio.Semaphore(0)
         self.started: list[str] = []
+        self.coming: list[int] = []
         self.dropped: list[str] = []
         self.failure: HubError | None = None
 
     async def generate(
-        self, generation: Generation, adapter: Adapter | None
+        self, generation: Generation, adapter: Adapter | None, coming: int = 0
     ) -> AsyncGenerator[Delta | Finished, None]:
         self.started.append(generation.prompt)
+        self.coming.append(coming)
         over = False
         try:
             for number, word in enumerate(("hello", " world"), 1):
@@ -138,7 +140,9 @@ async def test_an_engine_that_dies_in_mid_stream_ends_this_answer_and_frees_the_
     assert seen == [Delta("hello", 1)]
     engine.failure = None
     engine.finish_all()
-    assert (await ask(scheduler, "b"))[0] == Delta("hello", 1)
+    with scheduler.expecting(TARGET.base, "x"), scheduler.expecting(TARGET.base, "y"):
+        assert (await ask(scheduler, "b"))[0] == Delta("hello", 1)
+    assert engine.coming == [0, 2], "an engine hears how many are about to follow"
 
 
 async def test_a_full_line_refuses_and_says_when_to_come_back(

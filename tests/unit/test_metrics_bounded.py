@@ -60,7 +60,7 @@ class Engine:
     ended = asyncio.Event()
 
     async def generate(
-        self, generation: Generation, adapter: Adapter | None
+        self, generation: Generation, adapter: Adapter | None, coming: int = 0
     ) -> AsyncGenerator[Delta | Finished, None]:
         yield Delta("x", 1)
         yield Finished(reason="stop", tokens=2, prompt_tokens=1, cached_tokens=0, ttft_ms=1)

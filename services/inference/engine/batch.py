@@ -13,6 +13,7 @@ from services.chassis.errors import HubError
 from services.inference.engine import grammar, sampling
 from services.inference.engine.adapters.layers import RoutedModel
 from services.inference.engine.adapters.slots import Adapters
+from services.inference.engine.decoding import Decoding
 from services.inference.engine.drafting import Drafter, Reading, Response, draft_of
 from services.inference.engine.events import (
     Closed,
@@ -52,6 +53,7 @@ class Batch:
         self._prefixes = prefixes or PrefixCache(model, 0, limits.prefill_step)
         self._waiting: deque[Job] = deque()
         self._rows: dict[int, Row] = {}
+        self._likelihoods: set[int] = set()
         self._generator = self._new_generator()
         self._drafter = Drafter()
         self._pace = Pace(limits)
@@ -90,7 +92,7 @@ class Batch:
 
         A row that is alone may get several, by drafting.
         """
-        self._pace.begin(len(self._waiting))
+        self._pace.begin(len(self._waiting), len(self._rows))
         self._admit()
         if not self._rows:
             return
@@ -205,6 +207,8 @@ class Batch:
             samplers=[sampler],
             logits_processors=[processors],
         )
+        if job.generate.logprobs:
+            self._likelihoods.add(uid)
         draft = draft_of(job, sampler, processors)
         self._rows[uid] = Row(job, [sampler, *processors], draft, reuse.tokens)
 
@@ -263,6 +267,7 @@ class Batch:
         self._forget(uid)
 
     def _forget(self, uid: int) -> None:
+        self._likelihoods.discard(uid)
         self._adapters.release(self._rows.pop(uid).job.adapter)
 
     def _fail_all(self) -> None:
@@ -274,10 +279,12 @@ class Batch:
         self._generator = self._new_generator()
 
     def _new_generator(self) -> BatchGenerator:
-        return BatchGenerator(
+        generator = BatchGenerator(
             self._model,
             stop_tokens=[[token] for token in sorted(self._eos)],
             completion_batch_size=self._limits.rows,
             prefill_batch_size=min(self._limits.prefill_rows, self._limits.rows),
             prefill_step_size=self._limits.prefill_step,
         )
+        generator._generation_batch = Decoding.of(self._model, self._likelihoods)
+        return generator

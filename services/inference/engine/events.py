@@ -45,6 +45,8 @@ class Job:
     """What its answer is held to."""
     ids: dict[str, str] = field(default_factory=dict, compare=False)
     """Of the call and its trace, for the log."""
+    coming: int = 0
+    """Requests that the service said follow this one at once."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from services.inference.engine.batch import Batch
 from services.inference.engine.drafting import LONGEST, SHORTEST
 from services.inference.engine.events import Cancel, ClearCache, Failed, Job, Outcome, Work
 from services.inference.engine.grammar import Outputs
+from services.inference.engine.head import quicken_head
 from services.inference.engine.loading import LoadingReport
 from services.inference.engine.pace import BatchLimits
 from services.inference.engine.prefix_cache import PrefixCache
@@ -40,10 +41,10 @@ log = logging.getLogger(__name__)
 
 STATS_SECONDS = 1.0
 WARM_UP_TOKENS = 2
-LINGER_SECONDS, GATHER_SECONDS = 0.004, 0.02
-"""Requests that come at once are read in one pass, if a moment is waited for the next of them:
-each time no longer than the first, and no longer than the second in all. A CPU takes as long for
-a pass over eight prompts as for two over one; a GPU's passes are too short for that."""
+LINGER_SECONDS, COMING_SECONDS, GATHER_SECONDS = 0.004, 0.02, 0.06
+"""Requests that come at once are read in one pass, if a moment is waited for the next of them: no
+longer than the first, or the second where the service knows of one, and than the third in all. A
+CPU takes as long for a pass over eight prompts as for two over one; a GPU's are too short."""
 
 
 class Engine:
@@ -66,7 +67,7 @@ class Engine:
         self._spawn(self._read)
         loading = LoadingReport(self._frames.write)
         model, tokenizer, config = load_base(base, loading.weights, _tuned(start))
-        routed = RoutedModel(model, start.max_kv_size)
+        routed = RoutedModel(model, start.max_kv_size, quicken_head(model) if on_cpu() else None)
         limits = _limits(start)
         adapters = Adapters(routed, start.adapter_slots, int(start.adapter_bytes))
         loading.warming_up()
@@ -144,16 +145,18 @@ class Engine:
 
     def _arrivals(self, *, idle: bool) -> Iterator[Work]:
         """Give what there is to do; when idle, wait for it, and a moment for what comes with it."""
-        until = 0.0
+        until, linger = 0.0, LINGER_SECONDS
         if idle:
-            yield self._work.get()
+            yield (work := self._work.get())
+            linger = _linger(work)
             until = time.monotonic() + (GATHER_SECONDS if on_cpu() else 0)
         while True:
-            gathering = time.monotonic() < until
+            wait = min(linger, max(0.0, until - time.monotonic()))
             try:
-                yield self._work.get(timeout=LINGER_SECONDS if gathering else 0)
+                yield (work := self._work.get(timeout=wait))
             except queue.Empty:
                 return
+            linger = _linger(work)
 
     def _step(self, batch: Batch) -> None:
         before = batch.running
@@ -188,6 +191,10 @@ class Engine:
             inter_token_seconds=batch.meter.inter_token.told(),
         )
         tell(stats)
+
+
+def _linger(work: Work) -> float:
+    return COMING_SECONDS if isinstance(work, Job) and work.coming else LINGER_SECONDS
 
 
 def _tuned(start: engine_pb2.StartCommand) -> Path | None:
@@ -242,7 +249,7 @@ def _tell_cleared(
 def _limits(start: engine_pb2.StartCommand) -> BatchLimits:
     """Bound how long reading a prompt may stall the rows that generate: a CPU reads slowly."""
     paces = (8, 128, 64, 2000) if on_cpu() else (8, 512, 256, 32_000)
-    return BatchLimits(start.max_rows, start.kv_tokens, *paces, start.max_kv_size)
+    return BatchLimits(start.max_rows, start.kv_tokens, *paces, start.max_kv_size, on_cpu())
 
 
 def _context(config: dict[str, Any], start: engine_pb2.StartCommand) -> int:

@@ -8,7 +8,8 @@ from services.inference.engine.events import Job
 KV_STEP = 256
 AT_ONCE = 32
 """An end of a prompt that is no longer than this is read together with the last token: what is
-computed in vain for the tokens before that one costs less than a pass of its own."""
+computed in vain for the tokens before that one costs less than a pass of its own, and less still
+where the head is asked about the last one alone."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class BatchLimits:
     """Tokens before a piece that make reading it take twice as long, as attention does."""
     max_kv_size: int = 0
     """Tokens that a row attends to; 0: all."""
+    ends_alone: bool = False
+    """Whether a pass over the ends of several prompts computes no logits in vain."""
 
     def length(self, job: Job) -> int:
         """Give the tokens that a row's keys and values may grow to, in mlx-lm's steps."""
@@ -41,22 +44,23 @@ class Pace:
     def __init__(self, limits: BatchLimits) -> None:
         """Take the bounds."""
         self._limits = limits
-        self._alone = False
+        self._at_once = 0
         self._read = 0
 
-    def begin(self, newcomers: int) -> None:
-        """Begin a step that may admit so many."""
-        self._alone = newcomers == 1
+    def begin(self, newcomers: int, generating: int = 0) -> None:
+        """Begin a step that may admit so many, beside so many rows that generate."""
+        several = self._limits.ends_alone and not generating
+        self._at_once = AT_ONCE * newcomers if newcomers == 1 or several else 0
         self._read = 0
 
     def at_once(self, rest: int) -> bool:
         """Tell whether this step reads the rest of a prompt, so many tokens, with its last one.
 
-        Several that come together take one pass for all in MLX-LM's batch.
+        Several do so where none waits for it; else they take one pass for all in MLX-LM's batch.
         """
-        if not self._alone or rest > AT_ONCE:
+        if rest > AT_ONCE or self._read + rest > self._at_once:
             return False
-        self._read = rest
+        self._read += rest
         return True
 
     def piece(self, *, readers: int, generating: int, depth: int) -> int:

@@ -178,7 +178,7 @@ class PromptDesk:
         self._to_writer(Opened(command.request, len(tokens), stops, calls))
         # Here, not in the batch: a file takes milliseconds, in which every row would stand still.
         kept = self._recall(adapter[0], asked.cache_salt, tokens) if asked.cache_prompt else ()
-        given = (*adapter, weights, kept, matcher, ids_of(command))
+        given = (*adapter, weights, kept, matcher, ids_of(command), command.coming)
         self._to_batch(Job(command.request, asked, tokens, now, *given))
 
 

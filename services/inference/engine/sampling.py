@@ -64,7 +64,7 @@ class Draw:
             self.scale = min(1.0 / request.temperature, LARGEST_SCALE)
 
     def __call__(self, logprobs: mx.array) -> mx.array:
-        """Draw from (1, vocabulary) log probabilities."""
+        """Draw from (1, vocabulary) log probabilities, or scores of any shift."""
         drawn = mx.argmax(self._scores(logprobs), axis=-1)
         self.advance()
         return drawn
@@ -88,6 +88,7 @@ class Draw:
         if request.temperature == 0:
             return logprobs
         if 0 < request.top_p < 1:
+            logprobs = logprobs - mx.logsumexp(logprobs, axis=-1, keepdims=True)
             logprobs = apply_top_p(logprobs, request.top_p)
         if request.min_p > 0:
             logprobs = apply_min_p(logprobs, request.min_p)

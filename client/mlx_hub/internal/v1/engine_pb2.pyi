@@ -152,6 +152,7 @@ class SubmitCommand(_message.Message):
     ADAPTER_PATH_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    COMING_FIELD_NUMBER: _builtins.int
     request: _builtins.int
     """Positive, unique within the engine's life."""
     adapter: _builtins.str
@@ -162,6 +163,8 @@ class SubmitCommand(_message.Message):
     """Of the call that asks, for the engine's log."""
     traceparent: _builtins.str
     """As W3C writes it."""
+    coming: _builtins.int
+    """Requests for this engine that the service is making ready and will submit within milliseconds."""
     @_builtins.property
     def generate(self) -> _generation_pb2.GenerateRequest:
         """Every optional field but `seed` is set."""
@@ -175,10 +178,11 @@ class SubmitCommand(_message.Message):
         adapter_path: _builtins.str = ...,
         request_id: _builtins.str = ...,
         traceparent: _builtins.str = ...,
+        coming: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["generate", b"generate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "adapter_path", b"adapter_path", "generate", b"generate", "request", b"request", "request_id", b"request_id", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "adapter_path", b"adapter_path", "coming", b"coming", "generate", b"generate", "request", b"request", "request_id", b"request_id", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,6 +13,7 @@ from mlx.nn.layers.base import Module
 from mlx_lm.models.cache import BatchKVCache, KVCache, RotatingKVCache, make_prompt_cache
 
 from services.chassis.errors import Unavailable
+from services.inference.engine.head import Ends
 
 BASE_SLOT = 0
 
@@ -226,8 +227,10 @@ class AdaptedLinear(Module):
 class RoutedModel:
     """The model as MLX-LM's batch sees it: it takes the rows' slots off the end of the cache."""
 
-    def __init__(self, model: Any, max_kv_size: int = 0) -> None:
+    def __init__(self, model: Any, max_kv_size: int = 0, ends: Ends | None = None) -> None:
         """Wrap a loaded model; a row attends to its last `max_kv_size` tokens, or to all.
+
+        Through `ends` its head can be asked about single tokens.
 
         Raises Unavailable where layers have caches of their own kind.
         """
@@ -239,6 +242,7 @@ class RoutedModel:
                 "its layers decide themselves what they attend to; MLX_HUB_MAX_KV_SIZE must be 0",
             )
         self.router = Router()
+        self._ends = ends or Ends()
         self.layers = model.layers
 
     def __call__(self, tokens: mx.array, cache: list[Any]) -> mx.array:
@@ -260,11 +264,14 @@ class RoutedModel:
             for cache in layers:
                 cache.prepare(lengths=lengths, right_padding=padding)
         padded = [row + [0] * pad for row, pad in zip(rows, padding, strict=True)]
+        self._ends.at = last = mx.array(lengths)[:, None, None] - 1
         logits = self._run(mx.array(padded), layers)
+        self._ends.at = None
         if any(padding):
             for cache in layers:
                 cache.finalize()
-        return mx.take_along_axis(logits, mx.array(lengths)[:, None, None] - 1, axis=1)
+        # A head that is not ours was asked about all.
+        return logits if logits.shape[1] == 1 else mx.take_along_axis(logits, last, axis=1)
 
     def _run(self, tokens: mx.array, layers: list[Any]) -> mx.array:
         if len(tokens) > 1 or any(type(cache) is not BatchKVCache for cache in layers):
