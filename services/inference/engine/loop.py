@@ -67,7 +67,8 @@ class Engine:
         self._spawn(self._read)
         loading = LoadingReport(self._frames.write)
         model, tokenizer, config = load_base(base, loading.weights, _tuned(start))
-        routed = RoutedModel(model, start.max_kv_size, quicken_head(model) if on_cpu() else None)
+        ends = quicken_head(model) if on_cpu() else None
+        routed = RoutedModel(model, start.max_kv_size, ends, start.kv_bits)
         limits = _limits(start)
         adapters = Adapters(routed, start.adapter_slots, int(start.adapter_bytes))
         loading.warming_up()
