@@ -31,7 +31,7 @@ class Catalogue:
     """Resolves models and versions to files; a numbered version is remembered for a moment."""
 
     def __init__(self, channel: grpc.aio.Channel, archive: Path, kv_bits: int = 0) -> None:
-        """Take the way to the registry, the folder its paths are relative to, and MLX_HUB_KV_BITS."""
+        """Take the way to the registry, the folder its paths are relative to, MLX_HUB_KV_BITS."""
         self._stub = registry_service_pb2_grpc.RegistryServiceStub(channel)
         self._archive = archive.resolve()
         self._kv_bits = kv_bits

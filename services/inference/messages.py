@@ -207,7 +207,7 @@ def event_of(frame: Delta | Loading | Answer) -> pb.GenerateEvent:
 def target_of(
     resolved: publication_pb2.ResolvedModel, locate: Callable[[str], Path], kv_bits: int = 0
 ) -> Target:
-    """Read what the registry resolved; `locate` finds a stored folder, `kv_bits` are this node's."""
+    """Read what the registry resolved; `locate` finds a folder, `kv_bits` is MLX_HUB_KV_BITS."""
     base, version = _base_of(resolved.base_model, locate), resolved.version
     provenance = _provenance_of(resolved, kv_bits)
     lineage = _lineage_of(resolved).SerializeToString(deterministic=True)

@@ -64,8 +64,8 @@ class InferenceSettings(HubSettings):
             raise ValueError("MLX_HUB_MAX_KV_SIZE must not be more than MLX_HUB_KV_TOKENS")
         if self.max_kv_size and self.kv_bits:
             raise ValueError(
-                "MLX_HUB_KV_BITS and MLX_HUB_MAX_KV_SIZE can't be had together, as MLX-LM's windows "
-                "are not quantised; leave one of them out"
+                "MLX_HUB_KV_BITS and MLX_HUB_MAX_KV_SIZE can't be had together: windows are not "
+                "quantised; leave one of them out"
             )
         return self
 

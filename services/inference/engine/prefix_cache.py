@@ -1,10 +1,11 @@
 """The prefix cache: rows start from the keys and values of what was read before.
 
-It holds blocks (see `prefix_tree`) in two kinds. Where every layer has a plain `KVCache`, or three of
-them (`quantised`), a block holds the slices of its own tokens, so any number of tokens of a chain can be reused, and the last
-one of a prompt may be shorter than the others; only whole ones go to disk. Other layers'
-caches (a rotating window, a state-space state) can't be cut: a block then holds their whole state
-after its last token, is as long as a step of prompt reading, and is reused whole or not at all.
+It holds blocks (see `prefix_tree`) in two kinds. Where every layer has a plain `KVCache`, or three
+of them (`quantised`), a block holds the slices of its own tokens, so any number of tokens of a
+chain can be reused, and the last one of a prompt may be shorter than the others; only whole ones go
+to disk. Other layers' caches (a rotating window, a state-space state) can't be cut: a block then
+holds their whole state after its last token, is as long as a step of prompt reading, and is reused
+whole or not at all.
 Use it on the thread that owns MLX, but for `recall`.
 """
 

@@ -62,7 +62,7 @@ class QuantisedCache:
     @property
     def nbytes(self) -> int:
         """Give the bytes of all arrays."""
-        return sum(part.nbytes for part in self.parts)
+        return int(sum(part.nbytes for part in self.parts))
 
     def size(self) -> int:
         """Give the tokens held, padding included."""
@@ -82,7 +82,7 @@ class QuantisedCache:
 
     def trim(self, tokens: int) -> int:
         """Drop the last tokens; give how many there were to drop."""
-        return min(part.trim(tokens) for part in self.parts)
+        return int(min(part.trim(tokens) for part in self.parts))
 
     def merge(self, rows: list["QuantisedCache"]) -> "QuantisedCache":
         """Join single rows into a batch."""
