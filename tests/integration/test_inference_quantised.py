@@ -69,13 +69,16 @@ def test_a_row_answers_as_mlx_lms_own_quantised_cache_does(bench: PrefixBench, b
 
 def test_rows_that_come_and_go_answer_as_alone(bench: PrefixBench) -> None:
     alone = [bench.cold(prompt) for prompt in PROMPTS]
-    bench.add(9, SYSTEM + "never mind", max_tokens=100, cache_prompt=False)
+    bench.add(9, SYSTEM + "never mind", max_tokens=100)
     for number, prompt in enumerate(PROMPTS):
-        bench.add(number, prompt, cache_prompt=False)
+        bench.add(number, prompt)
         bench.batch.step()
     bench.batch.cancel(9)
     told = bench.finish()
     assert [[t.token for t in told[number]] for number in range(4)] == alone
+    again = [bench.ask(prompt) for prompt in PROMPTS]
+    assert [tokens for tokens, _ in again] == alone, "what was taken out of the batch is the row's"
+    assert [cached > 0 for _, cached in again] == [False, True, True, True]
 
 
 def test_short_prompts_that_are_read_in_one_pass_answer_as_alone(bench: PrefixBench) -> None:
