@@ -98,6 +98,12 @@ def submit_of(
     return engine_pb2.EngineCommand(submit=submit)
 
 
+def draft_of(base: Base) -> engine_pb2.DraftModel | None:
+    """Write a base model's draft model, if it has one."""
+    draft = base.draft
+    return engine_pb2.DraftModel(name=draft.name, path=str(draft.path)) if draft else None
+
+
 def cancel_of(number: int) -> engine_pb2.EngineCommand:
     """Write the command that drops a request."""
     return engine_pb2.EngineCommand(cancel=engine_pb2.CancelCommand(request=number))
@@ -206,7 +212,7 @@ def event_of(frame: Delta | Loading | Answer) -> pb.GenerateEvent:
 
 def target_of(resolved: publication_pb2.ResolvedModel, locate: Callable[[str], Path]) -> Target:
     """Read what the registry resolved; `locate` finds a stored folder."""
-    base, version = _base_of(resolved.base_model, locate), resolved.version
+    base, version = base_of(resolved.base_model, locate), resolved.version
     provenance = _provenance_of(resolved)
     lineage = _lineage_of(resolved).SerializeToString(deterministic=True)
     if not resolved.HasField("version"):
@@ -226,7 +232,8 @@ def target_of(resolved: publication_pb2.ResolvedModel, locate: Callable[[str], P
     return Target(own, None, provenance, lineage)
 
 
-def _base_of(base: base_model_pb2.BaseModel, locate: Callable[[str], Path]) -> Base:
+def base_of(base: base_model_pb2.BaseModel, locate: Callable[[str], Path]) -> Base:
+    """Read a base model; `locate` finds a stored folder."""
     return Base(
         name=base.name,
         digest=base.digest,

@@ -78,7 +78,7 @@ def bench(tiny_model: Path) -> Bench:
 @pytest.fixture
 def sure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guess whenever there is a guess, however long it takes on this machine."""
-    from services.inference.engine.drafting import Payoff  # noqa: PLC0415
+    from services.inference.engine.proposers import Payoff  # noqa: PLC0415
 
     monkeypatch.setattr(Payoff, "resting", lambda _: False)
 
@@ -177,7 +177,7 @@ def test_penalties_are_not_drafted_for(bench: Bench, field: str) -> None:
 
 
 def test_guesses_that_fail_stop_for_longer_and_longer_and_come_back() -> None:
-    from services.inference.engine.drafting import Payoff  # noqa: PLC0415
+    from services.inference.engine.proposers import Payoff  # noqa: PLC0415
 
     payoff = Payoff()
     pauses = []
