@@ -6,9 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlx_hub.registry.v1 import base_model_pb2, registry_service_pb2_grpc
+from mlx_hub.registry.v1 import registry_service_pb2 as pb
 
 from services.chassis.channels import connect
 from services.chassis.errors import DataLoss, Exhausted, HubError, Unavailable
+from services.chassis.requests import Context
+from services.chassis.server import HubServer
+from services.chassis.settings import HubSettings
 from services.inference.catalogue import Catalogue
 from services.inference.domain import Base
 from services.inference.drafts import DraftModels
@@ -154,13 +159,28 @@ async def test_a_draft_model_is_part_of_the_forecast_and_its_files_are_verified(
     assert (error.reason, "files of small" in error.message) == ("ARTIFACT_CORRUPT", True)
 
 
-async def test_a_base_model_is_found_by_its_name(scripted_registry: ScriptedRegistry) -> None:
-    channel = connect(f"127.0.0.1:{scripted_registry.port}")
-    catalogue = Catalogue(channel, Path("/"))
-    found = await catalogue.base_model("tiny")
-    assert found == (await catalogue.resolve(7, "")).base
-    assert await catalogue.base_model("small") is None
+class Paged(registry_service_pb2_grpc.RegistryServiceServicer):
+    """Lists one base model a page."""
+
+    async def ListBaseModels(
+        self, request: pb.ListBaseModelsRequest, context: Context
+    ) -> pb.ListBaseModelsResponse:
+        name, following = ("small", "") if request.page_token else ("tiny", "1")
+        listed = [base_model_pb2.BaseModel(name=name, artifact_path=f"base/{name}")]
+        return pb.ListBaseModelsResponse(base_models=listed, next_page_token=following)
+
+
+async def test_a_base_model_is_found_by_its_name(tmp_path: Path) -> None:
+    server = HubServer("registry", HubSettings(drain_seconds=0))
+    registry_service_pb2_grpc.add_RegistryServiceServicer_to_server(Paged(), server.grpc)  # type: ignore[abstract]
+    channel = connect(f"127.0.0.1:{await server.start(0)}")
+    catalogue = Catalogue(channel, tmp_path)
+    found = [await catalogue.base_model(name) for name in ("tiny", "small", "large")]
+    assert [base and base.path for base in found] == [
+        tmp_path / "base" / "tiny", tmp_path / "base" / "small", None,
+    ]  # fmt: skip
     await channel.close()
+    await server.stop()
 
 
 async def test_missing_files_are_damage(base: Base) -> None:
