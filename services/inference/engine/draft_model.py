@@ -157,7 +157,7 @@ def _difference(served: Path, draft: Path) -> str:
     if not different:
         return ""
     names = {token for token, _, _ in different}
-    return f"its tokens differ in {len(names)}, such as {different[0][0]!r}"
+    return f"it has other tokens; {len(names)} differ, such as {different[0][0]!r}"
 
 
 def _tokens(file: Path) -> set[tuple[str, int, bool]]:
