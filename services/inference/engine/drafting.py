@@ -24,7 +24,7 @@ type Response = GenerationBatch.Response
 type Reading = PromptProcessingBatch.Response
 
 WAIT = 0.1
-"""Plain steps lost by waiting for the token that is drawn: nothing computes while Python builds the next step."""
+"""Plain steps lost by waiting for the drawn token: nothing computes while Python builds a step."""
 NOISE = {mx.float32: 1e-3}
 COARSE = 0.5
 """How close two scores must be for products of another shape to order them otherwise. Measured on
