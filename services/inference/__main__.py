@@ -13,6 +13,7 @@ from services.inference import engine_metrics
 from services.inference.answering import Answering
 from services.inference.caching import PrefixCaches
 from services.inference.catalogue import Catalogue
+from services.inference.drafts import DraftModels
 from services.inference.engines import Engines
 from services.inference.journal import Journal
 from services.inference.launching import Launcher
@@ -34,8 +35,10 @@ class Inference:
         engine_metrics.ADAPTER_SLOTS.set(settings.adapter_slots)
         catalogue = Catalogue(self.channel, settings.storage_archive_path, settings.kv_bits)
         launcher = Launcher(settings, engine_metrics.ENGINES.told)
+        drafts = DraftModels(settings.draft_models, catalogue.base_model)
+        room = launcher.room(drafts.outfit)
         self.residency = Residency(
-            launcher.start, launcher.room(), self.server.set_serving, engine_metrics.ended
+            launcher.start, room, self.server.set_serving, engine_metrics.ended
         )
         self.scheduler = Scheduler(self.residency.use, settings.max_rows, settings.queue_limit)
         self._housekeeping: asyncio.Task[None] | None = None

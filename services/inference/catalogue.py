@@ -19,7 +19,7 @@ from services.chassis.errors import DataLoss
 from services.chassis.status import from_rpc_error
 from services.inference.domain import Base, Target
 from services.inference.flights import Flights
-from services.inference.messages import target_of
+from services.inference.messages import base_of, target_of
 
 CALL_SECONDS = 5.0
 KEEP_SECONDS = 2.0
@@ -88,6 +88,21 @@ class Catalogue:
                 request.page_token = page.next_page_token
                 if not request.page_token:
                     return found
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, "registry") from error
+
+    async def base_model(self, name: str) -> Base | None:
+        """Find a base model by its name; raises Unavailable when the registry does not answer."""
+        request = pb.ListBaseModelsRequest(page_size=1000)
+        try:
+            while True:
+                page = await self._stub.ListBaseModels(request, timeout=CALL_SECONDS)
+                for base in page.base_models:
+                    if base.name == name:
+                        return base_of(base, self._locate)
+                request.page_token = page.next_page_token
+                if not request.page_token:
+                    return None
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, "registry") from error
 

@@ -110,6 +110,8 @@ class Base:
     size_bytes: int
     under: "Base | None" = None
     """Of a version: the base model, some or all of whose weights it replaces by its own."""
+    draft: "Base | None" = None
+    """Guesses for it, in the same engine."""
 
 
 @dataclass(frozen=True)

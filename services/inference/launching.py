@@ -13,11 +13,11 @@ from services.inference.domain import Base, EngineLimits, Loading
 from services.inference.oversight import Oversight
 from services.inference.process import EngineProcess, OnStats
 from services.inference.quarantine import Quarantine
-from services.inference.seat import Room
+from services.inference.seat import Outfit, Room
 from services.inference.settings import InferenceSettings
 from services.runtime.exchange.layout import CONFIG, WEIGHTS
 from services.runtime.folder import FolderError, digest_of, hash_files, hash_folder
-from services.runtime.shape import read_shape, read_weights
+from services.runtime.shape import Shape, read_shape, read_weights
 
 
 class Launcher:
@@ -40,14 +40,15 @@ class Launcher:
             cache_folder=settings.prefix_cache_folder,
         )
 
-    def room(self) -> Room:
-        """Give what all engines together may use."""
+    def room(self, outfit: Outfit | None = None) -> Room:
+        """Give what all engines together may use; `outfit` gives base models their draft models."""
         return Room(
             ledger=Ledger.of(self._settings),
             engines=self._settings.max_engines,
             forecast=self._forecast,
             wait_seconds=self._settings.room_wait_seconds,
             keep_alive=self._settings.keep_alive_seconds,
+            outfit=outfit,
         )
 
     async def start(
@@ -77,12 +78,12 @@ class Launcher:
         return [engine for engine in self._started if not engine.ended.is_set()]
 
     def _forecast(self, base: Base) -> int:
-        limits = self._limits_of(base)
-        try:
-            shape = read_shape((base.under or base).path)
-        except (OSError, ValueError, TypeError) as error:
-            raise _corrupt(base, "config.json") from error
-        return memory.forecast(base, shape, limits, dense=node.runs_dense())
+        limits, dense = self._limits_of(base), node.runs_dense()
+        needed = memory.forecast(base, _shape_of(base), limits, dense=dense)
+        if base.draft:
+            shape = _shape_of(base.draft)
+            needed += memory.draft_bytes(base.draft, shape, limits, dense=dense)
+        return needed
 
     def _limits_of(self, base: Base) -> EngineLimits:
         """Reckon the room for adapters; the engine of a version by itself takes none."""
@@ -96,10 +97,19 @@ class Launcher:
         return replace(self._limits, adapter_bytes=size)
 
 
+def _shape_of(base: Base) -> Shape:
+    try:
+        return read_shape((base.under or base).path)
+    except (OSError, ValueError, TypeError) as error:
+        raise _corrupt(base, "config.json") from error
+
+
 def _verify(base: Base, told: Callable[[Loading], None]) -> None:
     """Compare the hash of every file; whether it is a model at all, the engine looks itself."""
     if base.under:
         _verify(base.under, told)
+    if base.draft:
+        _verify(base.draft, told)
     whole = f"version {base.name}" if base.under else f"base model {base.name}"
     done = 0
 

@@ -1,6 +1,7 @@
 """Forecasting an engine's memory before it starts: a failed allocation would end it later."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from services.inference.domain import Base, EngineLimits
 from services.inference.packing import number_bytes
@@ -33,6 +34,12 @@ def forecast(base: Base, shape: Shape, limits: EngineLimits, *, dense: bool) -> 
     # Those of the running rows lie side by side once more.
     adapters = 2 * limits.adapter_bytes
     return PROCESS_BYTES + weights + max(running + adapters + limits.cache_bytes, loading)
+
+
+def draft_bytes(draft: Base, shape: Shape, limits: EngineLimits, *, dense: bool) -> int:
+    """Give the bytes that a draft model takes in an engine: weights, and one row's as above."""
+    alone = replace(limits, rows=1, adapter_bytes=0, cache_bytes=0, kv_bits=0)
+    return forecast(draft, shape, alone, dense=dense) - PROCESS_BYTES
 
 
 def adapter_bytes(weights: Iterable[Weight], slots: int, rank: int) -> int:

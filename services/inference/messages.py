@@ -98,6 +98,12 @@ def submit_of(
     return engine_pb2.EngineCommand(submit=submit)
 
 
+def draft_of(base: Base) -> engine_pb2.DraftModel | None:
+    """Write a base model's draft model, if it has one."""
+    draft = base.draft
+    return engine_pb2.DraftModel(name=draft.name, path=str(draft.path)) if draft else None
+
+
 def cancel_of(number: int) -> engine_pb2.EngineCommand:
     """Write the command that drops a request."""
     return engine_pb2.EngineCommand(cancel=engine_pb2.CancelCommand(request=number))
@@ -208,7 +214,7 @@ def target_of(
     resolved: publication_pb2.ResolvedModel, locate: Callable[[str], Path], kv_bits: int = 0
 ) -> Target:
     """Read what the registry resolved; `locate` finds a folder, `kv_bits` is MLX_HUB_KV_BITS."""
-    base, version = _base_of(resolved.base_model, locate), resolved.version
+    base, version = base_of(resolved.base_model, locate), resolved.version
     provenance = _provenance_of(resolved, kv_bits)
     lineage = _lineage_of(resolved).SerializeToString(deterministic=True)
     if not resolved.HasField("version"):
@@ -228,7 +234,8 @@ def target_of(
     return Target(own, None, provenance, lineage)
 
 
-def _base_of(base: base_model_pb2.BaseModel, locate: Callable[[str], Path]) -> Base:
+def base_of(base: base_model_pb2.BaseModel, locate: Callable[[str], Path]) -> Base:
+    """Read a base model; `locate` finds a stored folder."""
     return Base(
         name=base.name,
         digest=base.digest,

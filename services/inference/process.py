@@ -28,6 +28,7 @@ from services.inference.inbox import PIECES
 from services.inference.messages import (
     cancel_of,
     delta_of,
+    draft_of,
     error_of,
     finished_of,
     loading_of,
@@ -197,6 +198,7 @@ class EngineProcess:
             prefix_cache=bounds_of(self.base, limits),
             max_kv_size=limits.max_kv_size,
             kv_bits=limits.kv_bits,
+            draft=draft_of(self.base),
         )
         try:
             await write_frame(self._writer, engine_pb2.EngineCommand(start=start))

@@ -43,6 +43,7 @@ class Residency:
         """Take how an engine starts, the room there is, and whom to tell."""
         self._start = start
         self._keep_alive = room.keep_alive
+        self._outfit = room.outfit
         self._set_serving = set_serving
         self._restarted = restarted
         self._seats: dict[str, Seat] = {}
@@ -160,6 +161,8 @@ class Residency:
             why = f"the engine of {seat.base.name} keeps ending; it starts again in {wait:.0f} s"
             raise start_failed(seat.base, why, wait)
         seat.loading = Loading(seat.base.name, "queued")
+        if self._outfit:
+            seat.base = await self._outfit(seat.base)
         seat.lease = lease = await self.rooms.take(seat)
         try:
             return await self._start(seat.base, lease, partial(setattr, seat, "loading"))

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,6 +17,9 @@ from services.inference.domain import (
     Generation,
     Loading,
 )
+
+type Outfit = Callable[[Base], Awaitable[Base]]
+"""Gives a base model with all that its engine takes."""
 
 
 class Engine(Protocol):
@@ -79,6 +82,7 @@ class Room:
     """How long a start may wait for what others hold."""
     keep_alive: int = 1800
     """Seconds that an engine stays when nobody uses it, if nobody says otherwise."""
+    outfit: Outfit | None = None
 
 
 @dataclass

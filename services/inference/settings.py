@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_settings import NoDecode
 
 from services.chassis.settings import HubSettings
+from services.inference import drafts
 
 
 def _kv_bits(bits: int) -> int:
@@ -49,6 +51,10 @@ class InferenceSettings(HubSettings):
     """MLX_HUB_GENERATIONS_KEPT: past answers that can be traced, the newest; 0 keeps none."""
     drafting: bool = True
     """MLX_HUB_DRAFTING: whether a lone request that does not say is drafted for."""
+    draft_models: Annotated[dict[str, str], NoDecode, BeforeValidator(drafts.parse)] = Field(
+        default={}
+    )
+    """MLX_HUB_DRAFT_MODELS: `base=draft,…`: base models that guess for others."""
     prefix_cache_bytes: int = Field(default=512 * 1024**2, ge=0)
     """MLX_HUB_PREFIX_CACHE_BYTES: keys and values that one engine keeps of prompts; 0: none."""
     prefix_cache_disk_bytes: int = Field(default=0, ge=0)

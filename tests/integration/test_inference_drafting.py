@@ -1,73 +1,13 @@
 """Drafting in the batch, in this process: the same tokens in fewer passes, and when it stops."""
 
-import random
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mlx_hub.inference.v1 import generation_pb2 as pb
 
-from services.inference.engine.events import Ended, Job, Outcome, Token
-from services.runtime.model import load_base, prepare
-
-EOS = 2
-
-
-class Counted:
-    """A model that notes the shape of every pass."""
-
-    def __init__(self, model: Any, passes: list[tuple[int, int]]) -> None:
-        self._model = model
-        self._passes = passes
-
-    def __call__(self, tokens: Any, cache: list[Any]) -> Any:
-        self._passes.append(tokens.shape)
-        return self._model(tokens, cache=cache)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-
-class Bench:
-    """A batch on the test's own thread, stepped by hand, that counts its passes."""
-
-    def __init__(self, folder: Path) -> None:
-        prepare()
-        # They import MLX, which has to be prepared first.
-        from services.inference.engine.adapters.layers import RoutedModel  # noqa: PLC0415
-        from services.inference.engine.adapters.slots import Adapters  # noqa: PLC0415
-        from services.inference.engine.batch import Batch  # noqa: PLC0415
-        from services.inference.engine.pace import BatchLimits  # noqa: PLC0415
-
-        model, self.tokenizer, _ = load_base(folder)
-        self.passes: list[tuple[int, int]] = []
-        routed = RoutedModel(Counted(model, self.passes))
-        limits = BatchLimits(4, 8192, prefill_rows=2, prefill_step=64, prefill_shared=16)
-        self.outcomes: list[Outcome] = []
-        adapters = Adapters(routed, limit=2, max_bytes=0)
-        self.batch = Batch(routed, adapters, {EOS}, limits, self.outcomes.append)
-
-    def add(self, request: int, tokens: list[int], **fields: Any) -> None:
-        generate = pb.GenerateRequest(**{"max_tokens": 60, **fields})
-        self.batch.add(Job(request, generate, tokens, time.monotonic()))
-
-    def told(self, request: int) -> list[Token]:
-        return [o for o in self.outcomes if isinstance(o, Token) and o.request == request]
-
-    def tokens(self, request: int) -> list[int]:
-        return [told.token for told in self.told(request)]
-
-    def finish(self) -> None:
-        while self.batch.running or self.batch.waiting:
-            self.batch.step()
-
-    def alone(self, tokens: list[int], **fields: Any) -> list[Token]:
-        self.outcomes.clear()
-        self.passes.clear()
-        self.add(1, tokens, **fields)
-        self.finish()
-        return self.told(1)
+from services.inference.engine.events import Ended
+from tests.fixtures.draft_bench import Bench, prompts
+from tests.fixtures.tiny_model import EOS
 
 
 @pytest.fixture(scope="module")
@@ -78,17 +18,9 @@ def bench(tiny_model: Path) -> Bench:
 @pytest.fixture
 def sure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guess whenever there is a guess, however long it takes on this machine."""
-    from services.inference.engine.drafting import Payoff  # noqa: PLC0415
+    from services.inference.engine.proposers import Payoff  # noqa: PLC0415
 
     monkeypatch.setattr(Payoff, "resting", lambda _: False)
-
-
-def prompts(count: int) -> list[list[int]]:
-    """Make prompts that repeat themselves here and there."""
-    draw = random.Random(11)  # noqa: S311
-    words = [[draw.randrange(3, 250) for _ in range(draw.randint(2, 6))] for _ in range(12)]
-    texts = (draw.choices(words, k=draw.randint(2, 30)) for _ in range(count))
-    return [[token for word in text for token in word] for text in texts]
 
 
 @pytest.mark.usefixtures("sure")
@@ -177,7 +109,7 @@ def test_penalties_are_not_drafted_for(bench: Bench, field: str) -> None:
 
 
 def test_guesses_that_fail_stop_for_longer_and_longer_and_come_back() -> None:
-    from services.inference.engine.drafting import Payoff  # noqa: PLC0415
+    from services.inference.engine.proposers import Payoff  # noqa: PLC0415
 
     payoff = Payoff()
     pauses = []

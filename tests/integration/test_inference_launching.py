@@ -6,13 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlx_hub.registry.v1 import base_model_pb2, registry_service_pb2_grpc
+from mlx_hub.registry.v1 import registry_service_pb2 as pb
 
 from services.chassis.channels import connect
 from services.chassis.errors import DataLoss, Exhausted, HubError, Unavailable
+from services.chassis.requests import Context
+from services.chassis.server import HubServer
+from services.chassis.settings import HubSettings
 from services.inference.catalogue import Catalogue
 from services.inference.domain import Base
+from services.inference.drafts import DraftModels
 from services.inference.launching import Launcher
 from services.inference.residency import Residency
+from services.inference.seat import Outfit
 from services.inference.settings import InferenceSettings
 from services.runtime.folder import digest_of, hash_files, inspect_model_folder
 from tests.fixtures.flips import flips
@@ -33,14 +40,14 @@ def launcher(base: Base, **settings: int) -> Launcher:
     return Launcher(here, lambda name, stats: None)
 
 
-async def refusal(base: Base, **settings: int) -> HubError:
+async def refusal(base: Base, outfit: Outfit | None = None, **settings: int) -> HubError:
     """Give the error of the first request for a base model."""
 
     async def set_serving(serving: bool) -> None:
         raise AssertionError(serving)
 
     starting = launcher(base, **settings)
-    residency = Residency(starting.start, starting.room(), set_serving, print)
+    residency = Residency(starting.start, starting.room(outfit), set_serving, print)
     with pytest.raises(HubError) as caught:
         async with residency.use(base):
             pass
@@ -111,6 +118,69 @@ def test_room_for_adapters_is_forecast_by_rank_and_slots(base: Base, full: Base)
     assert larger(base) - forecast(base) == 2 * 16 * 63 * numbers * 4
     assert more(base) - forecast(base) == 2 * (17 * 16 - 16) * numbers * 4
     assert larger(full) == forecast(full) < forecast(base) + full.size_bytes
+
+
+def outfits(draft: Base | None) -> Outfit:
+    """Have `small` draft for `tiny`, if there is a model of that name."""
+
+    async def find(name: str) -> Base | None:
+        assert name == "small"
+        return draft
+
+    return DraftModels({"tiny": "small"}, find).outfit
+
+
+def small_of(base: Base) -> Base:
+    return replace(base, name="small", digest="5" * 64, parameters=10**6, size_bytes=10**6)
+
+
+async def test_what_can_not_draft_is_refused_by_name_when_the_engine_starts(base: Base) -> None:
+    for draft, why in ((None, "there is no base model small"), (base, "is the same model")):
+        error = await refusal(base, outfits(draft))
+        assert error.reason == "ENGINE_START_FAILED"
+        assert "MLX_HUB_DRAFT_MODELS says that small drafts for tiny" in error.message
+        assert why in error.message
+    assert await outfits(None)(replace(base, name="other")) == replace(base, name="other")
+
+
+async def test_a_draft_model_is_part_of_the_forecast_and_its_files_are_verified(
+    base: Base, full: Base
+) -> None:
+    outfit, forecast = outfits(small_of(base)), launcher(base).room().forecast
+    for each in (base, full):
+        drafted = await outfit(each)
+        keys_and_values = 2 * 2 * 2 * 16 * 16384 * 4
+        assert 4 * 10**6 + keys_and_values < forecast(drafted) - forecast(each) < 2 * 10**8
+    budget = forecast(base) + 10**6
+    error = await refusal(base, outfit, memory_budget_bytes=budget)
+    assert (error.reason, error.metadata["budget_bytes"]) == ("OUT_OF_MEMORY", str(budget))
+    # Nobody hashed the million bytes that the draft model is said to have.
+    error = await refusal(base, outfit)
+    assert (error.reason, "files of small" in error.message) == ("ARTIFACT_CORRUPT", True)
+
+
+class Paged(registry_service_pb2_grpc.RegistryServiceServicer):
+    """Lists one base model a page."""
+
+    async def ListBaseModels(
+        self, request: pb.ListBaseModelsRequest, context: Context
+    ) -> pb.ListBaseModelsResponse:
+        name, following = ("small", "") if request.page_token else ("tiny", "1")
+        listed = [base_model_pb2.BaseModel(name=name, artifact_path=f"base/{name}")]
+        return pb.ListBaseModelsResponse(base_models=listed, next_page_token=following)
+
+
+async def test_a_base_model_is_found_by_its_name(tmp_path: Path) -> None:
+    server = HubServer("registry", HubSettings(drain_seconds=0))
+    registry_service_pb2_grpc.add_RegistryServiceServicer_to_server(Paged(), server.grpc)  # type: ignore[abstract]
+    channel = connect(f"127.0.0.1:{await server.start(0)}")
+    catalogue = Catalogue(channel, tmp_path)
+    found = [await catalogue.base_model(name) for name in ("tiny", "small", "large")]
+    assert [base and base.path for base in found] == [
+        tmp_path / "base" / "tiny", tmp_path / "base" / "small", None,
+    ]  # fmt: skip
+    await channel.close()
+    await server.stop()
 
 
 async def test_missing_files_are_damage(base: Base) -> None:

@@ -120,7 +120,7 @@ def test_the_rows_take_what_is_forecast(bench: PrefixBench, bits: int) -> None:
 
 
 def test_drafts_change_no_token(bench: PrefixBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from services.inference.engine.drafting import Payoff  # noqa: PLC0415
+    from services.inference.engine.proposers import Payoff  # noqa: PLC0415
 
     monkeypatch.setattr(Payoff, "resting", lambda _: False)
     drafted = accepted = 0

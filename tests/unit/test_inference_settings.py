@@ -11,6 +11,8 @@ from services.inference.settings import InferenceSettings
     [
         ("MLX_HUB_KV_BITS", "3", "must be 4 or 8, or 0"),
         ("MLX_HUB_MAX_KV_SIZE", "16385", "MLX_HUB_MAX_KV_SIZE must not be more than"),
+        ("MLX_HUB_DRAFT_MODELS", "large", "not of the form base=draft"),
+        ("MLX_HUB_DRAFT_MODELS", "large=small,large=tiny", "each base once"),
         ("MLX_HUB_PREFIX_CACHE_BYTES", "-1", "MLX_HUB_PREFIX_CACHE_BYTES"),
     ],
 )
@@ -38,6 +40,12 @@ def test_a_window_and_quantised_keys_are_refused_together(
     with pytest.raises(SystemExit):
         load(InferenceSettings)
     assert "MLX_HUB_KV_BITS and MLX_HUB_MAX_KV_SIZE" in capsys.readouterr().err
+
+
+def test_draft_models_are_named_beside_what_they_draft_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(InferenceSettings).draft_models == {}
+    monkeypatch.setenv("MLX_HUB_DRAFT_MODELS", "large=small, huge = small,")
+    assert load(InferenceSettings).draft_models == {"large": "small", "huge": "small"}
 
 
 def test_files_of_the_prefix_cache_lie_in_the_home(monkeypatch: pytest.MonkeyPatch) -> None:

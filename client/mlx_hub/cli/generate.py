@@ -22,7 +22,7 @@ SAMPLING: Options = {
     "frequency_penalty": (float, "By how often it is.", None),
     "stop": (list[str], "End before it; repeatable.", None),
     "seed": (int, "Makes sampling repeatable.", None),
-    "drafting": (bool, "Guess tokens that repeat.", None),
+    "drafting": (bool, "Guess tokens, and check them.", None),
     "cache_prompt": (bool, "Reuse and keep the prompt.", None),
     "cache_salt": (str, "Share it by this salt only.", None),
 }

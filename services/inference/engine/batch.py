@@ -44,8 +44,12 @@ class Batch:
         limits: BatchLimits,
         tell: Callable[[Outcome], None],
         prefixes: PrefixCache | None = None,
+        drafter: Drafter | None = None,
     ) -> None:
-        """Take the model, the tokens that end a text, where outcomes go, and what is kept."""
+        """Take the model, the tokens that end a text, where outcomes go, and two who help.
+
+        They keep prompts, and guess tokens.
+        """
         self._model = model
         self._adapters = adapters
         self._eos = eos
@@ -56,7 +60,7 @@ class Batch:
         self._rows: dict[int, Row] = {}
         self._likelihoods: set[int] = set()
         self._generator = self._new_generator()
-        self._drafter = Drafter()
+        self._drafter = drafter or Drafter()
         self._pace = Pace(limits)
         self.meter = Meter()
         self.tokens_generated = 0

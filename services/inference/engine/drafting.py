@@ -1,10 +1,11 @@
-"""Prompt-lookup drafting: guess a lone row's next tokens from its own text, check them in one pass.
+"""Drafting: guess a lone row's next tokens, check them in one pass.
 
 What is guessed is what followed the last few tokens where they stood before, in the prompt or the
-answer (Saxena, "Prompt Lookup Decoding", 2023). One forward pass over the guess gives the logits of
-every place in it; the row's own sampler draws at each place, in order and with the keys it would
-have used anyway, for as long as it draws what was guessed. So the answer is the one without
-drafts, and only the number of passes differs.
+answer (Saxena, "Prompt Lookup Decoding", 2023), or what a draft model says (Leviathan et al.,
+"Fast Inference from Transformers via Speculative Decoding", 2023). One forward pass over the guess
+gives the logits of every place in it; the row's own sampler draws at each place, in order and with
+the keys it would have used anyway, for as long as it draws what was guessed. So the answer is the
+one without drafts, and only the number of passes differs.
 """
 
 import time
@@ -13,98 +14,41 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-import numpy.typing as npt
 from mlx_lm.generate import BatchGenerator, GenerationBatch, PromptProcessingBatch
 
 from services.inference.engine.events import Job
 from services.inference.engine.groups import Groups
+from services.inference.engine.proposers import LONGEST, Lookup, Proposer, Text
 from services.inference.engine.sampling import Draw, Guarded
 
 type Response = GenerationBatch.Response
 type Reading = PromptProcessingBatch.Response
-type Places = npt.NDArray[np.intp]
 
-MATCH = 2
-"""Tokens that must stand alike for a guess, beside the one that is drawn but not yet given."""
 WAIT = 0.1
-"""Plain steps lost by waiting for that one: nothing computes while Python builds the next step."""
-SHORTEST, LONGEST = 4, 16
-"""Tokens of a guess: a pass over 16 costs a CPU twice one over 1, and one over 4 half of that."""
+"""Plain steps lost by waiting for the drawn token: nothing computes while Python builds a step."""
 NOISE = {mx.float32: 1e-3}
 COARSE = 0.5
 """How close two scores must be for products of another shape to order them otherwise. Measured on
 a CPU in float32: 5e-5. Logits of 16 bits near 16 have 0.06 to 0.12 between them."""
 
 
-class Payoff:
-    """Whether drafting pays for one row: a small credit of plain steps that guesses win or lose."""
-
-    START, MOST = 1.5, 4.0
-    FIRST_REST, LONGEST_REST = 8, 256
-
-    def __init__(self) -> None:
-        """Start with credit for about three guesses that fail."""
-        self._credit = self.START
-        self._rest = 0
-        self._next_rest = self.FIRST_REST
-
-    def resting(self) -> bool:
-        """Tell whether this step goes without a guess; each answer brings the next try nearer."""
-        self._rest = max(0, self._rest - 1)
-        return self._rest > 0
-
-    def book(self, tokens: int, steps: float) -> None:
-        """Note that a pass which took as long as so many plain steps gave so many tokens."""
-        self._credit = min(self._credit + tokens - steps, self.MOST)
-        if tokens > steps:
-            self._next_rest = self.FIRST_REST
-        if self._credit < 0:
-            self._credit = self.START
-            self._rest = self._next_rest
-            self._next_rest = min(2 * self._next_rest, self.LONGEST_REST)
-
-
 class Draft:
-    """One row's text, searchable, and how its guesses have fared."""
+    """What drafting for a row takes, and how its guesses have fared."""
 
     def __init__(self, draw: Draw, capacity: int) -> None:
         """Take how the row draws, and the most tokens that its prompt and answer can have."""
         self.draw = draw
-        self.payoff = Payoff()
-        self.length = SHORTEST
+        self.lookup = Lookup()
         self.plain_next = False
         self.drafted = self.accepted = 0
         self._text = np.zeros(capacity, np.int32)
         self._size = 0
 
-    def places(self, tokens: list[int]) -> Places:
-        """Find what stands behind each earlier place where the row's last tokens stood, too."""
+    def text(self, tokens: list[int]) -> Text:
+        """Give the row's tokens as an array; they only ever grow."""
         self._text[self._size : len(tokens)] = tokens[self._size :]
         self._size = len(tokens)
-        text = self._text[: self._size]
-        if text.size <= MATCH:
-            return np.zeros(0, np.intp)
-        windows = np.lib.stride_tricks.sliding_window_view(text[:-1], MATCH)
-        return np.flatnonzero((windows == text[-MATCH:]).all(axis=1)) + MATCH
-
-    def guess(self, places: Places, drawn: int, count: int) -> list[int]:
-        """Guess `count` tokens, of which the first is drawn already, from the latest fitting place.
-
-        A text that repeats itself is guessed to go on doing so.
-        """
-        text = self._text[: self._size]
-        fitting = places[text[places] == drawn]
-        if not fitting.size:
-            return []
-        following: list[int] = np.resize(text[fitting[-1] :], count).tolist()
-        return following
-
-    def book(self, guessed: int, accepted: int) -> None:
-        """Count a checked guess; the next is longer after a full success, else as long as held."""
-        self.drafted += guessed
-        self.accepted += accepted
-        wanted = 2 * guessed if accepted == guessed else accepted + 1
-        self.length = min(max(wanted, SHORTEST), LONGEST)
+        return self._text[: self._size]
 
 
 def draft_of(job: Job, sampler: Callable[..., mx.array], processors: list[Any]) -> Draft | None:
@@ -121,8 +65,11 @@ def draft_of(job: Job, sampler: Callable[..., mx.array], processors: list[Any]) 
 class Drafter:
     """Takes the steps of a batch of one row; it reaches into mlx-lm's batch, pinned exactly."""
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        """Take what measures."""
+    def __init__(
+        self, model: Proposer | None = None, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        """Take the draft model, if there is one, and what measures."""
+        self._models = [model] if model else []
         self._clock = clock
         self._plain_seconds = 0.0
         self._plain_before = False
@@ -141,10 +88,9 @@ class Drafter:
         batch = Groups.of(generator).lone
         ready = bool(self._plain_seconds and len(batch)) and not draft.plain_next
         draft.plain_next = False
-        if ready and not draft.payoff.resting() and _trimmable(batch, LONGEST + 1):
+        if ready and _trimmable(batch, LONGEST + 1):
             with mx.stream(generator.stream):
                 if responses := self._drafted(batch, draft):
-                    self._plain_before = False
                     return [], responses
         return self._plain(generator)
 
@@ -161,22 +107,35 @@ class Drafter:
         return list(reading), list(responses)
 
     def _drafted(self, batch: GenerationBatch, draft: Draft) -> list[Response]:
-        """Check a guess, if there is one."""
-        count = min(draft.length + 1, batch.max_tokens[0] - batch._num_tokens[0])
-        places = draft.places(batch.tokens[0])
-        if count < 2 or not places.size or batch._next_tokens is None:
+        """Check a guess, if there is one; the row's own text is asked first: it costs nothing."""
+        left = batch.max_tokens[0] - batch._num_tokens[0]
+        if left < 2 or batch._next_tokens is None:
             return []
-        # This waits for the token that the last plain step draws, as late as can be.
+        text = draft.text(batch.tokens[0])
+        able = [
+            proposer
+            for proposer in (draft.lookup, *self._models)
+            if not proposer.tally.payoff.resting() and proposer.ready(text, left)
+        ]
+        if not able:
+            return []
+        # This waits for the token that the last plain step draws, as late as can be. A plain step
+        # behind it waits for nothing, and would seem to take no time.
         drawn: Any = batch._next_tokens.item()
-        guess = draft.guess(places, drawn, count)
-        if not guess:
-            draft.payoff.book(1, 1 + WAIT)
-            return []
+        self._plain_before = False
         start = self._clock()
-        responses = _check(batch, draft, guess)
-        draft.book(count - 1, max(len(responses) - 1, 0))
-        draft.payoff.book(len(responses), (self._clock() - start) / self._plain_seconds)
-        return responses
+        for proposer in able:
+            if guess := proposer.guess(text, drawn, min(proposer.tally.length + 1, left)):
+                responses = _check(batch, draft, guess)
+                guessed, accepted = len(guess) - 1, max(len(responses) - 1, 0)
+                draft.drafted += guessed
+                draft.accepted += accepted
+                proposer.tally.book(guessed, accepted)
+                steps = (self._clock() - start) / self._plain_seconds
+                proposer.tally.payoff.book(len(responses), steps)
+                return responses
+        able[-1].tally.payoff.book(1, 1 + WAIT)
+        return []
 
 
 def _check(batch: GenerationBatch, draft: Draft, tokens: list[int]) -> list[Response]:

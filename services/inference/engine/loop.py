@@ -20,7 +20,8 @@ from services.inference.engine.adapters.files import Reader
 from services.inference.engine.adapters.layers import BASE_SLOT, RoutedModel
 from services.inference.engine.adapters.slots import Adapters
 from services.inference.engine.batch import Batch
-from services.inference.engine.drafting import LONGEST, SHORTEST
+from services.inference.engine.draft_model import load_draft
+from services.inference.engine.drafting import Drafter
 from services.inference.engine.events import Cancel, ClearCache, Failed, Job, Outcome, Work
 from services.inference.engine.grammar import Outputs
 from services.inference.engine.head import quicken_head
@@ -30,6 +31,8 @@ from services.inference.engine.prefix_cache import PrefixCache
 from services.inference.engine.prefix_disk import Disk
 from services.inference.engine.prefix_tree import Counts
 from services.inference.engine.prompt import PromptDesk, Prompts, Submitted
+from services.inference.engine.proposers import LONGEST, SHORTEST
+from services.inference.engine.sizes import context_of, vocabulary_of
 from services.inference.engine.template import BoundedTokenizer, Renderer
 from services.inference.engine.text import Writer
 from services.inference.engine.tools import ToolFormat
@@ -68,8 +71,9 @@ class Engine:
         loading = LoadingReport(self._frames.write)
         model, tokenizer, config = load_base(base, loading.weights, _tuned(start))
         routed = _routed(model, start)
-        limits = _limits(start)
+        limits, vocabulary = _limits(start), vocabulary_of(config) or len(tokenizer)
         adapters = Adapters(routed, start.adapter_slots, int(start.adapter_bytes))
+        draft = load_draft(base, start, vocabulary, limits.prefill_shared)
         loading.warming_up()
         _warm_up(routed, adapters, limits)
         # What is here stays: looking through it again would stall a step for milliseconds.
@@ -80,15 +84,14 @@ class Engine:
         tell, eos = writer.outcomes.put, set(tokenizer.eos_token_ids)
         renderer = Renderer()
         bounded = BoundedTokenizer(tokenizer, renderer)
-        prompts = Prompts(bounded, context, _vocabulary(config, tokenizer))
+        prompts = Prompts(bounded, context, vocabulary)
         outputs = Outputs(base / "tokenizer.json", eos, ToolFormat.of(tokenizer))
         prefixes = _prefixes(routed, limits, start.prefix_cache)
         helpers = outputs, Reader(adapters.resident, adapters.max_bytes), prefixes.recall
         desk = PromptDesk(self._submitted, prompts, self._work.put, tell, *helpers)
-        batch = Batch(routed, adapters, eos, limits, tell, prefixes)
-        ready = engine_pb2.EngineReady(
-            context_length=context, weight_bytes=float(mx.get_active_memory())
-        )
+        batch = Batch(routed, adapters, eos, limits, tell, prefixes, Drafter(draft))
+        size = float(mx.get_active_memory())
+        ready = engine_pb2.EngineReady(context_length=context, weight_bytes=size)
         self._frames.write(engine_pb2.EngineEvent(ready=ready))
         if tokenizer.has_chat_template:
             renderer.start()
@@ -259,18 +262,7 @@ def _limits(start: engine_pb2.StartCommand) -> BatchLimits:
 
 def _context(config: dict[str, Any], start: engine_pb2.StartCommand) -> int:
     """Give the tokens of the longest row; one that forgets needs no room for all of them."""
-    stated = _of_text(config, "max_position_embeddings")
+    stated = context_of(config)
     if stated and start.max_kv_size:
         return stated
     return min(stated, start.kv_tokens) if stated else start.kv_tokens
-
-
-def _vocabulary(config: dict[str, Any], tokenizer: Any) -> int:
-    return _of_text(config, "vocab_size") or len(tokenizer)
-
-
-def _of_text(config: dict[str, Any], key: str) -> int:
-    """Look a key up where multi-modal models keep it, too."""
-    text = config.get("text_config")
-    value = config.get(key) or (text.get(key) if isinstance(text, dict) else None)
-    return int(value or 0)

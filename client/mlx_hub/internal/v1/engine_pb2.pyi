@@ -74,6 +74,7 @@ class StartCommand(_message.Message):
     PREFIX_CACHE_FIELD_NUMBER: _builtins.int
     MAX_KV_SIZE_FIELD_NUMBER: _builtins.int
     KV_BITS_FIELD_NUMBER: _builtins.int
+    DRAFT_FIELD_NUMBER: _builtins.int
     max_rows: _builtins.int
     """Requests generated for at the same time."""
     kv_tokens: _builtins.int
@@ -92,6 +93,10 @@ class StartCommand(_message.Message):
     """Of each number in keys and values: 4, 8, or 0, which leaves them as they are. 0 with max_kv_size."""
     @_builtins.property
     def prefix_cache(self) -> Global___PrefixCacheBounds: ...
+    @_builtins.property
+    def draft(self) -> Global___DraftModel:
+        """Unset without one."""
+
     def __init__(
         self,
         *,
@@ -103,14 +108,40 @@ class StartCommand(_message.Message):
         prefix_cache: Global___PrefixCacheBounds | None = ...,
         max_kv_size: _builtins.int = ...,
         kv_bits: _builtins.int = ...,
+        draft: Global___DraftModel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["prefix_cache", b"prefix_cache"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["draft", b"draft", "prefix_cache", b"prefix_cache"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_bytes", b"adapter_bytes", "adapter_slots", b"adapter_slots", "kv_bits", b"kv_bits", "kv_tokens", b"kv_tokens", "max_kv_size", b"max_kv_size", "max_rows", b"max_rows", "prefix_cache", b"prefix_cache", "tuned_path", b"tuned_path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_bytes", b"adapter_bytes", "adapter_slots", b"adapter_slots", "draft", b"draft", "kv_bits", b"kv_bits", "kv_tokens", b"kv_tokens", "max_kv_size", b"max_kv_size", "max_rows", b"max_rows", "prefix_cache", b"prefix_cache", "tuned_path", b"tuned_path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StartCommand: _TypeAlias = StartCommand  # noqa: Y015
+
+@_typing.final
+class DraftModel(_message.Message):
+    """A base model of the same tokenizer that guesses how a lone request goes on. Its files are verified."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    path: _builtins.str
+    """Absolute folder."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DraftModel: _TypeAlias = DraftModel  # noqa: Y015
 
 @_typing.final
 class PrefixCacheBounds(_message.Message):
@@ -297,7 +328,7 @@ class EngineReady(_message.Message):
     context_length: _builtins.int
     """Tokens that a prompt and its answer may have together."""
     weight_bytes: _builtins.float
-    """Memory that the weights take."""
+    """Memory that the weights take, those of a draft model too."""
     def __init__(
         self,
         *,
