@@ -11,11 +11,10 @@ from services.inference.domain import Adapter
 from services.runtime.model import load_base, load_lazily, prepare
 from tests.fixtures.exchange import change_config
 from tests.fixtures.tiny_adapters import write_adapter
-from tests.fixtures.tiny_kinds import EMBEDDING, EXPERTS, MIXTURES, adapter_of, write_mixture
+from tests.fixtures.tiny_kinds import EMBEDDING, EXPERTS, adapter_of, write_model
 from tests.integration.test_inference_adapters import changed, mixed, refusal, stock
 from tests.integration.test_inference_batch import BASE, Bench
 
-# Of every kind that the mixtures have; a model takes those that it knows.
 KEYS = {
     "qwen3_moe": (EXPERTS, (EMBEDDING, "lm_head"), (*EXPERTS[1:], "mlp.gate", "self_attn.q_proj")),
     "olmoe": (EXPERTS, (EMBEDDING,), (EXPERTS[2], "mlp.gate")),
@@ -23,12 +22,21 @@ KEYS = {
 }
 
 
-def solo(base: Path, adapter: Adapter) -> Callable[[Any], Any]:
+def packed(model: Any) -> Any:
+    """Pack the layers' weights, as they are on a GPU."""
+    from mlx.nn.layers.quantized import quantize  # noqa: PLC0415
+
+    quantize(model, group_size=32, bits=4)
+    return model
+
+
+def solo(base: Path, adapter: Adapter, *, pack: bool = False) -> Callable[[Any], Any]:
     """Give what computes mlx-lm's own logits."""
     import mlx.core as mx  # noqa: PLC0415
     from mlx_lm.tuner.utils import load_adapters  # noqa: PLC0415
 
     model, _ = load_lazily(base)
+    model = packed(model) if pack else model
     if adapter.digest:
         load_adapters(model, str(adapter.path))
         model.eval()
@@ -43,7 +51,7 @@ def bench(tiny_model: Path) -> Bench:
 class Served:
     """A model with slots, run by hand."""
 
-    def __init__(self, base: Path, *, quick: bool = False) -> None:
+    def __init__(self, base: Path, *, quick: bool = False, pack: bool = False) -> None:
         prepare()
         # They import MLX, which has to be prepared first.
         from services.inference.engine.adapters.layers import RoutedModel  # noqa: PLC0415
@@ -51,6 +59,7 @@ class Served:
         from services.inference.engine.head import Ends, quicken_head  # noqa: PLC0415
 
         model, _, _ = load_base(base)
+        model = packed(model) if pack else model
         self.ends = quicken_head(model) if quick else Ends()
         self.model = RoutedModel(model, ends=self.ends)
         self.adapters = Adapters(self.model, 4, 10**7)
@@ -68,11 +77,11 @@ class Served:
         return np.array(self.model(mx.array(tokens), cache=cache))
 
 
-@pytest.mark.parametrize("kind", MIXTURES)
+@pytest.mark.parametrize("kind", KEYS)
 def test_experts_answer_as_mlx_lms_do_sorted_or_not(
     tiny_model: Path, tmp_path: Path, kind: str
 ) -> None:
-    base = write_mixture(tiny_model, tmp_path / "base", kind)
+    base = write_model(tiny_model, tmp_path / "base", kind)
     adapters = [
         adapter_of(base, tmp_path / str(n), keys, rank=2 + n) for n, keys in enumerate(KEYS[kind])
     ]
@@ -114,8 +123,18 @@ def test_a_tied_embedding_is_adapted_where_it_is_the_head_too(
         np.testing.assert_allclose(ends[:, 0], np.array(wanted)[:, 4], atol=1e-4)
 
 
+def test_packed_layers_are_adapted_too(tiny_model: Path, tmp_path: Path) -> None:
+    base = write_model(tiny_model, tmp_path / "base", "qwen3_moe")
+    adapter = adapter_of(base, tmp_path / "adapter", (*EXPERTS, EMBEDDING, "lm_head"))
+    served = Served(base, pack=True)
+    [slot] = served.slots(adapter)
+    tokens = np.random.default_rng(3).integers(3, 250, (2, 5))
+    wanted = [solo(base, a, pack=True)(tokens[n : n + 1])[0] for n, a in enumerate((BASE, adapter))]
+    np.testing.assert_allclose(served.logits([0, slot], tokens), wanted, atol=1e-3)
+
+
 def test_they_generate_in_one_batch_what_mlx_lm_does(tiny_model: Path, tmp_path: Path) -> None:
-    base = write_mixture(tiny_model, tmp_path / "base", "olmoe")
+    base = write_model(tiny_model, tmp_path / "base", "olmoe")
     experts = adapter_of(base, tmp_path / "experts", EXPERTS, rank=4)
     embedding = adapter_of(base, tmp_path / "embedding", (EMBEDDING,), rank=8)
     bench = Bench(base)
@@ -126,7 +145,7 @@ def test_they_generate_in_one_batch_what_mlx_lm_does(tiny_model: Path, tmp_path:
 
 
 def test_an_adapter_that_goes_takes_nothing_of_the_others(tiny_model: Path, tmp_path: Path) -> None:
-    base = write_mixture(tiny_model, tmp_path / "base", "qwen3_moe")
+    base = write_model(tiny_model, tmp_path / "base", "qwen3_moe")
     keys = ((*EXPERTS, EMBEDDING), (EXPERTS[0], "lm_head"), EXPERTS[:2])
     adapters = [adapter_of(base, tmp_path / str(n), k, rank=2 * n + 2) for n, k in enumerate(keys)]
     bench = Bench(base)

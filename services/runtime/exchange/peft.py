@@ -2,7 +2,8 @@
 
 Facts from PEFT's description of its checkpoints and LoraConfig: the tensors of layer X stand under
 `base_model.model.X` as `lora_A.weight` (rank, inputs), `lora_B.weight` (outputs, rank) and with
-DoRA `lora_magnitude_vector` (outputs); the product is scaled by lora_alpha / r, with rsLoRA by
+DoRA `lora_magnitude_vector` (outputs), an embedding's as `lora_embedding_A` (rank, tokens) and
+`lora_embedding_B` (features, rank); the product is scaled by lora_alpha / r, with rsLoRA by
 lora_alpha / sqrt(r).
 """
 
@@ -19,6 +20,9 @@ PIN = "mlx_hub.base_digest"
 """In the weights' own metadata: PEFT's configuration has no place for it, and this goes along."""
 PREFIX = "base_model.model."
 A, B, M = ".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"
+LOOKUP_A, LOOKUP_B = ".lora_embedding_A", ".lora_embedding_B"
+EMBEDDING = "embed_tokens"
+"""What the embedding is called in all architectures below."""
 # MLX-LM's names of these are Hugging Face's; of others they may differ, and a wrong guess would be
 # an adapter that loads elsewhere and does nothing.
 SAME_NAMES = frozenset({
@@ -71,28 +75,58 @@ def read_config(config: Mapping[str, Any]) -> tuple[str, float]:
 
 def read_pairs(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Pair]:
     """Find the adapted layers by the tensors' names; refuse one too many or too few."""
-    dora = bool(config.get("use_dora"))
-    parts = (A, B, M) if dora else (A, B)
+    linear = (A, B, M) if config.get("use_dora") else (A, B)
     modules: dict[str, dict[str, str]] = {}
     for name in tensors:
-        part = next((p for p in parts if name.removesuffix(".weight").endswith(_bare(p))), None)
-        if part is None or not name.startswith(PREFIX):
-            raise AdapterError(f"tensor {name!r} is no part of a LoRA pair on a linear layer")
-        bare = name.removesuffix(".weight").removesuffix(_bare(part))
-        modules.setdefault(bare.removeprefix(PREFIX), {})[part] = name
+        module, part = _split(name, (*linear, LOOKUP_A, LOOKUP_B))
+        modules.setdefault(module, {})[part] = name
     for module, found in sorted(modules.items()):
+        parts = (LOOKUP_A, LOOKUP_B) if LOOKUP_A in found or LOOKUP_B in found else linear
         if missing := [part for part in parts if part not in found]:
             raise AdapterError(f"layer {module!r} has no {missing[0].lstrip('.')}")
+        if beside := sorted(found.keys() - set(parts)):
+            raise AdapterError(f"layer {module!r} is an embedding and has {beside[0].lstrip('.')}")
     _check_targets(config.get("target_modules"), modules)
-    scales = {module: _rank_and_scale(config, module) for module in modules}
     return {
-        module: Pair(found[A], found[B], found.get(M), *scales[module], turned=True)
+        module: Pair(
+            found.get(A) or found[LOOKUP_A],
+            found.get(B) or found[LOOKUP_B],
+            found.get(M),
+            *_rank_and_scale(config, module),
+            turned=True,
+            looked_up=LOOKUP_A in found,
+        )
         for module, found in modules.items()
     }
 
 
+def _split(name: str, parts: Collection[str]) -> tuple[str, str]:
+    """Take a tensor's name apart: the layer's and the part."""
+    if name.endswith(".base_layer.weight"):
+        raise AdapterError(
+            f"tensor {name!r} is of the base model; save the adapter with "
+            "save_embedding_layers=False"
+        )
+    bare = name.removesuffix(".weight")
+    part = next((p for p in parts if bare.endswith(_bare(p))), None)
+    if part is None or not name.startswith(PREFIX):
+        raise AdapterError(f"tensor {name!r} is no part of a LoRA pair")
+    return bare.removesuffix(_bare(part)).removeprefix(PREFIX), part
+
+
+def is_embedding(module: str) -> bool:
+    """Tell by its name whether a layer is the embedding."""
+    return module.rpartition(".")[2] == EMBEDDING
+
+
+def part_names(module: str) -> tuple[str, str]:
+    """Name the pair of a layer."""
+    a, b = (LOOKUP_A, LOOKUP_B) if is_embedding(module) else (A, B)
+    return PREFIX + module + a, PREFIX + module + b
+
+
 def compose_config(
-    pairs: Mapping[str, Pair], linears: Collection[str], method: str, dropout: float
+    pairs: Mapping[str, Pair], layers: Collection[str], method: str, dropout: float
 ) -> dict[str, Any]:
     """Write the configuration of an adapter of one rank and scale."""
     rank, scale = next((pair.rank, pair.scale) for pair in pairs.values())
@@ -103,7 +137,7 @@ def compose_config(
         "r": rank,
         "lora_alpha": int(alpha) if alpha.is_integer() else alpha,
         "lora_dropout": dropout,
-        "target_modules": _targets(pairs, linears),
+        "target_modules": _targets(pairs, layers),
         "bias": "none",
         "use_dora": method == DORA,
         "use_rslora": False,
@@ -116,10 +150,10 @@ def compose_config(
     }
 
 
-def _targets(pairs: Mapping[str, Pair], linears: Collection[str]) -> list[str]:
+def _targets(pairs: Mapping[str, Pair], layers: Collection[str]) -> list[str]:
     """Name the layers as shortly as names none besides; PEFT compares the ends of names."""
     short = {module.rpartition(".")[2] for module in pairs}
-    meant = {name for name in linears if name.rpartition(".")[2] in short}
+    meant = {name for name in layers if name.rpartition(".")[2] in short}
     return sorted(short if meant == set(pairs) else pairs)
 
 
