@@ -65,9 +65,9 @@ def bring_in(
             f"and this model's is {base_digest[:12]}…; import it into a model over its own base"
         )
     layers = layer_shapes(base)
-    check_fit(source.pairs, source.tensors, layers)
     looked_up = [module for module, pair in source.pairs.items() if pair.looked_up]
     check_lookup(looked_up, layers, dora=source.method == DORA)
+    check_fit(source.pairs, source.tensors, layers)
     say("converting")
     dest.mkdir()
     rank, scale = _write_weights(source, private / source.weights, dest / WEIGHTS)

@@ -79,13 +79,13 @@ def export_peft(order: Order, folder: Path, work: Path, say: Say) -> dict[str, A
         )
     say("turning the adapter into PEFT's form")
     source, layers = read_source(work), layer_shapes(Path(order.base_path))
-    check_fit(source.pairs, source.tensors, layers)
-    looked_up = [m for m in source.pairs if peft.is_embedding(m)]
+    looked_up = [module for module in source.pairs if peft.is_embedding(module)]
     check_lookup(looked_up, layers, dora=source.method == DORA)
+    check_fit(source.pairs, source.tensors, layers)
     weights: Any = mx.load(str(work / WEIGHTS))
     turned = {}
     for module, pair in source.pairs.items():
-        a, b = peft.part_names(module)
+        a, b = peft.pair_names(module)
         turned[a], turned[b] = weights[pair.a].T, weights[pair.b].T
         if pair.m:
             turned[peft.PREFIX + module + peft.M] = weights[pair.m]

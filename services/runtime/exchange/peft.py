@@ -75,26 +75,27 @@ def read_config(config: Mapping[str, Any]) -> tuple[str, float]:
 
 def read_pairs(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Pair]:
     """Find the adapted layers by the tensors' names; refuse one too many or too few."""
-    linear = (A, B, M) if config.get("use_dora") else (A, B)
+    magnitude = (M,) if config.get("use_dora") else ()
     modules: dict[str, dict[str, str]] = {}
     for name in tensors:
-        module, part = _split(name, (*linear, LOOKUP_A, LOOKUP_B))
+        module, part = _split(name, (A, B, LOOKUP_A, LOOKUP_B, *magnitude))
         modules.setdefault(module, {})[part] = name
     for module, found in sorted(modules.items()):
-        parts = (LOOKUP_A, LOOKUP_B) if LOOKUP_A in found or LOOKUP_B in found else linear
+        parts = (*_part_names(module), *magnitude)
         if missing := [part for part in parts if part not in found]:
             raise AdapterError(f"layer {module!r} has no {missing[0].lstrip('.')}")
         if beside := sorted(found.keys() - set(parts)):
-            raise AdapterError(f"layer {module!r} is an embedding and has {beside[0].lstrip('.')}")
+            raise AdapterError(f"layer {module!r} has {beside[0].lstrip('.')} as well")
     _check_targets(config.get("target_modules"), modules)
+    scales = {module: _rank_and_scale(config, module) for module in modules}
     return {
         module: Pair(
-            found.get(A) or found[LOOKUP_A],
-            found.get(B) or found[LOOKUP_B],
+            found[_part_names(module)[0]],
+            found[_part_names(module)[1]],
             found.get(M),
-            *_rank_and_scale(config, module),
+            *scales[module],
             turned=True,
-            looked_up=LOOKUP_A in found,
+            looked_up=is_embedding(module),
         )
         for module, found in modules.items()
     }
@@ -119,10 +120,14 @@ def is_embedding(module: str) -> bool:
     return module.rpartition(".")[2] == EMBEDDING
 
 
-def part_names(module: str) -> tuple[str, str]:
-    """Name the pair of a layer."""
-    a, b = (LOOKUP_A, LOOKUP_B) if is_embedding(module) else (A, B)
+def pair_names(module: str) -> tuple[str, str]:
+    """Name the tensors of a layer's pair."""
+    a, b = _part_names(module)
     return PREFIX + module + a, PREFIX + module + b
+
+
+def _part_names(module: str) -> tuple[str, str]:
+    return (LOOKUP_A, LOOKUP_B) if is_embedding(module) else (A, B)
 
 
 def compose_config(
