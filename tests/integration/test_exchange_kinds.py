@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from services.inference.domain import Adapter
 from services.runtime.exchange import peft
@@ -91,6 +91,16 @@ def test_an_embedding_goes_to_peft_and_back_where_it_is_no_head(
     )
     found = bring_in(out, base, tmp_path / "in")
     assert np.array_equal(logits(base, found.path), logits(base, adapter.path))
+    # PEFT saves the embedding itself beside it, unless it is told not to.
+    own = load_file(base / "model.safetensors")[f"{EMBEDDING}.weight"]
+    copy = {f"base_model.model.{EMBEDDING}.base_layer.weight": own}
+    save_file({**stored, **copy}, out / peft.WEIGHTS)
+    again = bring_in(out, base, tmp_path / "again")
+    assert again.digest == found.digest
+    own[3, 3] += 1
+    save_file({**stored, **copy}, out / peft.WEIGHTS)
+    with pytest.raises(AdapterError, match=r"embed_tokens\.base_layer.* not what the base model"):
+        bring_in(out, base, tmp_path / "other")
 
 
 def test_what_the_forms_mean_differently_is_refused(tiny_model: Path, tmp_path: Path) -> None:

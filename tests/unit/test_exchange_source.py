@@ -130,12 +130,7 @@ def test_what_is_not_honoured_is_refused_by_name(
             "no lora_embedding_B",
         ),
         (f"base_model.model.{LAYERS[0]}.lora_embedding_A", (4, 64), "f4", "lora_embedding_A as"),
-        (
-            "base_model.model.model.embed_tokens.base_layer.weight",
-            (259, 64),
-            "f4",
-            "save_embedding_layers=False",
-        ),
+        (f"base_model.model.{LAYERS[0]}.base_layer.weight", (64, 64), "f4", "no part of a LoRA"),
         ("model.layers.0.self_attn.v_proj.lora_A.weight", (4, 64), "f4", "no part of a LoRA"),
         ("base_model.model.lm_head.weight", (259, 64), "f4", "no part of a LoRA"),
         (

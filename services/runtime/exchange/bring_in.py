@@ -72,6 +72,7 @@ def bring_in(
     dest.mkdir()
     rank, scale = _write_weights(source, private / source.weights, dest / WEIGHTS)
     model, _ = load_lazily(base)
+    _check_copies(model, source, private / source.weights)
     config = _config(source, len(model.layers), rank, scale) | {"base_digest": base_digest}
     (dest / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     apply_adapter(model, dest)
@@ -111,6 +112,19 @@ def _write_weights(source: Source, stored: Path, target: Path) -> tuple[int, flo
         raise AdapterError(f"the weights of {some(bad)} are not finite")
     save_weights(target, found)
     return rank, scale
+
+
+def _check_copies(model: Any, source: Source, stored: Path) -> None:
+    """Refuse an embedding or head beside an adapter that is another than the base model's."""
+    weights: Any = mx.load(str(stored)) if source.copies else {}
+    modules = dict(model.named_modules())
+    for name, module in source.copies.items():
+        copy, own = weights[name], modules[module].weight if module in modules else None
+        if own is None or not mx.array_equal(copy.astype(own.dtype), own):
+            raise AdapterError(
+                f"tensor {name!r} is not what the base model has, and adapters alone are honoured; "
+                "if that was not trained, save with save_embedding_layers=False"
+            )
 
 
 def _config(source: Source, blocks: int, rank: int, scale: float) -> dict[str, Any]:

@@ -9,10 +9,10 @@ lora_alpha / sqrt(r).
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from services.runtime.exchange.layout import DORA, LORA, AdapterError, Pair, some
+from services.runtime.exchange.layout import DORA, HEAD, LORA, AdapterError, Pair, some
 from services.runtime.safetensors import Tensor
 
 WEIGHTS = "adapter_model.safetensors"
@@ -23,6 +23,8 @@ A, B, M = ".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"
 LOOKUP_A, LOOKUP_B = ".lora_embedding_A", ".lora_embedding_B"
 EMBEDDING = "embed_tokens"
 """What the embedding is called in all architectures below."""
+COPIES = tuple(f".{layer}.base_layer.weight" for layer in (EMBEDDING, HEAD))
+"""Of the base model: PEFT saves them with an adapted embedding, unless it is told not to."""
 # MLX-LM's names of these are Hugging Face's; of others they may differ, and a wrong guess would be
 # an adapter that loads elsewhere and does nothing.
 SAME_NAMES = frozenset({
@@ -77,7 +79,7 @@ def read_pairs(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict
     """Find the adapted layers by the tensors' names; refuse one too many or too few."""
     magnitude = (M,) if config.get("use_dora") else ()
     modules: dict[str, dict[str, str]] = {}
-    for name in tensors:
+    for name in sorted(tensors.keys() - copies_in(tensors).keys()):
         module, part = _split(name, (A, B, LOOKUP_A, LOOKUP_B, *magnitude))
         modules.setdefault(module, {})[part] = name
     for module, found in sorted(modules.items()):
@@ -101,13 +103,17 @@ def read_pairs(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict
     }
 
 
+def copies_in(names: Iterable[str]) -> dict[str, str]:
+    """Find copies of the base model's embedding and head: the tensors' names and the layers'."""
+    return {
+        name: name.removeprefix(PREFIX).removesuffix(".base_layer.weight")
+        for name in names
+        if name.startswith(PREFIX) and name.endswith(COPIES)
+    }
+
+
 def _split(name: str, parts: Collection[str]) -> tuple[str, str]:
     """Take a tensor's name apart: the layer's and the part."""
-    if name.endswith(".base_layer.weight"):
-        raise AdapterError(
-            f"tensor {name!r} is of the base model; save the adapter with "
-            "save_embedding_layers=False"
-        )
     bare = name.removesuffix(".weight")
     part = next((p for p in parts if bare.endswith(_bare(p))), None)
     if part is None or not name.startswith(PREFIX):
