@@ -1,17 +1,21 @@
 """Adapters of embeddings and of experts in one batch, with mlx-lm's own layers as the measure."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from mlx_hub.inference.v1 import generation_pb2 as pb
 
 from services.inference.domain import Adapter
+from services.inference.engine.events import Job, Outcome, Token
 from services.runtime.model import load_base, load_lazily, prepare
 from tests.fixtures.exchange import change_config
 from tests.fixtures.tiny_adapters import write_adapter
 from tests.fixtures.tiny_kinds import EMBEDDING, EXPERTS, adapter_of, write_model
+from tests.fixtures.tiny_model import EOS
 from tests.integration.test_inference_adapters import changed, mixed, refusal, stock
 from tests.integration.test_inference_batch import BASE, Bench
 
@@ -20,6 +24,7 @@ KEYS = {
     "olmoe": (EXPERTS, (EMBEDDING,), (EXPERTS[2], "mlp.gate")),
     "phixtral": (("moe.switch_mlp.fc1", "moe.switch_mlp.fc2"), ("moe.switch_mlp.fc2", "moe.gate")),
 }
+PROMPTS = [[5, 6, 7], [*range(10, 40)], [9], [100, 101], [*range(40, 140)], [7] * 20, [8, 9]]
 
 
 def packed(model: Any) -> Any:
@@ -41,6 +46,16 @@ def solo(base: Path, adapter: Adapter, *, pack: bool = False) -> Callable[[Any],
         load_adapters(model, str(adapter.path))
         model.eval()
     return lambda tokens: np.array(model(mx.array(tokens)))
+
+
+def solo_tokens(base: Path, adapter: Adapter, prompt: list[int]) -> list[int]:
+    """Give mlx-lm's twelve greedy tokens that do not end the text."""
+    answer, computed = list(prompt), solo(base, adapter)
+    for _ in range(12):
+        scores = computed([answer])[0, -1]
+        scores[EOS] = -np.inf
+        answer.append(int(scores.argmax()))
+    return answer[len(prompt) :]
 
 
 @pytest.fixture
@@ -66,6 +81,23 @@ class Served:
 
     def slots(self, *adapters: Adapter) -> list[int]:
         return [self.adapters.acquire(a.digest, str(a.path)) or 0 for a in adapters]
+
+    def generated(self, rows: list[Adapter]) -> list[list[int]]:
+        """Answer the prompts, which came together."""
+        from services.inference.engine.batch import Batch  # noqa: PLC0415
+        from services.inference.engine.pace import BatchLimits  # noqa: PLC0415
+
+        outcomes: list[Outcome] = []
+        limits = BatchLimits(8, 8192, 8, prefill_step=64, prefill_shared=16, ends_alone=True)
+        batch = Batch(self.model, self.adapters, {EOS}, limits, outcomes.append)
+        for number, (adapter, prompt) in enumerate(zip(rows, PROMPTS, strict=True)):
+            asked = pb.GenerateRequest(max_tokens=12, logit_bias={EOS: -100})
+            now, path = time.monotonic(), str(adapter.path)
+            batch.add(Job(number, asked, prompt, now, adapter.digest, path))
+        while batch.running or batch.waiting:
+            batch.step()
+        told = [o for o in outcomes if isinstance(o, Token)]
+        return [[t.token for t in told if t.request == n] for n in range(len(rows))]
 
     def logits(self, slots: list[int], tokens: Any, at: int | None = None) -> Any:
         import mlx.core as mx  # noqa: PLC0415
@@ -133,15 +165,24 @@ def test_packed_layers_are_adapted_too(tiny_model: Path, tmp_path: Path) -> None
     np.testing.assert_allclose(served.logits([0, slot], tokens), wanted, atol=1e-3)
 
 
-def test_they_generate_in_one_batch_what_mlx_lm_does(tiny_model: Path, tmp_path: Path) -> None:
-    base = write_model(tiny_model, tmp_path / "base", "olmoe")
-    experts = adapter_of(base, tmp_path / "experts", EXPERTS, rank=4)
-    embedding = adapter_of(base, tmp_path / "embedding", (EMBEDDING,), rank=8)
-    bench = Bench(base)
-    rows = (experts, BASE, embedding, experts)
-    expected = [stock(base, adapter) for adapter in rows]
-    assert len({tuple(tokens) for tokens in expected}) == 3
-    assert mixed(bench, *rows) == expected
+@pytest.mark.parametrize("kind", ["llama", "olmoe", "qwen3_moe"])
+def test_they_generate_in_one_batch_what_mlx_lm_does(
+    tiny_model: Path, tmp_path: Path, kind: str
+) -> None:
+    """Read together with padding, the head asked about last tokens alone; the llama's is tied."""
+    base = tiny_model if kind == "llama" else write_model(tiny_model, tmp_path / "base", kind)
+    adapters = [BASE, adapter_of(base, tmp_path / "embedding", (EMBEDDING,), 3)]
+    if kind == "llama":
+        keys = (EMBEDDING, "self_attn.q_proj")
+        adapters.append(adapter_of(base, tmp_path / "dora", keys, 8, dora=True))
+    else:
+        adapters.append(adapter_of(base, tmp_path / "experts", EXPERTS, 8))
+    if kind == "qwen3_moe":
+        adapters.append(adapter_of(base, tmp_path / "head", ("lm_head", "mlp.gate"), 6))
+    rows = [adapters[n % len(adapters)] for n in range(len(PROMPTS))]
+    assert Served(base, quick=True).generated(rows) == [
+        solo_tokens(base, adapter, prompt) for adapter, prompt in zip(rows, PROMPTS, strict=True)
+    ]
 
 
 def test_an_adapter_that_goes_takes_nothing_of_the_others(tiny_model: Path, tmp_path: Path) -> None:
