@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,7 @@ def render(settings: GatewaySettings, folder: Path) -> Path:
         rate_limited=RATE_LIMITED,
         internal_headers=_INTERNAL_HEADERS,
         body_limit=BODY_LIMIT,
+        notsent_lowat=getattr(socket, "TCP_NOTSENT_LOWAT", None),
         upload_idle=UPLOAD_IDLE_SECONDS,
         descriptors=str(descriptors),
         guard=str(script),

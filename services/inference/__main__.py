@@ -32,7 +32,7 @@ class Inference:
         self.channel = connect(at(settings.registry_host, settings.registry_port))
         engine_metrics.ROW_SLOTS.set(settings.max_rows)
         engine_metrics.ADAPTER_SLOTS.set(settings.adapter_slots)
-        catalogue = Catalogue(self.channel, settings.storage_archive_path)
+        catalogue = Catalogue(self.channel, settings.storage_archive_path, settings.kv_bits)
         launcher = Launcher(settings, engine_metrics.ENGINES.told)
         self.residency = Residency(
             launcher.start, launcher.room(), self.server.set_serving, engine_metrics.ended

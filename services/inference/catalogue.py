@@ -30,10 +30,11 @@ AT_ONCE = 16
 class Catalogue:
     """Resolves models and versions to files; a numbered version is remembered for a moment."""
 
-    def __init__(self, channel: grpc.aio.Channel, archive: Path) -> None:
-        """Take the way to the registry and the folder its paths are relative to."""
+    def __init__(self, channel: grpc.aio.Channel, archive: Path, kv_bits: int = 0) -> None:
+        """Take the way to the registry, the folder its paths are relative to, MLX_HUB_KV_BITS."""
         self._stub = registry_service_pb2_grpc.RegistryServiceStub(channel)
         self._archive = archive.resolve()
+        self._kv_bits = kv_bits
         self._kept: dict[tuple[int, str], tuple[float, Target]] = {}
         self._bases: dict[tuple[int, str], Base] = {}
         self._flights = Flights(self._ask)
@@ -70,7 +71,7 @@ class Catalogue:
             resolved = await self._stub.ResolveModel(request, timeout=CALL_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, "registry") from error
-        target = target_of(resolved, self._locate)
+        target = target_of(resolved, self._locate, self._kv_bits)
         if len(self._bases) >= KEEP_ENTRIES:
             self._bases.clear()
         self._bases[key] = target.base

@@ -133,6 +133,8 @@ class Provenance:
     job_id: int = 0
     dataset_digest: str = ""
     code_commit: str = ""
+    kv_bits: int = 0
+    """Of each number in keys and values; 0: they are not quantised."""
 
 
 @dataclass(frozen=True)
@@ -252,6 +254,8 @@ class EngineLimits:
     """Of all resident adapters together."""
     max_kv_size: int = 0
     """Tokens that a row attends to; 0: all."""
+    kv_bits: int = 0
+    """Of each number in keys and values; 0: they are not quantised."""
     cache_bytes: int = 0
     cache_disk_bytes: int = 0
     cache_folder: Path = Path()

@@ -34,6 +34,7 @@ class Launcher:
             kv_tokens=settings.kv_tokens,
             adapter_slots=settings.adapter_slots,
             max_kv_size=settings.max_kv_size,
+            kv_bits=settings.kv_bits,
             cache_bytes=settings.prefix_cache_bytes,
             cache_disk_bytes=settings.prefix_cache_disk_bytes,
             cache_folder=settings.prefix_cache_folder,

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from services.inference.domain import Base, EngineLimits
+from services.inference.packing import number_bytes
 from services.runtime.shape import Shape, Weight
 
 # Python, MLX, the tokenizer twice, and the process that renders chat templates.
@@ -20,12 +21,13 @@ def forecast(base: Base, shape: Shape, limits: EngineLimits, *, dense: bool) -> 
     width = 4 if dense else 2
     step, tokens = PREFILL_ON_CPU if dense else PREFILL_ON_GPU
     weights = base.parameters * 4 if dense else base.size_bytes
-    kv = 2 * shape.layers * shape.kv_heads * shape.head_dim * limits.kv_tokens
+    numbers = 2 * shape.layers * shape.kv_heads * shape.head_dim * limits.kv_tokens
+    kv = int(numbers * number_bytes(limits.kv_bits, shape.head_dim, width))
     # Attention scores of every head, before and after softmax; rows share the tokens.
     scores = 2 * shape.heads * step * limits.kv_tokens
     layer = tokens * (4 * shape.hidden + 3 * shape.inner)
     logits = 4 * limits.rows * shape.vocabulary
-    running = (kv + scores + layer + logits) * width
+    running = kv + (scores + layer + logits) * width
     # While loading, the stored form lies beside the dense one.
     loading = base.size_bytes if dense else 0
     # Those of the running rows lie side by side once more.

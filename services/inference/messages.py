@@ -204,10 +204,12 @@ def event_of(frame: Delta | Loading | Answer) -> pb.GenerateEvent:
     return pb.GenerateEvent(completion=completion_of(frame))
 
 
-def target_of(resolved: publication_pb2.ResolvedModel, locate: Callable[[str], Path]) -> Target:
-    """Read what the registry resolved; `locate` finds a stored folder."""
+def target_of(
+    resolved: publication_pb2.ResolvedModel, locate: Callable[[str], Path], kv_bits: int = 0
+) -> Target:
+    """Read what the registry resolved; `locate` finds a folder, `kv_bits` is MLX_HUB_KV_BITS."""
     base, version = _base_of(resolved.base_model, locate), resolved.version
-    provenance = _provenance_of(resolved)
+    provenance = _provenance_of(resolved, kv_bits)
     lineage = _lineage_of(resolved).SerializeToString(deterministic=True)
     if not resolved.HasField("version"):
         return Target(base, None, provenance, lineage)
@@ -236,7 +238,7 @@ def _base_of(base: base_model_pb2.BaseModel, locate: Callable[[str], Path]) -> B
     )
 
 
-def _provenance_of(resolved: publication_pb2.ResolvedModel) -> Provenance:
+def _provenance_of(resolved: publication_pb2.ResolvedModel, kv_bits: int) -> Provenance:
     """Give where an answer comes from; what a base model alone lacks is empty in the messages."""
     model, base, version = resolved.model, resolved.base_model, resolved.version
     return Provenance(
@@ -249,6 +251,7 @@ def _provenance_of(resolved: publication_pb2.ResolvedModel) -> Provenance:
         job_id=version.job_id,
         dataset_digest=resolved.lineage.dataset.digest,
         code_commit=resolved.lineage.training.code_commit,
+        kv_bits=kv_bits,
     )
 
 

@@ -155,8 +155,10 @@ def _model(name: str, created: int) -> dict[str, Any]:
 
 
 def fingerprint(provenance: Provenance) -> str:
-    """Name the weights that answered."""
-    return "-".join(d[:12] for d in (provenance.base_digest, provenance.adapter_digest) if d)
+    """Name the weights that answered, and how their keys and values are quantised."""
+    bits = f"kv{provenance.kv_bits}" if provenance.kv_bits else ""
+    named = (provenance.base_digest[:12], provenance.adapter_digest[:12], bits)
+    return "-".join(filter(None, named))
 
 
 def _choice(index: int, answer: Answer) -> dict[str, Any]:

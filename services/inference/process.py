@@ -196,6 +196,7 @@ class EngineProcess:
             tuned_path=str(self.base.path) if self.base.under else "",
             prefix_cache=bounds_of(self.base, limits),
             max_kv_size=limits.max_kv_size,
+            kv_bits=limits.kv_bits,
         )
         try:
             await write_frame(self._writer, engine_pb2.EngineCommand(start=start))

@@ -8,13 +8,9 @@ from pydantic import AfterValidator, Field, model_validator
 from services.chassis.settings import HubSettings
 
 
-def _no_kv_bits(bits: int) -> int:
-    """Refuse what mlx-lm's batch can't do: rows with quantised caches can't be merged."""
-    if bits:
-        raise ValueError(
-            "quantised keys and values can't be batched; leave it out, and bound memory by "
-            "MLX_HUB_KV_TOKENS or MLX_HUB_MAX_KV_SIZE"
-        )
+def _kv_bits(bits: int) -> int:
+    if bits not in (0, 4, 8):
+        raise ValueError("must be 4 or 8, or 0, which leaves keys and values as they are")
     return bits
 
 
@@ -59,13 +55,18 @@ class InferenceSettings(HubSettings):
     """MLX_HUB_PREFIX_CACHE_DISK_BYTES: the same on disk, for all engines together; 0: none."""
     max_kv_size: int = Field(default=0, ge=0, le=4_194_304)
     """MLX_HUB_MAX_KV_SIZE: each row attends to so many of its last tokens; 0: to all."""
-    kv_bits: Annotated[int, AfterValidator(_no_kv_bits)] = 0
-    """MLX_HUB_KV_BITS: refused, see `_no_kv_bits`."""
+    kv_bits: Annotated[int, AfterValidator(_kv_bits)] = 0
+    """MLX_HUB_KV_BITS: of each number in keys and values; 0: they are not quantised."""
 
     @model_validator(mode="after")
-    def _window_fits(self) -> Self:
+    def _keys_and_values_fit(self) -> Self:
         if self.max_kv_size > self.kv_tokens:
             raise ValueError("MLX_HUB_MAX_KV_SIZE must not be more than MLX_HUB_KV_TOKENS")
+        if self.max_kv_size and self.kv_bits:
+            raise ValueError(
+                "MLX_HUB_KV_BITS and MLX_HUB_MAX_KV_SIZE can't be had together: windows are not "
+                "quantised; leave one of them out"
+            )
         return self
 
     @property

@@ -231,12 +231,16 @@ async def test_who_does_not_read_is_cut_and_holds_up_nobody(hub: Hub) -> None:
     told: dict[str, Any] = {"prompt": "x", "max_tokens": 1500, "logprobs": True, "top_logprobs": 20}
     request = pb.GenerateRequest(**ENDLESS, **told)
     stuck = [stub.StreamGenerate(request) for stub in (hub.direct, hub.through)]
+    over_sse = await over_http(hub.gateway, "/inference/stream", {**ENDLESS, **told})
     brisk = pb.GenerateRequest(**ENDLESS, prompt="y", max_tokens=1500)
     events = [event async for event in hub.through.StreamGenerate(brisk)]
     assert events[-1].completion.tokens == 1500
-    await until(lambda: hub.quiet, "both cut off")
+    await until(lambda: hub.quiet, "all cut off")
     assert len(hub.engine._open) == 0
     await until(lambda: engine_says("rows") == 0, "an idle engine")
+    answer = await over_sse.rest()
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"\r\ngrpc-status: 8\r\n" in answer, "trailers are all that can be said then"
     for call in stuck:
         seen: list[Any] = []
         with pytest.raises(grpc.aio.AioRpcError) as caught:

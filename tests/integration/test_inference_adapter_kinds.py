@@ -102,7 +102,7 @@ class Served:
     def logits(self, slots: list[int], tokens: Any, at: int | None = None) -> Any:
         import mlx.core as mx  # noqa: PLC0415
 
-        from services.inference.engine.adapters.layers import RowTag  # noqa: PLC0415
+        from services.inference.engine.adapters.tag import RowTag  # noqa: PLC0415
 
         self.ends.at = None if at is None else mx.full((len(slots), 1, 1), at)
         cache = [*self.model.row_cache(0)[:-1], RowTag(slots)]

@@ -107,7 +107,7 @@ def test_base_rows_keep_their_bits_whatever_is_beside_them(
 ) -> None:
     import mlx.core as mx  # noqa: PLC0415
 
-    from services.inference.engine.adapters.layers import RowTag  # noqa: PLC0415
+    from services.inference.engine.adapters.tag import RowTag  # noqa: PLC0415
 
     routed, slots = bench.batch._model, list[int]()
     for adapter in (adapters[0], dora):

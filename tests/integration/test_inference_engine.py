@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from services.inference.process import EngineProcess
 from services.runtime.folder import inspect_model_folder
 from tests.fixtures.flips import flips
 from tests.fixtures.tiny_adapters import checksum, write_adapter
+from tests.fixtures.tiny_model import KV_HEADS, LAYERS, write_tiny_model
 
 LIMITS = EngineLimits(rows=6, kv_tokens=8192, adapter_slots=2)
 # One engine serves all tests that do not end it.
@@ -53,8 +54,8 @@ class Running:
                 text += frame.text
         raise AssertionError("an answer without an end")
 
-    async def quiet(self) -> None:
-        while not self.stats or self.stats[-1].running:
+    async def until(self, seen: Callable[[engine_pb2.EngineStats], bool]) -> None:
+        while not self.stats or not seen(self.stats[-1]):
             self.told.clear()
             await self.told.wait()
 
@@ -174,17 +175,17 @@ async def test_one_who_leaves_frees_the_row_at_once(running: Running) -> None:
         async for frame in frames:
             assert isinstance(frame, Delta)
             break
-    await running.quiet()
+    await running.until(lambda stats: not stats.running)
     assert running.stats[-1].tokens_generated < 1900
 
 
 async def test_every_token_but_the_first_of_each_answer_has_its_time(running: Running) -> None:
     await running.text(prompt="first")  # and with its end comes what was counted before
-    await running.quiet()
+    await running.until(lambda stats: not stats.running)
     before = running.stats[-1]
     await running.text(prompt="alone")
     await asyncio.gather(*(running.text(prompt=prompt, max_tokens=60) for prompt in PROMPTS))
-    await running.quiet()
+    await running.until(lambda stats: not stats.running)
     last = running.stats[-1]
     made = last.tokens_generated - before.tokens_generated
     timed = sum(last.inter_token_seconds.counts) - sum(before.inter_token_seconds.counts)
@@ -265,16 +266,17 @@ async def test_an_adapter_for_another_model_is_refused_and_leaves_no_trace(
     assert (await running.text(adapters[2], prompt="x"))[0] != before[0]
 
 
-async def test_requests_beyond_the_token_budget_wait_for_room(tiny_model: Path) -> None:
-    small = await start(tiny_model, EngineLimits(rows=6, kv_tokens=1024, adapter_slots=1))
-    answers = await asyncio.gather(
-        *(small.text(prompt=str(n) * 400, max_tokens=50) for n in range(4))
-    )
+async def test_requests_beyond_the_token_budget_wait_for_room(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path, head_dim=64)
+    small = await start(tmp_path, EngineLimits(6, 1024, 1, cache_bytes=10**7, kv_bits=8))
+    asked = [small.text(prompt=str(n) * 400, max_tokens=50) for n in range(4)]
+    answers = await asyncio.gather(*asked)
     assert [finished.tokens for _, finished in answers] == [50] * 4
     assert max(s.running for s in small.stats) <= 2
-    with pytest.raises(Invalid) as caught:
+    await small.until(lambda stats: stats.cache.bytes > 0)
+    assert small.stats[-1].cache.bytes <= 2 * LAYERS * KV_HEADS * 64 * 4 * 450 * (1 + 8 / 64)
+    with pytest.raises(Invalid, match="1024"):
         await small.text(prompt="x" * 1000, max_tokens=100)
-    assert caught.value.metadata["context"] == "1024"
     await small.engine.stop()
 
 

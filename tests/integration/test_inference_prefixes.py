@@ -227,12 +227,15 @@ def test_a_state_that_can_not_be_cut_is_reused_whole(
     assert [t.token for t in mixed[2]] == cold[prompt]
 
 
-def test_a_window_is_refused_where_layers_have_caches_of_their_own(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("asked", "name"), [({"window": 48}, "MAX_KV_SIZE"), ({"kv_bits": 8}, "KV_BITS")]
+)
+def test_a_window_and_bits_are_refused_where_layers_have_caches_of_their_own(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], name: str
 ) -> None:
     monkeypatch.setattr("tests.fixtures.prefix_bench.load_base", Hybrid.load)
-    with pytest.raises(Unavailable, match="MLX_HUB_MAX_KV_SIZE must be 0"):
-        PrefixBench(tiny_model, window=48)
+    with pytest.raises(Unavailable, match=f"MLX_HUB_{name} must be 0"):
+        PrefixBench(tiny_model, **asked)
 
 
 def test_blocks_on_disk_serve_the_next_engine_and_no_other_adapter_or_salt(

@@ -23,6 +23,7 @@ def test_an_answer_is_traced_to_its_sampling_version_job_data_code_and_base() ->
         f"answered  20 tokens, 93 bytes, sha256 {'2' * 64}",
         "first text after 0.120 s (the engine's 0.100 s), 1.500 s in all",
         "max_tokens 20, temperature 0.7, stop ['[b]\\x1b'], seed 11",
+        "keys and values  in 8 bits",
         f"adapter  {'3' * 64}",
         f"base model base  {'4' * 64}",
         f"dataset tickets  {'5' * 64}",

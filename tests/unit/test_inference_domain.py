@@ -76,6 +76,9 @@ def test_the_forecast_counts_weights_and_admitted_keys_and_values(tmp_path: Path
     assert stored < small
     kept = memory.forecast(base, shape, EngineLimits(8, 8192, 16, cache_bytes=10**9), dense=True)
     assert kept == small + 10**9
+    quantised = memory.forecast(base, shape, EngineLimits(8, 8192, 16, kv_bits=8), dense=True)
+    # A byte each, and of 64 together a scale and a bias of four.
+    assert small - quantised == keys_and_values - keys_and_values // 4 * (1 + 8 / 64)
 
 
 def test_a_multi_modal_config_is_read_where_its_text_part_is(tmp_path: Path) -> None:
@@ -256,10 +259,12 @@ def test_a_resolved_base_model_has_no_adapter() -> None:
     assert target.adapter is None
     assert target.base == Base("tiny", "b" * 64, Path("/archive/base/b"), 10, 0)
     assert (target.provenance.version, target.provenance.adapter_digest) == (0, "")
+    assert target.provenance.kv_bits == 0
     resolved.version.version, resolved.version.checksum = 3, "a" * 64
     resolved.version.artifact_path, resolved.version.job_id = "versions/v", 8
     resolved.lineage.dataset.digest = "d" * 64
-    target = target_of(resolved, Path("/archive").joinpath)
+    target = target_of(resolved, Path("/archive").joinpath, kv_bits=8)
     assert target.adapter is not None
     assert target.adapter.path == Path("/archive/versions/v")
     assert (target.provenance.version, target.provenance.job_id) == (3, 8)
+    assert completion_pb.Provenance(**vars(target.provenance)).kv_bits == 8

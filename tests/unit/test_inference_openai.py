@@ -215,7 +215,7 @@ def test_errors_take_openais_shape(
 
 
 def answer(text: str = "hello", logprobs: tuple[TokenLogprob, ...] = ()) -> Answer:
-    provenance = Provenance(1, "bot", "tiny", "b" * 64, 2, "a" * 64)
+    provenance = Provenance(1, "bot", "tiny", "b" * 64, 2, "a" * 64, kv_bits=8)
     finished = Finished("length", tokens=3, prompt_tokens=9, cached_tokens=4, ttft_ms=1)
     return Answer(text, finished, 2, 1, provenance, Generation(prompt="x"), logprobs)
 
@@ -233,7 +233,7 @@ def test_a_whole_answer_reads_as_openais_does() -> None:
         "total_tokens": 12,
         "prompt_tokens_details": {"cached_tokens": 4},
     }
-    assert body["system_fingerprint"] == "b" * 12 + "-" + "a" * 12
+    assert body["system_fingerprint"] == "b" * 12 + "-" + "a" * 12 + "-kv8"
 
 
 def test_logprobs_read_as_openais_do() -> None:

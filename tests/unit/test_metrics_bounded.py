@@ -82,6 +82,7 @@ class Hub:
             invocation_metadata=tuple,
             time_remaining=lambda: None,
             send_initial_metadata=self._sent,
+            cancelled=lambda: False,
             code=lambda: 0,
         )
 

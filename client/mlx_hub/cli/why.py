@@ -101,6 +101,8 @@ def show_generation(record: GenerationRecord, ui: Console | None = None) -> None
     if record.HasField("ended_at"):
         tree.add(literal(f"time  {_times(record)}"))
     tree.add(literal(f"sampling  {_sampling(record.request)}"))
+    if bits := record.provenance.kv_bits:
+        tree.add(literal(f"keys and values  in {bits} bits"))
     if record.provenance.version:
         tree.children.append(lineage_tree(record.lineage))
     else:

@@ -36,7 +36,7 @@ function Chain({ record }: { record: GenerationRecord }) {
         ["Text", digest(record.text_digest)], ["Prompt", digest(record.prompt_digest)],
         ["When", <Time key="at" value={record.started_at} />],
       ]} />
-      <Step title="Sampling" rows={sampling(request)} />
+      <Step title="Sampling" rows={[...sampling(request), ...(provenance?.kv_bits ? [["Attention", `keys and values in ${provenance.kv_bits} bits`] as Row] : [])]} />
       <Step title="Version" rows={[
         ["Model", <Link prefetch={false} key="model" className="underline underline-offset-2" href={`/models/?id=${provenance?.model_id}${provenance?.version ? `&version=${provenance.version}` : ""}`}>{provenance?.model_name}{provenance?.version ? ` version ${provenance.version}` : ", the base model alone"}</Link>],
         ...(provenance?.adapter_digest ? [["Adapter", digest(provenance.adapter_digest)] as Row] : []),

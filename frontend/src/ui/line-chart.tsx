@@ -78,7 +78,8 @@ export default function LineChart(props: LineChartProps) {
           width: 1.75,
           dash: line.dashed ? [5, 4] : undefined,
           spanGaps: true,
-          points: { show: line.points ?? false, size: 5 },
+          // A single point has no line that would show it.
+          points: { show: (u: uPlot, i: number) => line.points || countOf(u.data[i]!) === 1, size: 5 },
         })),
       ],
       hooks: { setCursor: [(u) => setHover(u.cursor.idx ?? null)] },
@@ -122,6 +123,10 @@ export default function LineChart(props: LineChartProps) {
       </div>
     </figure>
   );
+}
+
+function countOf(values: uPlot.AlignedData[number]) {
+  return Array.from(values as ArrayLike<number | null>).filter((value) => value !== null).length;
 }
 
 function rangeOf(low: number, high: number, fromZero: boolean): [number, number] {

@@ -1,6 +1,5 @@
 """One line per call, and the request id that ties every other line to it."""
 
-import asyncio
 import logging
 import re
 import time
@@ -12,7 +11,7 @@ import grpc
 
 from services.chassis import logs
 from services.chassis.interceptors.around import AroundInterceptor
-from services.chassis.interceptors.calls import code_of
+from services.chassis.interceptors.calls import ending
 from services.chassis.logs import REQUEST_ID
 from services.chassis.requests import Context, metadata_of
 
@@ -36,16 +35,13 @@ class AccessLog(AroundInterceptor):
         context.set_trailing_metadata((("x-request-id", identifier),))
         notes = logs.open_notes()
         start = time.perf_counter()
-        cancelled = False
-        try:
-            yield
-        except (asyncio.CancelledError, GeneratorExit):
-            cancelled = True
-            raise
-        finally:
-            code = grpc.StatusCode.CANCELLED if cancelled else code_of(context)
+
+        def write(code: grpc.StatusCode) -> None:
             millis = round((time.perf_counter() - start) * 1000, 1)
             caller = metadata_of(context, _CALLER)
             known = {"caller": caller} if _NAME.fullmatch(caller) else {}
             extra = {"method": method, "code": code.name, "ms": millis, **known, **notes}
             log.info("%s %s %.1f ms", method, code.name, millis, extra=extra)
+
+        with ending(context, write):
+            yield

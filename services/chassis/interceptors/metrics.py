@@ -1,6 +1,5 @@
 """Rate, errors and duration of every rpc, under the names go-grpc-prometheus made usual."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,7 +8,7 @@ import grpc
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.chassis.interceptors.around import AroundInterceptor
-from services.chassis.interceptors.calls import code_of, split
+from services.chassis.interceptors.calls import ending, split
 from services.chassis.requests import Context
 
 HANDLED = Counter(
@@ -34,18 +33,12 @@ class Metrics(AroundInterceptor):
         """Observe one call."""
         labels = split(method)
         start = time.perf_counter()
-        code = grpc.StatusCode.OK
-        RUNNING.labels(*labels).inc()
-        try:
-            yield
-            code = code_of(context)
-        except (asyncio.CancelledError, GeneratorExit):
-            code = grpc.StatusCode.CANCELLED
-            raise
-        except BaseException:
-            code = code_of(context)
-            raise
-        finally:
+
+        def count(code: grpc.StatusCode) -> None:
             RUNNING.labels(*labels).dec()
             HANDLED.labels(*labels, code.name).inc()
             SECONDS.labels(*labels).observe(time.perf_counter() - start)
+
+        RUNNING.labels(*labels).inc()
+        with ending(context, count):
+            yield

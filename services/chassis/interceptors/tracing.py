@@ -1,6 +1,5 @@
 """One span for the whole life of a call, in the trace the caller or the gateway began."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,7 +10,7 @@ from opentelemetry.trace import Span, Status, StatusCode
 
 from services.chassis import traces
 from services.chassis.interceptors.around import AroundInterceptor
-from services.chassis.interceptors.calls import code_of, split
+from services.chassis.interceptors.calls import ending, split
 from services.chassis.requests import Context
 
 # Of a server's span; to a client every other end than OK is an error.
@@ -36,16 +35,8 @@ class Tracing(AroundInterceptor):
         span = traces.serve(*named(method), parent)
         # Never detached: each call runs in a task, and so in a context, of its own.
         attach(trace.set_span_in_context(span))
-        cancelled = False
-        try:
+        with ending(context, lambda code: end(span, code, is_error=code in _OUR_FAULT)):
             yield
-        except (asyncio.CancelledError, GeneratorExit):
-            cancelled = True
-            raise
-        finally:
-            gone = cancelled or context.cancelled()
-            code = grpc.StatusCode.CANCELLED if gone else code_of(context)
-            end(span, code, is_error=code in _OUR_FAULT)
 
 
 def named(method: str) -> tuple[str, dict[str, str]]:

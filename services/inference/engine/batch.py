@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_lm.generate import BatchGenerator, GenerationBatch
@@ -13,7 +14,6 @@ from services.chassis.errors import HubError
 from services.inference.engine import grammar, sampling
 from services.inference.engine.adapters.layers import RoutedModel
 from services.inference.engine.adapters.slots import Adapters
-from services.inference.engine.decoding import Decoding
 from services.inference.engine.drafting import Drafter, Reading, Response, draft_of
 from services.inference.engine.events import (
     Closed,
@@ -24,6 +24,7 @@ from services.inference.engine.events import (
     Token,
     generation_failed,
 )
+from services.inference.engine.groups import Groups
 from services.inference.engine.meter import Meter
 from services.inference.engine.pace import BatchLimits, Pace
 from services.inference.engine.prefix_cache import PrefixCache
@@ -130,10 +131,11 @@ class Batch:
 
     def _tell_early(self, read: list[Reading]) -> None:
         """Tell a lone row's first token: its response comes once the second is being computed."""
-        batch, rows = self._generator._generation_batch, list(self._rows.values())
+        batch, rows = Groups.of(self._generator).lone, list(self._rows.values())
         if len(rows) != 1 or not len(batch) or not any(each.end_of_prompt for each in read):
             return
-        [row], token = rows, int(batch._next_tokens.item())
+        drawn: Any = batch._next_tokens
+        [row], token = rows, int(drawn.item())
         if row.job.generate.logprobs or token in self._eos or sampling.error_of(row.guards):
             return  # its response has more to say
         row.ttft_ms = (time.monotonic() - row.job.received) * 1000
@@ -286,5 +288,5 @@ class Batch:
             prefill_batch_size=min(self._limits.prefill_rows, self._limits.rows),
             prefill_step_size=self._limits.prefill_step,
         )
-        generator._generation_batch = Decoding.of(self._model, self._likelihoods)
+        generator._generation_batch = Groups(self._model, self._likelihoods)
         return generator

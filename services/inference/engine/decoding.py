@@ -1,4 +1,4 @@
-"""MLX-LM's batch of the rows that generate, with a step that computes what is asked for and no more."""
+"""MLX-LM's batch of the rows that generate, with a step that computes what is asked for alone."""
 
 from typing import Any, cast
 

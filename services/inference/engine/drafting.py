@@ -17,6 +17,7 @@ import numpy.typing as npt
 from mlx_lm.generate import BatchGenerator, GenerationBatch, PromptProcessingBatch
 
 from services.inference.engine.events import Job
+from services.inference.engine.groups import Groups
 from services.inference.engine.sampling import Draw, Guarded
 
 type Response = GenerationBatch.Response
@@ -137,7 +138,7 @@ class Drafter:
             self._plain_before = False
             reading, responses = generator.next()  # type: ignore[no-untyped-call]
             return list(reading), list(responses)
-        batch = generator._generation_batch
+        batch = Groups.of(generator).lone
         ready = bool(self._plain_seconds and len(batch)) and not draft.plain_next
         draft.plain_next = False
         if ready and not draft.payoff.resting() and _trimmable(batch, LONGEST + 1):

@@ -67,7 +67,7 @@ class Engine:
         self._spawn(self._read)
         loading = LoadingReport(self._frames.write)
         model, tokenizer, config = load_base(base, loading.weights, _tuned(start))
-        routed = RoutedModel(model, start.max_kv_size, quicken_head(model) if on_cpu() else None)
+        routed = _routed(model, start)
         limits = _limits(start)
         adapters = Adapters(routed, start.adapter_slots, int(start.adapter_bytes))
         loading.warming_up()
@@ -199,6 +199,11 @@ def _linger(work: Work) -> float:
 
 def _tuned(start: engine_pb2.StartCommand) -> Path | None:
     return Path(start.tuned_path) if start.tuned_path else None
+
+
+def _routed(model: Any, start: engine_pb2.StartCommand) -> RoutedModel:
+    ends = quicken_head(model) if on_cpu() else None
+    return RoutedModel(model, start.max_kv_size, ends, start.kv_bits)
 
 
 def _warm_up(model: RoutedModel, adapters: Adapters, limits: BatchLimits) -> None:

@@ -1,10 +1,11 @@
 """The prefix cache: rows start from the keys and values of what was read before.
 
-It holds blocks (see `prefix_tree`) in two kinds. Where every layer has a plain `KVCache`, a block
-holds the slices of its own tokens, so any number of tokens of a chain can be reused, and the last
-one of a prompt may be shorter than the others; only whole ones go to disk. Other layers'
-caches (a rotating window, a state-space state) can't be cut: a block then holds their whole state
-after its last token, is as long as a step of prompt reading, and is reused whole or not at all.
+It holds blocks (see `prefix_tree`) in two kinds. Where every layer has a plain `KVCache`, or three
+of them (`quantised`), a block holds the slices of its own tokens, so any number of tokens of a
+chain can be reused, and the last one of a prompt may be shorter than the others; only whole ones go
+to disk. Other layers' caches (a rotating window, a state-space state) can't be cut: a block then
+holds their whole state after its last token, is as long as a step of prompt reading, and is reused
+whole or not at all.
 Use it on the thread that owns MLX, but for `recall`.
 """
 
@@ -27,17 +28,19 @@ from services.inference.engine.adapters.layers import BASE_SLOT, RoutedModel
 from services.inference.engine.events import Job, Recalled
 from services.inference.engine.prefix_disk import Disk, Layer
 from services.inference.engine.prefix_tree import Block, Counts, PrefixTree, keys_of
+from services.inference.engine.quantised import parts_of, rebuilt
 
 log = logging.getLogger(__name__)
 
 # A change of what a key stands for makes files of other releases unknown.
 FORMAT = 1
 BLOCK_TOKENS = 32
-_DTYPES = {"F32": mx.float32, "F16": mx.float16, "BF16": mx.bfloat16}
+_DTYPES = {"F32": mx.float32, "F16": mx.float16, "BF16": mx.bfloat16, "U32": mx.uint32}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 type Layers = list[Any]
-"""Of a block: for each layer (keys, values), or a whole cache that can't be cut."""
+"""Of a block: for each layer's cache, or its three, (keys, values); or a whole cache that can't be
+cut."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,14 @@ class PrefixCache:
         self, model: RoutedModel, limit: int, step: int, base: str = "", disk: Disk | None = None
     ) -> None:
         """Take the bound in bytes, the tokens of one step of reading, and the base's digest."""
-        fresh = model.row_cache(BASE_SLOT)[:-1]
-        self.divisible = all(type(cache) is KVCache for cache in fresh)
+        self._model = model
+        self.divisible = all(type(part) is KVCache for part in parts_of(self._fresh()))
         length = BLOCK_TOKENS if self.divisible else step
         self._tree = PrefixTree[Layers](limit, length)
         self._layout = _layout(model) if disk and self.divisible else ()
         self._disk = disk if self._layout else None
         layers = [astuple(layer) for layer in self._layout]
-        self._constants = (FORMAT, version("mlx-lm"), base, layers)
+        self._constants = (FORMAT, version("mlx-lm"), base, layers, model.kv_bits)
         self._unsaved: deque[bytes] = deque()
 
     @property
@@ -98,7 +101,7 @@ class PrefixCache:
         """Keep what a row's cache holds for these tokens, as far as it is new and has room."""
         try:
             if self.serves(job) and len(tokens) >= self._tree.length:
-                self._keep(job, cache[:-1], tokens)
+                self._keep(job, parts_of(cache[:-1]), tokens)
         except Exception as error:
             log.error("the prefix cache kept nothing", exc_info=error)
 
@@ -113,7 +116,7 @@ class PrefixCache:
             parts.append([(k[..., :count, :], v[..., :count, :]) for k, v in block.contents])
             tokens += count
         self._tree.looked(tokens)
-        return Reuse(_join(parts) if parts else [], tokens)
+        return Reuse(rebuilt(self._fresh(), _join(parts)) if parts else [], tokens)
 
     def _keep(self, job: Job, layers: list[Any], tokens: list[int]) -> None:
         length = self._tree.length
@@ -175,6 +178,10 @@ class PrefixCache:
         else:
             self._disk.clear(partial(cleared, forgotten))
 
+    def _fresh(self) -> list[Any]:
+        """Make the caches of a row that has read nothing."""
+        return self._model.row_cache(BASE_SLOT)[:-1]
+
     def _root(self, adapter: str, salt: str) -> bytes:
         """Give the key before the first token: all that keys and values depend on but tokens."""
         return hashlib.sha256(json.dumps([*self._constants, adapter, salt]).encode()).digest()
@@ -195,7 +202,7 @@ def _layout(model: RoutedModel) -> tuple[Layer, ...]:
     mx.eval(model(mx.array([[0]]), cache=cache))
     return tuple(
         Layer(c.keys.shape[1], c.keys.shape[3], c.values.shape[3], _NAMES[c.keys.dtype])
-        for c in cache[:-1]
+        for c in parts_of(cache[:-1])
     )
 
 
@@ -220,7 +227,7 @@ def _cut(layers: list[Any], start: int, runs: list[list[int]]) -> list[Layers]:
 
 
 def _join(parts: list[Layers]) -> list[Any]:
-    """Make the caches of a row from a chain of blocks; MLX-LM's batch copies what they hold."""
+    """Make the caches that hold a chain of blocks; MLX-LM's batch copies what they hold."""
     caches = list[Any]()
     for layer in zip(*parts, strict=True):
         cache = layer[-1]

@@ -23,15 +23,16 @@ log = logging.getLogger(__name__)
 # Blocks that may wait for the disk's thread; each is a copy beside the cache's own.
 QUEUED = 8
 _LONGEST_HEAD = 1_000_000
-_WIDTHS = {"F32": 4, "F16": 2, "BF16": 2}
+_WIDTHS = {"F32": 4, "F16": 2, "BF16": 2, "U32": 4}
 
 type Raw = list[tuple[bytes, bytes]]
-"""Of each layer: keys and values as bytes, (1, heads, tokens, width) in row-major order."""
+"""Of each layer, or part of a quantised one: keys and values as bytes, (1, heads, tokens, width) in
+row-major order."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """The shape of one layer's keys and values, and their type by its name in safetensors."""
+    """The shape of keys and values in a layer, or a part of one, and the name of their type."""
 
     heads: int
     key_width: int

@@ -167,8 +167,10 @@ def _check_layers(model: Any, source: Source) -> None:
 
 
 def _check_embedding(model: Any) -> None:
+    from mlx_lm.models.cache import make_prompt_cache  # noqa: PLC0415  after prepare
+
     try:
-        model(mx.array([[0]]))  # nothing is computed
+        model(mx.array([[0]]), cache=make_prompt_cache(model))  # nothing is computed
     except AttributeError as error:
         raise AdapterError(
             "its embedding is adapted, and the base model computes with the embedding's weights "

@@ -249,6 +249,7 @@ class Provenance(_message.Message):
     JOB_ID_FIELD_NUMBER: _builtins.int
     DATASET_DIGEST_FIELD_NUMBER: _builtins.int
     CODE_COMMIT_FIELD_NUMBER: _builtins.int
+    KV_BITS_FIELD_NUMBER: _builtins.int
     model_id: _builtins.int
     model_name: _builtins.str
     version: _builtins.int
@@ -264,6 +265,10 @@ class Provenance(_message.Message):
     """sha256 (hex) of the dataset; empty for the base model and an imported version."""
     code_commit: _builtins.str
     """Commit of the code that trained it; empty for the base model."""
+    kv_bits: _builtins.int
+    """Bits of each number in the keys and values that it was computed with, 4 or 8 (MLX_HUB_KV_BITS);
+    0: they were not quantised.
+    """
     def __init__(
         self,
         *,
@@ -276,10 +281,11 @@ class Provenance(_message.Message):
         job_id: _builtins.int = ...,
         dataset_digest: _builtins.str = ...,
         code_commit: _builtins.str = ...,
+        kv_bits: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_digest", b"adapter_digest", "base_digest", b"base_digest", "base_model", b"base_model", "code_commit", b"code_commit", "dataset_digest", b"dataset_digest", "job_id", b"job_id", "model_id", b"model_id", "model_name", b"model_name", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_digest", b"adapter_digest", "base_digest", b"base_digest", "base_model", b"base_model", "code_commit", b"code_commit", "dataset_digest", b"dataset_digest", "job_id", b"job_id", "kv_bits", b"kv_bits", "model_id", b"model_id", "model_name", b"model_name", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

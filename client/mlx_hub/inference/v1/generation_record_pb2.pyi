@@ -118,8 +118,8 @@ class GenerationRecord(_message.Message):
     def request(self) -> _generation_pb2.GenerateRequest:
         """The request as it was honoured: its model and version by number, every default decided, the seed
         drawn. The prompt, tools and all other text is left out, but for `stop` and what the answer was
-        held to; with it put back, the same request gives the same tokens again, by the same weights on
-        the same machine.
+        held to; with it put back, the same request gives the same tokens again, by the same weights and
+        `kv_bits` on the same machine.
         """
 
     @_builtins.property

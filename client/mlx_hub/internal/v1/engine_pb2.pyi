@@ -73,6 +73,7 @@ class StartCommand(_message.Message):
     ADAPTER_BYTES_FIELD_NUMBER: _builtins.int
     PREFIX_CACHE_FIELD_NUMBER: _builtins.int
     MAX_KV_SIZE_FIELD_NUMBER: _builtins.int
+    KV_BITS_FIELD_NUMBER: _builtins.int
     max_rows: _builtins.int
     """Requests generated for at the same time."""
     kv_tokens: _builtins.int
@@ -87,6 +88,8 @@ class StartCommand(_message.Message):
     """Bytes of all resident adapters together."""
     max_kv_size: _builtins.int
     """Keys and values of a row, in tokens: it attends to so many of the last ones; 0 to all."""
+    kv_bits: _builtins.int
+    """Of each number in keys and values: 4, 8, or 0, which leaves them as they are. 0 with max_kv_size."""
     @_builtins.property
     def prefix_cache(self) -> Global___PrefixCacheBounds: ...
     def __init__(
@@ -99,10 +102,11 @@ class StartCommand(_message.Message):
         adapter_bytes: _builtins.float = ...,
         prefix_cache: Global___PrefixCacheBounds | None = ...,
         max_kv_size: _builtins.int = ...,
+        kv_bits: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["prefix_cache", b"prefix_cache"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_bytes", b"adapter_bytes", "adapter_slots", b"adapter_slots", "kv_tokens", b"kv_tokens", "max_kv_size", b"max_kv_size", "max_rows", b"max_rows", "prefix_cache", b"prefix_cache", "tuned_path", b"tuned_path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_bytes", b"adapter_bytes", "adapter_slots", b"adapter_slots", "kv_bits", b"kv_bits", "kv_tokens", b"kv_tokens", "max_kv_size", b"max_kv_size", "max_rows", b"max_rows", "prefix_cache", b"prefix_cache", "tuned_path", b"tuned_path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,7 +1,6 @@
 """Whose adapter each row of a pass takes.
 
-A row's slot rides in its cache as `RowTag`, so that MLX-LM's batch keeps rows and adapters together
-when it inserts, reorders and drops rows. Slot 0 is the base model.
+A row's slot rides in its cache as `RowTag`. Slot 0 is the base model.
 """
 
 from collections.abc import Sequence
@@ -10,62 +9,17 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.models.cache import BatchKVCache, KVCache, RotatingKVCache, make_prompt_cache
 
-from services.chassis.errors import Unavailable
+from services.inference.engine.adapters.tag import RowTag
 from services.inference.engine.head import Ends
+from services.inference.engine.quantised import (
+    QuantisedCache,
+    expect_plain_caches,
+    group_size_for,
+    parts_of,
+    rebuilt,
+)
 
 BASE_SLOT = 0
-
-
-class RowTag:
-    """A cache entry without keys and values: the adapter slot of each row.
-
-    And the end of its prompt that is still to be read, together with its last token, which
-    MLX-LM's batch would take a pass more for.
-    """
-
-    state: tuple[()] = ()
-    nbytes = 0
-
-    def __init__(self, slots: list[int], unread: list[list[int]] | None = None) -> None:
-        """Take the slots in row order."""
-        self.slots = slots
-        self.unread = unread or [[] for _ in slots]
-
-    @classmethod
-    def merge(cls, tags: list["RowTag"]) -> "RowTag":
-        """Join single rows into a batch."""
-        joined = cls([])
-        for tag in tags:
-            joined.extend(tag)
-        return joined
-
-    def extend(self, other: "RowTag") -> None:
-        """Append another batch's rows."""
-        self.slots = [*self.slots, *other.slots]
-        self.unread = [*self.unread, *other.unread]
-
-    def filter(self, keep: list[int]) -> None:
-        """Keep some rows."""
-        self.slots = [self.slots[index] for index in keep]
-        self.unread = [self.unread[index] for index in keep]
-
-    def extract(self, index: int) -> "RowTag":
-        """Give one row."""
-        return RowTag([self.slots[index]], [self.unread[index]])
-
-    def is_trimmable(self) -> bool:
-        """Dropping a row's last tokens changes no slot."""
-        return True
-
-    def trim(self, tokens: int) -> int:
-        """Drop nothing."""
-        return tokens
-
-    def prepare(self, **_padding: Any) -> None:
-        """Padding changes no row's slot."""
-
-    def finalize(self) -> None:
-        """Padding changes no row's slot."""
 
 
 type Columns = tuple[tuple[int, int], ...]
@@ -125,20 +79,22 @@ class Router:
 class RoutedModel:
     """The model as MLX-LM's batch sees it: it takes the rows' slots off the end of the cache."""
 
-    def __init__(self, model: Any, max_kv_size: int = 0, ends: Ends | None = None) -> None:
+    def __init__(
+        self, model: Any, max_kv_size: int = 0, ends: Ends | None = None, kv_bits: int = 0
+    ) -> None:
         """Wrap a loaded model; a row attends to its last `max_kv_size` tokens, or to all.
 
+        Keys and values are held in `kv_bits` bits, or as they are; not with a `max_kv_size`.
         Through `ends` its head can be asked about single tokens.
 
-        Raises Unavailable where layers have caches of their own kind.
+        Raises Unavailable where the model's layers allow neither.
         """
         self.model = model
+        self.kv_bits = kv_bits
         self._max_kv_size = max_kv_size
-        if max_kv_size and any(type(c) is not KVCache for c in make_prompt_cache(model)):
-            raise Unavailable(
-                "ENGINE_START_FAILED",
-                "its layers decide themselves what they attend to; MLX_HUB_MAX_KV_SIZE must be 0",
-            )
+        if max_kv_size:
+            expect_plain_caches(model, "MLX_HUB_MAX_KV_SIZE")
+        self._group_size = group_size_for(model, kv_bits) if kv_bits else 0
         self.router = Router()
         self._ends = ends or Ends()
         self.layers = model.layers
@@ -172,14 +128,15 @@ class RoutedModel:
         return logits if logits.shape[1] == 1 else mx.take_along_axis(logits, last, axis=1)
 
     def _run(self, tokens: mx.array, layers: list[Any]) -> mx.array:
-        if len(tokens) > 1 or any(type(cache) is not BatchKVCache for cache in layers):
+        batches = parts_of(layers)
+        if len(tokens) > 1 or any(type(cache) is not BatchKVCache for cache in batches):
             return self.model(tokens, cache=layers)  # type: ignore[no-any-return]
         # A lone row has no padding: without a mask it takes some operations less in each layer.
-        alone = [KVCache() for _ in layers]  # type: ignore[no-untyped-call]
-        for row, batch in zip(alone, layers, strict=True):
+        alone = [KVCache() for _ in batches]  # type: ignore[no-untyped-call]
+        for row, batch in zip(alone, batches, strict=True):
             row.keys, row.values, row.offset = batch.keys, batch.values, batch._idx
-        logits: mx.array = self.model(tokens, cache=alone)
-        for row, batch in zip(alone, layers, strict=True):
+        logits: mx.array = self.model(tokens, cache=rebuilt(layers, alone))
+        for row, batch in zip(alone, batches, strict=True):
             batch.keys, batch.values, batch._idx = row.keys, row.values, row.offset
             batch.offset = mx.array([row.offset])
         return logits
@@ -190,4 +147,6 @@ class RoutedModel:
         caches = make_prompt_cache(self.model)
         if self._max_kv_size:
             caches = [RotatingKVCache(self._max_kv_size) for _ in caches]  # type: ignore[no-untyped-call]
+        elif self.kv_bits:
+            caches = [QuantisedCache(self.kv_bits, self._group_size) for _ in caches]
         return [*caches, RowTag([slot], [list(unread)])]

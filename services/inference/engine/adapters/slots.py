@@ -149,7 +149,8 @@ class Adapters:
         try:
             # Nothing is computed; but a model may take an embedding's weights past its layer.
             if any(isinstance(layer, AdaptedEmbedding) for layer in new.values()):
-                self._model(mx.array([[0]]), self._model.row_cache(BASE_SLOT))
+                row = [entry.merge([entry]) for entry in self._model.row_cache(BASE_SLOT)]
+                self._model(mx.array([[0]]), row)
         except AttributeError as error:
             self._replace({name: layer.base for name, layer in new.items()})
             raise unfit(
