@@ -75,11 +75,9 @@ def test_a_dora_layer_is_mlx_lms_with_a_bias_and_quantised_too(bits: int, bias: 
     from mlx_lm.tuner.dora import DoRALinear  # noqa: PLC0415
 
     from services.inference.engine.adapters.dora import Norms  # noqa: PLC0415
-    from services.inference.engine.adapters.layers import (  # noqa: PLC0415
-        AdaptedLinear,
-        Pair,
-        Router,
-    )
+    from services.inference.engine.adapters.kinds import AdaptedLinear  # noqa: PLC0415
+    from services.inference.engine.adapters.layers import Router  # noqa: PLC0415
+    from services.inference.engine.adapters.pairs import Pair  # noqa: PLC0415
 
     mx.random.seed(3)
     linear: Any = Linear(64, 96, bias=bias)
@@ -238,21 +236,6 @@ def changed(adapter: Adapter, **weights: Any) -> Adapter:
     """Write other weights into an adapter's folder."""
     save_file(weights, adapter.path / "adapters.safetensors")
     return Adapter(checksum(adapter.path), adapter.path)
-
-
-def test_layers_that_are_not_served_are_named_with_their_kind(
-    bench: Bench, adapters: list[Adapter]
-) -> None:
-    from mlx_lm.models.switch_layers import SwitchLinear  # noqa: PLC0415
-
-    bench.batch._model.model.layers[1].mlp.gate_proj = SwitchLinear(64, 128, 3, bias=False)
-    name = "model.embed_tokens"
-    ones = np.ones((4, 4), np.float32)
-    embedding = {f"{name}.lora_a": ones, f"{name}.lora_b": ones}
-    assert f"{name} is of kind Embedding" in refusal(bench, changed(adapters[0], **embedding))
-    name, three = "model.layers.1.mlp.gate_proj", np.ones((3, 4, 64), np.float32)
-    switch = {f"{name}.lora_a": three, f"{name}.lora_b": np.ones((3, 128, 4), np.float32)}
-    assert f"{name} is of kind SwitchLinear" in refusal(bench, changed(adapters[0], **switch))
 
 
 def test_what_does_not_fit_is_named(bench: Bench, adapters: list[Adapter], dora: Adapter) -> None:

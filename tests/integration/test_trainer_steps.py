@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -14,10 +15,14 @@ from mlx.utils import tree_flatten, tree_map
 from mlx_lm.models import llama
 
 from services.runtime import packed
+from services.runtime.model import load_lazily
+from services.trainer.recipe import Method, Recipe
 from services.trainer.worker.data import Batch
 from services.trainer.worker.failures import TrainingFailed
 from services.trainer.worker.guards import NO_HOOKS
+from services.trainer.worker.methods import prepare
 from services.trainer.worker.objective import Objective, arrays
+from tests.fixtures.tiny_kinds import write_model
 from tests.fixtures.trained import MakeTrainer, Silent
 
 
@@ -194,6 +199,15 @@ def test_a_target_that_the_model_lacks_is_named(make_trainer: MakeTrainer) -> No
         make_trainer(target_keys=("q_proj", "gate", "proj"))
     assert caught.value.reason == "UNTRAINABLE"
     assert "have no gate, proj; they have mlp.down_proj, mlp.gate_proj" in caught.value.message
+
+
+def test_dora_is_for_the_layers_beside_a_mixtures_experts(tmp_path: Path, tiny_model: Path) -> None:
+    base = write_model(tiny_model, tmp_path / "base", "olmoe")
+    model, _ = load_lazily(base)
+    with pytest.raises(TrainingFailed, match=r"mixture's experts, mlp\.switch_mlp\.\w+_proj; use"):
+        prepare(model, Recipe(method=Method.DORA))
+    config = prepare(model, Recipe(method=Method.DORA, target_keys=("q_proj", "mlp.gate")))
+    assert config["lora_parameters"]["keys"] == ["mlp.gate", "self_attn.q_proj"]
 
 
 def test_a_clipped_gradient_has_the_norm_it_was_given(make_trainer: MakeTrainer) -> None:

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from services.runtime.exchange.layout import (
     AdapterError,
     check_fit,
-    linear_shapes,
+    layer_shapes,
     place,
 )
 from services.runtime.exchange.peft import PIN, compose_config
@@ -48,7 +48,7 @@ def write(folder: Path, weights: dict[str, Any] | None = None, **fields: Any) ->
 
 
 def fit(source: Source, base: Path) -> None:
-    check_fit(source.pairs, source.tensors, linear_shapes(base))
+    check_fit(source.pairs, source.tensors, layer_shapes(base))
 
 
 def test_a_peft_adapter_is_understood(tmp_path: Path, tiny_model: Path) -> None:
@@ -124,11 +124,13 @@ def test_what_is_not_honoured_is_refused_by_name(
     ("name", "shape", "dtype", "why"),
     [
         (
-            "base_model.model.model.layers.0.mlp.lora_embedding_A",
-            (4, 64),
+            "base_model.model.model.embed_tokens.lora_embedding_A",
+            (4, 259),
             "f4",
-            "no part of a LoRA",
+            "no lora_embedding_B",
         ),
+        (f"base_model.model.{LAYERS[0]}.lora_embedding_A", (4, 64), "f4", "lora_embedding_A as"),
+        (f"base_model.model.{LAYERS[0]}.base_layer.weight", (64, 64), "f4", "no part of a LoRA"),
         ("model.layers.0.self_attn.v_proj.lora_A.weight", (4, 64), "f4", "no part of a LoRA"),
         ("base_model.model.lm_head.weight", (259, 64), "f4", "no part of a LoRA"),
         (
@@ -154,19 +156,13 @@ def test_odd_tensors_are_refused(
             "layers.0.self_attn.q_proj",
             "layers.9.self_attn.q_proj",
             None,
-            "no linear layer 'model.layers.9",
+            "no layer 'model.layers.9",
         ),
         (
             "self_attn.q_proj",
             "self_attn.c_proj",
             None,
-            "no linear layer 'model.layers.0.self_attn.c",
-        ),
-        (
-            "model.layers.0.self_attn.q_proj",
-            "model.embed_tokens",
-            None,
-            "no linear layer 'model.emb",
+            "no layer 'model.layers.0.self_attn.c",
         ),
         ("", "", (4, 65), r"has shape \[4, 65\], and for rank 4 .* needs \[4, 64\]"),
         ("", "", (5, 64), r"has shape \[5, 64\]"),
@@ -250,7 +246,7 @@ def test_a_pin_stands_in_the_weights_own_metadata(tmp_path: Path) -> None:
 
 def test_targets_are_short_where_they_name_no_other_layer(tmp_path: Path, tiny_model: Path) -> None:
     pairs = read_source(write(tmp_path / "a")).pairs
-    linears = linear_shapes(tiny_model)
+    linears = layer_shapes(tiny_model)
     assert compose_config(pairs, linears, "lora", 0)["target_modules"] == ["down_proj", "q_proj"]
     some = {name: pair for name, pair in pairs.items() if ".layers.1." in name}
     assert compose_config(some, linears, "lora", 0)["target_modules"] == sorted(some)

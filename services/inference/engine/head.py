@@ -57,8 +57,8 @@ def quicken_head(model: Module) -> Ends:
     embeddings = [module for module in modules if type(module) is Embedding]
     sizes = {module.weight.shape for module in embeddings}
     heads = [m for m in modules if type(m) is Linear and m.weight.shape in sizes]
-    for module in (*embeddings, *heads):
-        kind: Any = EmbeddingHead if module in embeddings else LinearHead
+    kinds: list[Any] = [EmbeddingHead] * len(embeddings) + [LinearHead] * len(heads)
+    for module, kind in zip((*embeddings, *heads), kinds, strict=True):
         module.__class__ = kind
         module.ends = ends
     return ends

@@ -25,7 +25,8 @@ from services.runtime.exchange.layout import (
     WEIGHTS,
     AdapterError,
     check_fit,
-    linear_shapes,
+    check_lookup,
+    layer_shapes,
     place,
     some,
 )
@@ -63,11 +64,15 @@ def bring_in(
             f"its files say that it was trained on a base model of digest {source.pinned[:12]}…, "
             f"and this model's is {base_digest[:12]}…; import it into a model over its own base"
         )
-    check_fit(source.pairs, source.tensors, linear_shapes(base))
+    layers = layer_shapes(base)
+    looked_up = [module for module, pair in source.pairs.items() if pair.looked_up]
+    check_lookup(looked_up, layers, dora=source.method == DORA)
+    check_fit(source.pairs, source.tensors, layers)
     say("converting")
     dest.mkdir()
     rank, scale = _write_weights(source, private / source.weights, dest / WEIGHTS)
     model, _ = load_lazily(base)
+    _check_copies(model, source, private / source.weights)
     config = _config(source, len(model.layers), rank, scale) | {"base_digest": base_digest}
     (dest / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     apply_adapter(model, dest)
@@ -99,8 +104,8 @@ def _write_weights(source: Source, stored: Path, target: Path) -> tuple[int, flo
         a, b = (a.T, b.T) if pair.turned else (a, b)
         wider = rank - pair.rank
         b = b if pair.scale == scale else b * (pair.scale / scale)
-        found[f"{module}.lora_a"] = mx.pad(a, [(0, 0), (0, wider)])
-        found[f"{module}.lora_b"] = mx.pad(b, [(0, wider), (0, 0)])
+        found[f"{module}.lora_a"] = mx.pad(a, [(0, 0), (0, wider)]) if wider else a
+        found[f"{module}.lora_b"] = mx.pad(b, [(0, wider), (0, 0)]) if wider else b
         if pair.m:
             found[f"{module}.m"] = weights[pair.m].astype(mx.float32)
     if bad := sorted(name for name, value in found.items() if not mx.isfinite(value).all().item()):
@@ -109,30 +114,68 @@ def _write_weights(source: Source, stored: Path, target: Path) -> tuple[int, flo
     return rank, scale
 
 
+def _check_copies(model: Any, source: Source, stored: Path) -> None:
+    """Refuse an embedding or head beside an adapter that is another than the base model's."""
+    weights: Any = mx.load(str(stored)) if source.copies else {}
+    modules = dict(model.named_modules())
+    for name, module in source.copies.items():
+        copy, own = weights[name], modules[module].weight if module in modules else None
+        if own is None or not mx.array_equal(copy.astype(own.dtype), own):
+            raise AdapterError(
+                f"tensor {name!r} is not what the base model has, and adapters alone are honoured; "
+                "if that was not trained, save with save_embedding_layers=False"
+            )
+
+
 def _config(source: Source, blocks: int, rank: int, scale: float) -> dict[str, Any]:
-    """Write mlx-lm's configuration: which layers of the last blocks are adapted."""
-    places = [found for module in source.pairs if (found := place(module))]
+    """Write mlx-lm's configuration: which layers of the last blocks are adapted, and outside."""
+    places = {module: place(module) for module in source.pairs}
+    first = min((found[0] for found in places.values() if found), default=blocks)
     return {
         "fine_tune_type": source.method,
-        "num_layers": blocks - min(number for number, _ in places),
+        "num_layers": blocks - first,
         "lora_parameters": {
             "rank": rank,
             "scale": scale,
             "dropout": source.dropout,
-            "keys": sorted({path for _, path in places}),
+            "keys": sorted({found[1] if found else module for module, found in places.items()}),
         },
     }
 
 
 def _check_layers(model: Any, source: Source) -> None:
+    """Refuse what serving would refuse."""
     # After prepare.
-    from mlx_lm.tuner.dora import DoRALinear  # noqa: PLC0415
-    from mlx_lm.tuner.lora import LoRALinear  # noqa: PLC0415
+    from mlx_lm.models.switch_layers import SwitchGLU, SwitchMLP  # noqa: PLC0415
+    from mlx_lm.tuner.dora import DoRAEmbedding, DoRALinear  # noqa: PLC0415
+    from mlx_lm.tuner.lora import LoRAEmbedding, LoRALinear, LoRASwitchLinear  # noqa: PLC0415
 
-    kind = DoRALinear if source.method == DORA else LoRALinear
-    adapted = {name for name, module in model.named_modules() if type(module) is kind}
-    if odd := sorted(source.pairs.keys() - adapted):
-        raise AdapterError(f"{some(odd)} are no linear layers; only those are adapted here")
+    modules = dict(model.named_modules())
+    kinds = {name: type(modules.get(name)) for name in source.pairs}
+    served = {LoRALinear, LoRAEmbedding, LoRASwitchLinear, DoRALinear, DoRAEmbedding}
+    odd = {name for name, kind in kinds.items() if kind not in served}
+    for name in (name for name, kind in kinds.items() if kind is LoRASwitchLinear):
+        if type(modules[name.rpartition(".")[0]]) not in (SwitchGLU, SwitchMLP):
+            odd.add(name)
+    if odd:
+        raise AdapterError(
+            f"{some(sorted(odd))} can't be adapted here; linear layers, embeddings, and experts "
+            "within SwitchGLU and SwitchMLP can"
+        )
+    if not {LoRAEmbedding, DoRAEmbedding}.isdisjoint(kinds.values()):
+        _check_embedding(model)
+
+
+def _check_embedding(model: Any) -> None:
+    from mlx_lm.models.cache import make_prompt_cache  # noqa: PLC0415  after prepare
+
+    try:
+        model(mx.array([[0]]), cache=make_prompt_cache(model))  # nothing is computed
+    except AttributeError as error:
+        raise AdapterError(
+            "its embedding is adapted, and the base model computes with the embedding's weights "
+            "themselves"
+        ) from error
 
 
 def main(arguments: list[str]) -> int:

@@ -19,11 +19,13 @@ from services.runtime.exchange import peft
 from services.runtime.exchange.fuse import apply_adapter, fuse
 from services.runtime.exchange.layout import (
     CONFIG,
+    DORA,
     FULL,
     WEIGHTS,
     AdapterError,
     check_fit,
-    linear_shapes,
+    check_lookup,
+    layer_shapes,
 )
 from services.runtime.exchange.order import (
     Order,
@@ -76,20 +78,22 @@ def export_peft(order: Order, folder: Path, work: Path, say: Say) -> dict[str, A
             "with --format mlx"
         )
     say("turning the adapter into PEFT's form")
-    source, linears = read_source(work), linear_shapes(Path(order.base_path))
-    check_fit(source.pairs, source.tensors, linears)
+    source, layers = read_source(work), layer_shapes(Path(order.base_path))
+    looked_up = [module for module in source.pairs if peft.is_embedding(module)]
+    check_lookup(looked_up, layers, dora=source.method == DORA)
+    check_fit(source.pairs, source.tensors, layers)
     weights: Any = mx.load(str(work / WEIGHTS))
     turned = {}
     for module, pair in source.pairs.items():
-        turned[peft.PREFIX + module + peft.A] = weights[pair.a].T
-        turned[peft.PREFIX + module + peft.B] = weights[pair.b].T
+        a, b = peft.pair_names(module)
+        turned[a], turned[b] = weights[pair.a].T, weights[pair.b].T
         if pair.m:
             turned[peft.PREFIX + module + peft.M] = weights[pair.m]
     save_weights(folder / peft.WEIGHTS, turned, {"format": "pt", peft.PIN: order.base_digest})
     name = order.base_source.removeprefix("huggingface:")
     on_hub = name != order.base_source
     config = {
-        **peft.compose_config(source.pairs, linears, source.method, source.dropout),
+        **peft.compose_config(source.pairs, layers, source.method, source.dropout),
         "base_model_name_or_path": name if on_hub else order.base_name,
         "revision": order.base_revision if on_hub else None,
     }

@@ -11,6 +11,7 @@ from services.runtime.safetensors import Tensor, read_header
 
 LORA, DORA, FULL = "lora", "dora", "full"
 CONFIG, WEIGHTS = "adapter_config.json", "adapters.safetensors"
+HEAD = "lm_head"
 _IN_A_LAYER = re.compile(r"(?:.+\.)?layers\.(\d+)\.(.+)")
 _NAMED = 5
 
@@ -24,7 +25,8 @@ class Pair:
     """One adapted layer: where its parts stand in the file, their rank and their scale.
 
     `a` maps inputs to the rank and `b` the rank to outputs; PEFT stores both transposed, as
-    `turned` says. `m` is DoRA's magnitude.
+    `turned` says, and mlx-lm does for a mixture's experts. `m` is DoRA's magnitude. Of an embedding
+    the inputs are tokens, which PEFT's names tell and mlx-lm's don't.
     """
 
     a: str
@@ -33,6 +35,7 @@ class Pair:
     rank: int
     scale: float
     turned: bool
+    looked_up: bool = False
 
 
 def place(module: str) -> tuple[int, str] | None:
@@ -41,8 +44,12 @@ def place(module: str) -> tuple[int, str] | None:
     return (int(found[1]), found[2]) if found else None
 
 
-def linear_shapes(base: Path) -> dict[str, tuple[int, int]]:
-    """Give (outputs, inputs) of each matrix in the blocks of an inspected MLX model folder."""
+def layer_shapes(base: Path) -> dict[str, tuple[int, ...]]:
+    """Give (outputs, inputs) of each matrix of an inspected MLX model folder.
+
+    A mixture's experts have as many of them, (experts, outputs, inputs); an embedding's outputs are
+    its tokens, as they are where it is the head.
+    """
     config = json.loads((base / "config.json").read_bytes())
     tensors: dict[str, Tensor] = {}
     for file in sorted(base.glob("model*.safetensors")):
@@ -50,48 +57,74 @@ def linear_shapes(base: Path) -> dict[str, tuple[int, int]]:
     found = {}
     for name, tensor in tensors.items():
         module, _, part = name.rpartition(".")
-        if part != "weight" or len(tensor.shape) != 2 or place(module) is None:
+        if part != "weight" or len(tensor.shape) not in (2, 3):
             continue
-        outputs, inputs = tensor.shape
+        *outputs, inputs = tensor.shape
         if f"{module}.scales" in tensors:
             inputs = inputs * 32 // _bits(config, module)
-        found[module] = (outputs, inputs)
+        found[module] = (*outputs, inputs)
+    if config.get("tie_word_embeddings"):
+        found.pop(HEAD, None)  # mlx-lm does not look at it
     return found
 
 
-def block_count(layers: Mapping[str, Any]) -> int:
-    """Count the blocks that layers lie in."""
-    return 1 + max(number for name in layers if (found := place(name)) for number in [found[0]])
-
-
 def check_fit(
-    pairs: Mapping[str, Pair], tensors: Mapping[str, Tensor], layers: Mapping[str, tuple[int, int]]
+    pairs: Mapping[str, Pair], tensors: Mapping[str, Tensor], layers: Mapping[str, tuple[int, ...]]
 ) -> None:
     """Refuse an adapter of layers that the base model lacks, or of other shapes."""
     if unknown := sorted(pairs.keys() - layers.keys()):
         raise AdapterError(
-            f"the base model has no linear layer {some(unknown)}; the adapter is of another model"
+            f"the base model has no layer {some(unknown)}; the adapter is of another model"
         )
     for module, pair in sorted(pairs.items()):
-        outputs, inputs = layers[module]
-        expected = {pair.a: (inputs, pair.rank), pair.b: (pair.rank, outputs)}
-        if pair.turned:
-            expected = {name: shape[::-1] for name, shape in expected.items()}
-        wanted: dict[str, tuple[int, ...]] = dict(expected)
-        if pair.m:
-            wanted[pair.m] = (outputs,)
-        for name, shape in wanted.items():
-            if tensors[name].shape != shape:
+        shape = layers[module]
+        if pair.m and len(shape) > 2:
+            raise AdapterError(
+                f"layer {module!r} is of a mixture's experts, for which there is no DoRA; retrain "
+                "the adapter by lora"
+            )
+        looked_up = pair.looked_up or _is_looked_up(module, tensors[pair.a], pair, shape)
+        for name, wanted in _wanted(pair, shape, looked_up=looked_up).items():
+            if tensors[name].shape != wanted:
                 raise AdapterError(
                     f"tensor {name!r} has shape {list(tensors[name].shape)}, and for rank "
-                    f"{pair.rank} the base model's layer needs {list(shape)}"
+                    f"{pair.rank} the base model's layer needs {list(wanted)}"
                 )
+
+
+def check_lookup(modules: list[str], layers: Mapping[str, Any], *, dora: bool) -> None:
+    """Refuse an adapter of embeddings that PEFT's form and mlx-lm's give different meanings."""
+    if modules and dora:
+        raise AdapterError(
+            f"DoRA of the embedding {some(modules)} has a magnitude of each token in mlx-lm and of "
+            "each feature in PEFT; only mlx-lm's form is honoured for it"
+        )
+    if modules and HEAD not in layers:
+        raise AdapterError(
+            f"the base model's embedding {some(modules)} is its head as well, which mlx-lm adapts "
+            "with it and PEFT does not; only mlx-lm's form is honoured for it"
+        )
 
 
 def some(names: list[str]) -> str:
     """Name a few of many."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(map(repr, names[:_NAMED])) + more
+
+
+def _is_looked_up(module: str, a: Tensor, pair: Pair, shape: tuple[int, ...]) -> bool:
+    """Tell whether an adapter in mlx-lm's form, outside the blocks, is an embedding's."""
+    return place(module) is None and not pair.turned and a.shape[:1] == shape[:1] != shape[-1:]
+
+
+def _wanted(pair: Pair, shape: tuple[int, ...], *, looked_up: bool) -> dict[str, tuple[int, ...]]:
+    *experts, outputs, inputs = shape
+    sides = (outputs, inputs) if looked_up else (inputs, outputs)
+    a, b = (sides[0], pair.rank), (pair.rank, sides[1])
+    if pair.turned or experts:
+        a, b = a[::-1], b[::-1]
+    wanted: dict[str, tuple[int, ...]] = {pair.a: (*experts, *a), pair.b: (*experts, *b)}
+    return wanted | ({pair.m: (outputs,)} if pair.m else {})
 
 
 def _bits(config: Mapping[str, Any], module: str) -> int:

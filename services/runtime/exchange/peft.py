@@ -2,16 +2,17 @@
 
 Facts from PEFT's description of its checkpoints and LoraConfig: the tensors of layer X stand under
 `base_model.model.X` as `lora_A.weight` (rank, inputs), `lora_B.weight` (outputs, rank) and with
-DoRA `lora_magnitude_vector` (outputs); the product is scaled by lora_alpha / r, with rsLoRA by
+DoRA `lora_magnitude_vector` (outputs), an embedding's as `lora_embedding_A` (rank, tokens) and
+`lora_embedding_B` (features, rank); the product is scaled by lora_alpha / r, with rsLoRA by
 lora_alpha / sqrt(r).
 """
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from services.runtime.exchange.layout import DORA, LORA, AdapterError, Pair, some
+from services.runtime.exchange.layout import DORA, HEAD, LORA, AdapterError, Pair, some
 from services.runtime.safetensors import Tensor
 
 WEIGHTS = "adapter_model.safetensors"
@@ -19,6 +20,11 @@ PIN = "mlx_hub.base_digest"
 """In the weights' own metadata: PEFT's configuration has no place for it, and this goes along."""
 PREFIX = "base_model.model."
 A, B, M = ".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"
+LOOKUP_A, LOOKUP_B = ".lora_embedding_A", ".lora_embedding_B"
+EMBEDDING = "embed_tokens"
+"""What the embedding is called in all architectures below."""
+COPIES = tuple(f".{layer}.base_layer.weight" for layer in (EMBEDDING, HEAD))
+"""Of the base model: PEFT saves them with an adapted embedding, unless it is told not to."""
 # MLX-LM's names of these are Hugging Face's; of others they may differ, and a wrong guess would be
 # an adapter that loads elsewhere and does nothing.
 SAME_NAMES = frozenset({
@@ -71,28 +77,67 @@ def read_config(config: Mapping[str, Any]) -> tuple[str, float]:
 
 def read_pairs(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Pair]:
     """Find the adapted layers by the tensors' names; refuse one too many or too few."""
-    dora = bool(config.get("use_dora"))
-    parts = (A, B, M) if dora else (A, B)
+    magnitude = (M,) if config.get("use_dora") else ()
     modules: dict[str, dict[str, str]] = {}
-    for name in tensors:
-        part = next((p for p in parts if name.removesuffix(".weight").endswith(_bare(p))), None)
-        if part is None or not name.startswith(PREFIX):
-            raise AdapterError(f"tensor {name!r} is no part of a LoRA pair on a linear layer")
-        bare = name.removesuffix(".weight").removesuffix(_bare(part))
-        modules.setdefault(bare.removeprefix(PREFIX), {})[part] = name
+    for name in sorted(tensors.keys() - copies_in(tensors).keys()):
+        module, part = _split(name, (A, B, LOOKUP_A, LOOKUP_B, *magnitude))
+        modules.setdefault(module, {})[part] = name
     for module, found in sorted(modules.items()):
+        parts = (*_part_names(module), *magnitude)
         if missing := [part for part in parts if part not in found]:
             raise AdapterError(f"layer {module!r} has no {missing[0].lstrip('.')}")
+        if beside := sorted(found.keys() - set(parts)):
+            raise AdapterError(f"layer {module!r} has {beside[0].lstrip('.')} as well")
     _check_targets(config.get("target_modules"), modules)
     scales = {module: _rank_and_scale(config, module) for module in modules}
     return {
-        module: Pair(found[A], found[B], found.get(M), *scales[module], turned=True)
+        module: Pair(
+            found[_part_names(module)[0]],
+            found[_part_names(module)[1]],
+            found.get(M),
+            *scales[module],
+            turned=True,
+            looked_up=is_embedding(module),
+        )
         for module, found in modules.items()
     }
 
 
+def copies_in(names: Iterable[str]) -> dict[str, str]:
+    """Find copies of the base model's embedding and head: the tensors' names and the layers'."""
+    return {
+        name: name.removeprefix(PREFIX).removesuffix(".base_layer.weight")
+        for name in names
+        if name.startswith(PREFIX) and name.endswith(COPIES)
+    }
+
+
+def _split(name: str, parts: Collection[str]) -> tuple[str, str]:
+    """Take a tensor's name apart: the layer's and the part."""
+    bare = name.removesuffix(".weight")
+    part = next((p for p in parts if bare.endswith(_bare(p))), None)
+    if part is None or not name.startswith(PREFIX):
+        raise AdapterError(f"tensor {name!r} is no part of a LoRA pair")
+    return bare.removesuffix(_bare(part)).removeprefix(PREFIX), part
+
+
+def is_embedding(module: str) -> bool:
+    """Tell by its name whether a layer is the embedding."""
+    return module.rpartition(".")[2] == EMBEDDING
+
+
+def pair_names(module: str) -> tuple[str, str]:
+    """Name the tensors of a layer's pair."""
+    a, b = _part_names(module)
+    return PREFIX + module + a, PREFIX + module + b
+
+
+def _part_names(module: str) -> tuple[str, str]:
+    return (LOOKUP_A, LOOKUP_B) if is_embedding(module) else (A, B)
+
+
 def compose_config(
-    pairs: Mapping[str, Pair], linears: Collection[str], method: str, dropout: float
+    pairs: Mapping[str, Pair], layers: Collection[str], method: str, dropout: float
 ) -> dict[str, Any]:
     """Write the configuration of an adapter of one rank and scale."""
     rank, scale = next((pair.rank, pair.scale) for pair in pairs.values())
@@ -103,7 +148,7 @@ def compose_config(
         "r": rank,
         "lora_alpha": int(alpha) if alpha.is_integer() else alpha,
         "lora_dropout": dropout,
-        "target_modules": _targets(pairs, linears),
+        "target_modules": _targets(pairs, layers),
         "bias": "none",
         "use_dora": method == DORA,
         "use_rslora": False,
@@ -116,10 +161,10 @@ def compose_config(
     }
 
 
-def _targets(pairs: Mapping[str, Pair], linears: Collection[str]) -> list[str]:
+def _targets(pairs: Mapping[str, Pair], layers: Collection[str]) -> list[str]:
     """Name the layers as shortly as names none besides; PEFT compares the ends of names."""
     short = {module.rpartition(".")[2] for module in pairs}
-    meant = {name for name in linears if name.rpartition(".")[2] in short}
+    meant = {name for name in layers if name.rpartition(".")[2] in short}
     return sorted(short if meant == set(pairs) else pairs)
 
 

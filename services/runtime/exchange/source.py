@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class Source:
     pinned: str
     """Digest of the base model, as the files themselves state it; empty if they don't."""
     stated_base: str
+    copies: Mapping[str, str] = field(default_factory=dict)
+    """Tensors that are to be layers of the base model, and the layers' names."""
 
 
 def read_source(folder: Path) -> Source:
@@ -99,6 +101,7 @@ def _from_peft(config: Mapping[str, Any], header: Header) -> Source:
         tensors=header.tensors,
         pinned=header.metadata.get(peft.PIN, ""),
         stated_base=stated if isinstance(stated, str) else "",
+        copies=peft.copies_in(header.tensors),
     )
 
 

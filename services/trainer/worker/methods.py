@@ -32,7 +32,7 @@ def prepare(model: Any, recipe: Recipe) -> dict[str, Any]:
     if recipe.method is Method.FULL:
         _unfreeze(layers, keys)
     else:
-        _adapt(model, len(layers), keys, recipe)
+        _adapt(model, layers, keys, recipe)
     if recipe.grad_checkpoint:
         _checkpoint(layers)
     mx.eval(model.parameters())
@@ -84,18 +84,24 @@ def _parameters(recipe: Recipe, keys: list[str] | None) -> dict[str, Any]:
     return shape if keys is None else {**shape, "keys": keys}
 
 
-def _adapt(model: Any, count: int, keys: list[str] | None, recipe: Recipe) -> None:
+def _adapt(model: Any, layers: list[Any], keys: list[str] | None, recipe: Recipe) -> None:
     dora = recipe.method is Method.DORA
     if dora:
-        _check_dora(model)
+        _check_dora(layers, keys)
     mx.random.seed(derived_seed(recipe.seed, 0))
-    linear_to_lora_layers(model, count, _parameters(recipe, keys), use_dora=dora)
+    linear_to_lora_layers(model, len(layers), _parameters(recipe, keys), use_dora=dora)
 
 
-def _check_dora(model: Any) -> None:
-    for _, module in model.named_modules():
+def _check_dora(layers: list[Any], keys: list[str] | None) -> None:
+    modules = [pair for layer in layers for pair in layer.named_modules()]
+    for path, module in modules:
+        if keys is not None and path not in keys:
+            continue
         if isinstance(module, _SWITCH):
-            raise untrainable("dora can't train a mixture of experts; use method lora")
+            raise untrainable(
+                f"dora can't train a mixture's experts, {path}; use method lora, or name other "
+                "layers in target_keys"
+            )
         if isinstance(module, QuantizedLinear) and module.bits not in _DORA_BITS:
             raise untrainable(
                 f"dora can't train a base model of {module.bits} bits; use method lora"

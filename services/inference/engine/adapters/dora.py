@@ -7,7 +7,6 @@ over each output's row; all but x is fixed once the weights are.
 from typing import Any
 
 import mlx.core as mx
-from mlx.nn.layers.quantized import QuantizedLinear
 
 
 class Norms:
@@ -31,7 +30,7 @@ class Norms:
         beside = b.T * (2 * (weight @ a) + b.T @ (a.T @ a))
         gain = m / mx.sqrt(self._squares[name] + beside.sum(axis=1))
         shift = (1 - gain) * linear.bias if "bias" in linear else None
-        if isinstance(linear, QuantizedLinear):
+        if "scales" in linear:
             # At once, or the dense forms of all layers would be there together.
             mx.eval(gain, shift, self._squares[name])
         return gain, shift
@@ -39,7 +38,7 @@ class Norms:
 
 def _dense(linear: Any) -> mx.array:
     weight: mx.array = linear.weight
-    if not isinstance(linear, QuantizedLinear):
+    if "scales" not in linear:
         return weight
     shape = {"group_size": linear.group_size, "bits": linear.bits, "mode": linear.mode}
     return mx.dequantize(weight, linear.scales, linear.get("biases"), **shape)

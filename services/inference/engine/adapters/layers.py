@@ -1,14 +1,12 @@
-"""A layer that serves many adapters: each row takes its own adapter's product.
+"""Whose adapter each row of a pass takes.
 
 A row's slot rides in its cache as `RowTag`. Slot 0 is the base model.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import mlx.core as mx
-from mlx.nn.layers.base import Module
 from mlx_lm.models.cache import BatchKVCache, KVCache, RotatingKVCache, make_prompt_cache
 
 from services.inference.engine.adapters.tag import RowTag
@@ -22,30 +20,6 @@ from services.inference.engine.quantised import (
 )
 
 BASE_SLOT = 0
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One adapter in one layer: x @ a @ b is added, the scale multiplied into b.
-
-    With DoRA the sum is multiplied by `gain`, one number an output; `shift` is what keeps the
-    layer's own bias out of that.
-    """
-
-    a: mx.array
-    b: mx.array
-    gain: mx.array | None = None
-    shift: mx.array | None = None
-
-    @property
-    def arrays(self) -> list[mx.array]:
-        """Give what it is made of."""
-        return [array for array in (self.a, self.b, self.gain, self.shift) if array is not None]
-
-    def __call__(self, x: mx.array, y: mx.array) -> mx.array:
-        """Turn the layer's own answer `y` into the adapter's."""
-        y = y + ((x @ self.a) @ self.b).astype(y.dtype)
-        return y if self.gain is None else _rescaled(y, self.gain, self.shift)
 
 
 type Columns = tuple[tuple[int, int], ...]
@@ -100,82 +74,6 @@ class Router:
             order = {slot: place for place, (slot, _) in enumerate(columns, 1)}
             self._places[columns] = mx.array([order.get(row, 0) for row in self.rows])
         return self._places[columns]
-
-
-class Mix(NamedTuple):
-    """Some adapters' pairs side by side: two products serve all rows, whosever they are."""
-
-    slots: tuple[int, ...]
-    """What was asked for; some have nothing in this layer."""
-    columns: Columns
-    a: mx.array
-    b: mx.array
-    doras: frozenset[int] = frozenset()
-    gains: mx.array | None = None
-    """(1 + pairs, outputs) if there is DoRA; the first row and those of plain LoRA are ones."""
-    shifts: mx.array | None = None
-    """The same, zeros where nothing is shifted, if the layer has a bias."""
-
-
-class AdaptedLinear(Module):
-    """A linear layer that adds each row's own low-rank product."""
-
-    def __init__(self, linear: Any, router: Router) -> None:
-        """Wrap a layer without adapters."""
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.linear = linear
-        self._router = router
-        self._pairs: dict[int, Pair] = {}
-        self._mix: Mix | None = None
-
-    def put(self, slot: int, pair: Pair | None) -> None:
-        """Fill a slot, or empty it."""
-        self._pairs.pop(slot, None)
-        if pair is not None:
-            self._pairs[slot] = pair
-        if self._mix is not None and slot in self._mix.slots:
-            self._mix = None
-
-    def __call__(self, x: mx.array) -> mx.array:
-        """Apply the layer to (rows, tokens, inputs)."""
-        y: mx.array = self.linear(x)
-        router = self._router
-        if not router.rows:
-            return y
-        if router.only is not None:
-            pair = self._pairs.get(router.only)
-            return y if pair is None else pair(x, y)
-        if self._mix is None or self._mix.slots != router.mixed:
-            self._mix = self._side_by_side(router.mixed)
-        mix = self._mix
-        if not mix.columns:
-            return y
-        # Not multiplied: whatever another adapter makes of this row, nothing of it is left.
-        narrow = mx.where(router.mask(mix.columns), x @ mix.a, 0)
-        y = y + (narrow @ mix.b).astype(y.dtype)
-        if mix.gains is None or mix.doras.isdisjoint(router.rows):
-            return y
-        places = router.places(mix.columns)
-        shift = None if mix.shifts is None else mix.shifts[places][:, None]
-        return _rescaled(y, mix.gains[places][:, None], shift)
-
-    def _side_by_side(self, slots: tuple[int, ...]) -> Mix:
-        found = {slot: self._pairs[slot] for slot in slots if slot in self._pairs}
-        if not found:
-            return Mix(slots, (), mx.array([]), mx.array([]))
-        pairs = list(found.values())
-        columns = tuple((slot, pair.a.shape[1]) for slot, pair in found.items())
-        a = mx.concatenate([pair.a for pair in pairs], axis=1)
-        b = mx.concatenate([pair.b for pair in pairs], axis=0)
-        doras = frozenset(slot for slot, pair in found.items() if pair.gain is not None)
-        if not doras:
-            return Mix(slots, columns, a, b)
-        one = mx.ones(b.shape[1])
-        gains = [one, *(one if pair.gain is None else pair.gain for pair in pairs)]
-        shifts = [0 * one, *(0 * one if pair.shift is None else pair.shift for pair in pairs)]
-        shifted = any(pair.shift is not None for pair in pairs)
-        shift = mx.stack(shifts) if shifted else None
-        return Mix(slots, columns, a, b, doras, mx.stack(gains), shift)
 
 
 class RoutedModel:
@@ -252,8 +150,3 @@ class RoutedModel:
         elif self.kv_bits:
             caches = [QuantisedCache(self.kv_bits, self._group_size) for _ in caches]
         return [*caches, RowTag([slot], [list(unread)])]
-
-
-def _rescaled(y: mx.array, gain: mx.array, shift: mx.array | None) -> mx.array:
-    y = y * gain.astype(y.dtype)
-    return y if shift is None else y + shift.astype(y.dtype)

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx.nn.layers.linear import Linear
-from mlx.nn.layers.quantized import QuantizedLinear
 from mlx.utils import tree_unflatten
 
 from services.inference.engine.adapters.dora import Norms
@@ -16,7 +14,9 @@ from services.inference.engine.adapters.files import (
     too_large,
     unfit,
 )
-from services.inference.engine.adapters.layers import BASE_SLOT, AdaptedLinear, Pair, RoutedModel
+from services.inference.engine.adapters.kinds import AdaptedEmbedding, kind_of
+from services.inference.engine.adapters.layers import BASE_SLOT, RoutedModel
+from services.inference.engine.adapters.pairs import Adapted, Pair
 
 
 class Adapters:
@@ -30,7 +30,7 @@ class Adapters:
         self._slots: OrderedDict[str, int] = OrderedDict()
         self._sizes: dict[str, int] = {}
         self._users: Counter[str] = Counter()
-        self._layers: dict[str, AdaptedLinear] = {}
+        self._layers: dict[str, Adapted] = {}
         self._norms = Norms()
         self._read: tuple[str, AdapterWeights] | None = None
         """What `acquire` had to read itself, while it waits for room."""
@@ -74,29 +74,32 @@ class Adapters:
 
     def _load(self, adapter: str, weights: AdapterWeights) -> bool:
         """Store an adapter where there is room; nothing is evicted for one that does not fit."""
-        linears = {name: self._linear(name) for name in weights.layers}
-        for name, linear in linears.items():
-            _check(name, linear, weights)
+        layers = {name: self._layer(name) for name in weights.layers}
+        for name, layer in layers.items():
+            _check(name, layer, weights)
+        self._install(layers)
         size = weights.nbytes
         if size > self.max_bytes:
             raise too_large(size, self.max_bytes)
         if not self._make_room(size):
             return False
         slot = min(set(range(1, self._limit + 1)) - set(self._slots.values()))
-        pairs = {name: self._pair(name, linear, weights) for name, linear in linears.items()}
+        pairs = {name: self._pair(name, layer, weights) for name, layer in layers.items()}
         mx.eval([pair.arrays for pair in pairs.values()])
         for name, pair in pairs.items():
-            self._adapted(name, linears[name]).put(slot, pair)
+            layers[name].put(slot, pair)
         self._slots[adapter] = slot
         self._sizes[adapter] = size
         return True
 
-    def _pair(self, name: str, linear: Any, weights: AdapterWeights) -> Pair:
+    def _pair(self, name: str, layer: Adapted, weights: AdapterWeights) -> Pair:
         parts = weights.layers[name]
-        a, b = mx.array(parts["lora_a"]), mx.array(parts["lora_b"] * weights.scale)
+        sides = layer.oriented(parts["lora_a"], parts["lora_b"])
+        # On the outputs' side, where DoRA's norm expects it.
+        a, b = mx.array(sides[0]), mx.array(sides[1] * weights.scale)
         if "m" not in parts:
             return Pair(a, b)
-        return Pair(a, b, *self._norms.gain(name, linear, a, b, mx.array(parts["m"])))
+        return Pair(a, b, *self._norms.gain(name, layer.base, a, b, mx.array(parts["m"])))
 
     def _make_room(self, size: int) -> bool:
         idle = [name for name in self._slots if not self._users[name]]
@@ -117,47 +120,57 @@ class Adapters:
         for layer in self._layers.values():
             layer.put(slot, None)
 
-    def _adapted(self, name: str, linear: Any) -> AdaptedLinear:
-        if name not in self._layers:
-            layer = AdaptedLinear(linear, self._model.router)
-            self._model.model.update_modules(tree_unflatten([(name, layer)]))
-            self._layers[name] = layer
-        return self._layers[name]
-
-    def _linear(self, name: str) -> Any:
+    def _layer(self, name: str) -> Adapted:
+        """Give a layer with slots, which the model may not have yet."""
         if name in self._layers:
-            return self._layers[name].linear
+            return self._layers[name]
         module: Any = self._model.model
+        parent = module
         for part in name.split("."):
             try:
-                module = module[int(part)] if part.isdigit() else module[part]
+                parent, module = module, module[int(part)] if part.isdigit() else module[part]
             except (KeyError, IndexError, TypeError) as error:
                 raise unfit(f"the base model has no layer {name}") from error
-        if not isinstance(module, Linear | QuantizedLinear):
+        kind = kind_of(module)
+        if kind is None:
             raise unfit(
-                f"layer {name} is of kind {type(module).__name__}; adapters of linear layers are "
-                "served"
+                f"layer {name} is of kind {type(module).__name__}; adapters of linear layers, "
+                "embeddings and experts are served"
             )
-        return module
+        try:
+            return kind.within(module, parent, self._model.router)
+        except ValueError as error:
+            raise unfit(f"layer {name} can't be adapted, {error}") from error
+
+    def _install(self, layers: dict[str, Adapted]) -> None:
+        """Put layers into the model in the place of those that they wrap."""
+        new = {name: layer for name, layer in layers.items() if name not in self._layers}
+        self._replace(new)
+        try:
+            # Nothing is computed; but a model may take an embedding's weights past its layer.
+            if any(isinstance(layer, AdaptedEmbedding) for layer in new.values()):
+                row = [entry.merge([entry]) for entry in self._model.row_cache(BASE_SLOT)]
+                self._model(mx.array([[0]]), row)
+        except AttributeError as error:
+            self._replace({name: layer.base for name, layer in new.items()})
+            raise unfit(
+                "its embedding is adapted, and the base model computes with the embedding's "
+                "weights themselves"
+            ) from error
+        self._layers |= new
+
+    def _replace(self, modules: dict[str, Any]) -> None:
+        self._model.model.update_modules(tree_unflatten(list(modules.items())))
 
 
-def _check(name: str, linear: Any, weights: AdapterWeights) -> None:
-    outputs, inputs = _shape(linear)
-    wanted = {
-        "lora_a": (inputs, weights.rank),
-        "lora_b": (weights.rank, outputs),
-        "m": (outputs,),
-    }
+def _check(name: str, layer: Adapted, weights: AdapterWeights) -> None:
+    wanted = layer.shapes(layer.base, weights.rank)
     for part, array in weights.layers[name].items():
+        if part not in wanted:
+            kind = type(layer.base).__name__
+            raise unfit(f"layer {name} is of kind {kind}, for which there is no DoRA")
         if array.shape != wanted[part]:
             raise unfit(
                 f"{part} of layer {name} has shape {list(array.shape)}; with rank {weights.rank} "
                 f"the base model's layer takes {list(wanted[part])}"
             )
-
-
-def _shape(linear: Any) -> tuple[int, int]:
-    outputs, inputs = linear.weight.shape
-    if isinstance(linear, QuantizedLinear):
-        inputs = inputs * 32 // linear.bits
-    return outputs, inputs
