@@ -117,12 +117,8 @@ async def test_a_seed_gives_the_same_text_whatever_else_is_in_the_batch(
     running: Running,
 ) -> None:
     wild: dict[str, Any] = {
-        "temperature": 1.5,
-        "top_p": 0.95,
-        "top_k": 1000,
-        "min_p": 0.001,
-        "prompt": "dice",
-    }
+        "temperature": 1.5, "top_p": 0.95, "top_k": 1000, "min_p": 0.001, "prompt": "dice",
+    }  # fmt: skip
     alone = await running.text(seed=7, **wild)
     others = [running.text(seed=n, **wild) for n in (1, 7, 2)]
     mixed = await asyncio.gather(*others, running.text(prompt="greedy"))
