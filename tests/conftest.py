@@ -40,7 +40,7 @@ pytest_plugins = [
 
 LONG = {
     *("test_ui", "test_demo", "test_openapi", "test_start"),
-    *("test_stack_run", "test_training_records", "test_exchange_export", "test_backup"),
+    *("test_stack_run", "test_base_model_conversion", "test_exchange_export", "test_backup"),
 }
 
 # How long an example takes says something of the machine, not of the code.
