@@ -1,5 +1,6 @@
 """Fixtures that every tier may use; they live in tests/fixtures, by what they provide."""
 
+import gc
 import os
 from collections.abc import Generator
 
@@ -39,7 +40,7 @@ pytest_plugins = [
 
 LONG = {
     *("test_ui", "test_demo", "test_openapi", "test_start"),
-    *("test_stack_run", "test_training_records", "test_exchange_export", "test_backup"),
+    *("test_stack_run", "test_base_model_conversion", "test_exchange_export", "test_backup"),
 }
 
 # How long an example takes says something of the machine, not of the code.
@@ -55,6 +56,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take minutes, so that none runs on alone at the end."""
     items.sort(key=lambda item: item.path.stem not in LONG)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector off what lives to the end: a million objects to walk each time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -85,6 +85,9 @@ def _redirect() -> BlasReport:
         slots, openblas = _libmlx_slots(), _load_openblas()
         target = ctypes.cast(openblas.scipy_cblas_sgemm, ctypes.c_void_p).value or 0
         saved = [_write(slot, target) for slot in slots]
+        if "OPENBLAS_NUM_THREADS" not in os.environ:
+            # Its threads spin while they wait: with no core left, two processes stop each other.
+            openblas.scipy_openblas_set_num_threads(max(1, len(os.sched_getaffinity(0)) - 1))
     except (ImportError, OSError, ElfError, AttributeError) as error:
         return BlasReport(False, f"stock BLAS kept: {error}")
     if not _agrees_with_numpy():
@@ -93,9 +96,6 @@ def _redirect() -> BlasReport:
         return BlasReport(
             False, "reverted to the stock BLAS: OpenBLAS's results did not match NumPy's"
         )
-    if "OPENBLAS_NUM_THREADS" not in os.environ:
-        # Its threads spin while they wait: with no core left over, two processes stop each other.
-        openblas.scipy_openblas_set_num_threads(max(1, len(os.sched_getaffinity(0)) - 1))
     threads = int(openblas.scipy_openblas_get_num_threads())
     for tells in (openblas.scipy_openblas_get_config, openblas.scipy_openblas_get_corename):
         tells.restype = ctypes.c_char_p
@@ -166,7 +166,9 @@ def _agrees_with_numpy() -> bool:
                 got = np.array(
                     (x.swapaxes(1, 2) if flip_a else x) @ (y.swapaxes(1, 2) if flip_b else y)
                 )
-                want = np.matmul(
+                # By NumPy's own loops: its BLAS would start threads, which spin on after it.
+                want = np.einsum(
+                    "zmk,zkn->zmn",
                     (a.swapaxes(1, 2) if flip_a else a).astype(np.float64),
                     (b.swapaxes(1, 2) if flip_b else b).astype(np.float64),
                 )

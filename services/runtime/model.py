@@ -1,5 +1,6 @@
 """Loading a base model in a child process, ready to compute, on whatever MLX computes on here."""
 
+import gc
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -32,7 +33,7 @@ def prepare() -> BlasReport:
     """
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     quicken()
-    with _environment(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1"):
+    with _environment(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1"), _uncollected():
         import_module("mlx_lm.utils")  # sets RLIMIT_NOFILE to 2048 of 4096, reads HF_HUB_OFFLINE
     _restore_open_files(limits)
     if on_cpu() and os.environ.get("MLX_HUB_COMPILE") != "1":
@@ -52,6 +53,18 @@ def _environment(**values: str) -> Iterator[None]:
             del os.environ[name]
             if value is not None:
                 os.environ[name] = value
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the garbage collector from walking all that an import makes while it is made."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def on_cpu() -> bool:
