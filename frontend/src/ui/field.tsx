@@ -25,7 +25,7 @@ interface FieldProps {
 /** Label, control, hint and error, wired together. Hint and error share one line: nothing moves. */
 export function Field({ label, hint, error, name, refusal, children, className }: FieldProps) {
   const id = useId();
-  const wrong = error ?? (name && refusal ? violation(refusal, name) : undefined);
+  const wrong = error ?? (name && refusal ? refusal.at(name) : undefined);
   const told = wrong ?? hint;
   const wiring: Wiring = { id, ...(told ? { "aria-describedby": `${id}-hint` } : {}), ...(wrong ? { "aria-invalid": true } : {}) };
   return (
@@ -36,10 +36,6 @@ export function Field({ label, hint, error, name, refusal, children, className }
     </div>
   );
 }
-
-/** What the hub says of a field, or of the first part of a list that is wrong: `stop[0]` is `stop`. */
-const violation = ({ fields }: ApiError, name: string) =>
-  Object.entries(fields).find(([field]) => field === name || field.startsWith(`${name}[`))?.[1];
 
 const control =
   "w-full rounded-md border border-line-strong/60 bg-surface px-3 text-sm text-ink transition-colors placeholder:text-muted hover:border-line-strong aria-invalid:border-bad disabled:opacity-50";
