@@ -28,11 +28,11 @@ export function AnswerCard({ answer, onReply }: { answer: Answer; onReply?: (res
         {version !== undefined && <span className="shrink-0 text-muted">{version ? `v${version}` : "base"}</span>}
         <span className="ml-auto"><State answer={answer} /></span>
       </header>
-      {byToken && logprobs.length ? <Tokens tokens={logprobs} /> : <div className="min-h-10 px-4 py-2 leading-6 break-words whitespace-pre-wrap" data-answer>
+      {byToken && logprobs.length ? <Tokens tokens={logprobs} /> : (answer.text || !calls.length) && <div className="min-h-10 px-4 py-2 leading-6 break-words whitespace-pre-wrap" data-answer>
         {answer.text}
-        {!answer.text && !isOver(answer) && <span role="status" className="animate-pulse text-muted">{waiting(answer)}…</span>}
-        {!answer.text && !calls.length && phase === "done" && <span className="text-muted">The model ended without a word.</span>}
-        {phase === "streaming" && <span aria-hidden className="ml-0.5 inline-block h-4 w-1.5 translate-y-0.5 animate-pulse rounded-sm bg-accent" />}
+        {!answer.text && !isOver(answer) && <span role="status" className="text-muted">{waiting(answer)}…</span>}
+        {!answer.text && phase === "done" && <span className="text-muted">The model ended without a word.</span>}
+        {!isOver(answer) && <span aria-hidden className="ml-0.5 inline-block h-4 w-1.5 translate-y-0.5 animate-pulse rounded-sm bg-accent" />}
       </div>}
       {calls.length > 0 && <ToolCalls calls={calls} results={answer.results} onReply={phase === "done" ? onReply : undefined} />}
       {phase === "cut" && <p role="alert" className="mx-4 mb-3 flex items-center gap-2 rounded-md bg-warn-soft px-3 py-2 text-xs text-pretty text-warn"><Scissors aria-hidden className="size-4 shrink-0" />The stream was cut: it ended without saying so. The answer may go on.</p>}

@@ -7,11 +7,11 @@ import { percent } from "@/lib/format";
 
 // A line of its own kind under each shade: none of it is told by colour alone.
 const SHADES: readonly { from: number; say: string; look: string }[] = [
-  { from: 0.9, say: "90 % and more", look: "" },
-  { from: 0.6, say: "from 60 %", look: "bg-warn/8 underline decoration-dotted" },
-  { from: 0.3, say: "from 30 %", look: "bg-warn/16 underline decoration-dashed" },
-  { from: 0.1, say: "from 10 %", look: "bg-warn/24 underline decoration-solid" },
-  { from: 0, say: "less", look: "bg-bad/24 underline decoration-double" },
+  { from: 0.9, say: "≥ 90 %", look: "" },
+  { from: 0.6, say: "≥ 60 %", look: "bg-warn/8 underline decoration-dotted" },
+  { from: 0.3, say: "≥ 30 %", look: "bg-warn/16 underline decoration-dashed" },
+  { from: 0.1, say: "≥ 10 %", look: "bg-warn/24 underline decoration-solid" },
+  { from: 0, say: "< 10 %", look: "bg-bad/24 underline decoration-double" },
 ];
 const LINE = "decoration-from-font underline-offset-4 decoration-ink";
 
@@ -40,7 +40,7 @@ export const Tokens = memo(function Tokens({ tokens }: { tokens: readonly TokenL
   };
   return (
     <div className="px-4 py-2">
-      <div ref={box} role="listbox" aria-label="Tokens" aria-orientation="horizontal" onFocus={onFocus} onKeyDown={onKeyDown} className="max-h-80 overflow-y-auto leading-7 break-words whitespace-pre-wrap" data-tokens>
+      <div ref={box} role="listbox" aria-label="Tokens" aria-orientation="horizontal" onFocus={onFocus} onKeyDown={onKeyDown} className="max-h-64 overflow-y-auto leading-7 break-words whitespace-pre-wrap" data-tokens>
         {tokens.map((token, index) => <Token key={index} token={token} at={index} chosen={index === at} reached={index === (at ?? 0)} />)}
       </div>
       <p className="mt-2 flex flex-wrap gap-x-3 gap-y-1 text-2xs text-muted">

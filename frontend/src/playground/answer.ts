@@ -50,9 +50,7 @@ export function reduce(before: Answer, frames: readonly AnswerFrame[], elapsed: 
     if (tool_call) Object.assign(after, { phase: "streaming", loading: null, calls: [...after.calls, tool_call] });
     if (completion) {
       const { logprobs = [], tool_calls = [] } = completion;
-      const seconds = ((completion.latency_ms ?? 0) - (completion.ttft_ms ?? 0)) / 1000;
-      const tokens = completion.tokens ?? 0;
-      Object.assign(after, { phase: "done", loading: null, completion: { ...completion, logprobs: [] }, logprobs, calls: tool_calls, text: completion.text ?? after.text, tokens, firstMs: completion.ttft_ms ?? after.firstMs, speed: seconds > 0 && tokens > 1 ? (tokens - 1) / seconds : after.speed });
+      Object.assign(after, { phase: "done", loading: null, completion: { ...completion, logprobs: [] }, logprobs, calls: tool_calls, text: completion.text ?? after.text, tokens: completion.tokens ?? 0, firstMs: completion.ttft_ms ?? after.firstMs, speed: speedOf(completion) ?? after.speed });
     }
     if (error) {
       const found = fromBody(error);
@@ -60,6 +58,12 @@ export function reduce(before: Answer, frames: readonly AnswerFrame[], elapsed: 
     }
   }
   return after;
+}
+
+/** Tokens a second after the first text; a call comes whole at its end, so there it tells nothing. */
+function speedOf({ latency_ms, ttft_ms, tokens, tool_calls = [] }: Schemas["Completion"]): number | null {
+  const seconds = (latency_ms - ttft_ms) / 1000;
+  return seconds > 0 && tokens > 1 && !tool_calls.length ? (tokens - 1) / seconds : null;
 }
 
 /** The stream has ended: one that told no end was cut. */

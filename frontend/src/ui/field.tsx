@@ -1,13 +1,14 @@
 "use client";
 
 import { ChevronDown, Check } from "lucide-react";
-import { Select as RadixSelect, Slider as RadixSlider, Switch as RadixSwitch } from "radix-ui";
+import { Select as RadixSelect, Slider as RadixSlider } from "radix-ui";
 import { type ComponentProps, createContext, type ReactNode, useContext, useId } from "react";
 import type { ApiError } from "@/api/errors";
 import { cn } from "@/lib/cn";
 
 interface Wiring { id: string; "aria-describedby"?: string; "aria-invalid"?: true }
-const FieldContext = createContext<Wiring | null>(null);
+/** What a control inside a Field takes on. */
+export const FieldContext = createContext<Wiring | null>(null);
 
 interface FieldProps {
   label: ReactNode;
@@ -46,14 +47,6 @@ export function Input({ className, ...rest }: ComponentProps<"input">) {
 
 export function Textarea({ className, ...rest }: ComponentProps<"textarea">) {
   return <textarea rows={4} {...useContext(FieldContext)} {...rest} className={cn(control, "py-2 leading-6", className)} />;
-}
-
-export function Switch({ className, ...rest }: ComponentProps<typeof RadixSwitch.Root>) {
-  return (
-    <RadixSwitch.Root {...useContext(FieldContext)} {...rest} className={cn("relative h-5 w-9 shrink-0 rounded-full bg-line-strong transition-colors data-[state=checked]:bg-accent-fill disabled:opacity-50", className)}>
-      <RadixSwitch.Thumb className="block size-4 translate-x-0.5 rounded-full bg-white shadow-sm transition-transform data-[state=checked]:translate-x-[18px]" />
-    </RadixSwitch.Root>
-  );
 }
 
 interface SliderProps { value: number; onValueChange: (value: number) => void; min: number; max: number; step?: number; label: string }
