@@ -76,7 +76,7 @@ function Talk({ first, names }: { first: number; names: ReadonlyMap<number, stri
           <Turns turns={talk.turns} mode={mode} two={two} onReply={mode === "chat" && good && !talk.busy ? (index, results) => talk.reply(index, results, asking) : undefined} />
           <Composer mode={mode} busy={talk.busy} wrong={!good} onStop={talk.stop} onAsk={(prompt) => talk.ask(prompt, asking)} />
         </div>
-        <div className={cn("max-lg:order-first", !shown && "max-lg:hidden")}>
+        <div className={cn("min-w-0 max-lg:order-first", !shown && "max-lg:hidden")}>
           <SettingsPanel {...shared} set={(name, value) => change({ ...settings, [name]: value })} />
         </div>
       </div>

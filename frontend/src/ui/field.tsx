@@ -33,7 +33,7 @@ export function Field({ label, hint, error, name, refusal, children, className }
     <div className={cn("min-w-0", className)}>
       <label htmlFor={id} className="mb-1.5 block text-xs font-medium">{label}</label>
       <FieldContext value={wiring}>{children}</FieldContext>
-      <p id={`${id}-hint`} className={cn("mt-1 min-h-4 text-xs text-pretty", wrong ? "text-bad" : "text-muted")}>{told}</p>
+      <p id={`${id}-hint`} className={cn("mt-1 min-h-4 text-xs text-pretty break-words", wrong ? "text-bad" : "text-muted")}>{told}</p>
     </div>
   );
 }
