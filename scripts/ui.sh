@@ -32,7 +32,8 @@ fail() {
 }
 
 [ "${1:-}" = --check ] && { packages || fail "its packages can't be installed"; exit 0; }
-stamp=$({ cat package-lock.json ./*.ts ./*.mjs tsconfig.json
+# The address is part of what is built, for next.config.ts to refuse it.
+stamp=$({ echo "${NEXT_PUBLIC_API_BASE_URL:-}"; cat package-lock.json ./*.ts ./*.mjs tsconfig.json
   find src -type f ! -name '*.test.*' | LC_ALL=C sort | xargs cat; } | python -c '
 import hashlib, sys
 print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])')

@@ -169,6 +169,56 @@ export default {
     await calm("in the filters");
   },
 
+  "shows payloads as text in keys of tags and names of aliases, which the hub refuses": async (hub) => {
+    const { model } = await prepared(hub.url);
+    const page = await hub.open("/");
+    const safe = await guard(page);
+    const tags = Object.fromEntries(PAYLOADS.map((text) => [text, text]));
+    await page.route(`**/models/${model}`, async (route) => (route.request().method() === "GET" ? route.fulfill({ json: { ...(await (await route.fetch()).json()), tags } }) : route.continue()));
+    await page.route("**/versions*", async (route) => {
+      const { versions, ...rest } = await (await route.fetch()).json();
+      await route.fulfill({ json: { ...rest, versions: versions.map((one: object) => ({ ...one, aliases: PAYLOADS })) } });
+    });
+    await page.goto(`${hub.url}/ui/models/?id=${model}`);
+    await page.getByRole("button", { name: `Remove ${PAYLOADS[0]}`, exact: true }).waitFor();
+    await literally(page, PAYLOADS, "as aliases and tags");
+    await safe("as aliases and tags");
+    await page.getByRole("button", { name: "Edit" }).click();
+    await page.getByRole("button", { name: "Save" }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByRole("alert").first().waitFor();
+    await literally(page, PAYLOADS, "in the refusal of tags");
+    await safe("in the refusal of tags");
+    await page.keyboard.press("Escape");
+    for (const verb of ["Remove", "Roll back"]) {
+      await page.getByRole("button", { name: verb === "Remove" ? `Remove ${PAYLOADS[0]}` : `Roll ${PAYLOADS[0]} back`, exact: true }).click();
+      await dialog.getByRole("heading").getByText(PAYLOADS[0]!).waitFor();
+      await dialog.getByRole("button", { name: verb }).click();
+      await dialog.getByRole("alert").waitFor();
+      await safe(`in the refusal to ${verb}`);
+      await page.keyboard.press("Escape");
+    }
+    await page.goto(`${hub.url}/ui/models/?id=${model}&version=1`);
+    await page.getByRole("button", { name: "Promote" }).click();
+    await dialog.getByLabel("Alias").fill(PAYLOADS.join(" "));
+    await dialog.getByRole("button", { name: "Promote" }).click();
+    await dialog.locator("[aria-invalid]").waitFor();
+    await literally(page, [PAYLOADS.join(" ")], "in the refusal to promote");
+    await safe("in the refusal to promote");
+    hub.expectErrors(page); // the browser logs each refusal
+    const asked = await hub.open(`/playground/?model=${model}&version=${encodeURIComponent(PAYLOADS[0]!)}`);
+    const calm = await guard(asked);
+    await asked.route("**/versions*", async (route) => {
+      const { versions, ...rest } = await (await route.fetch()).json();
+      await route.fulfill({ json: { ...rest, versions: versions.map((one: object) => ({ ...one, aliases: PAYLOADS })) } });
+    });
+    await asked.reload();
+    await asked.getByRole("combobox", { name: "Model: version" }).click();
+    await asked.getByRole("option").nth(40).waitFor();
+    await literally(asked, PAYLOADS, "as versions to ask");
+    await calm("as versions to ask");
+  },
+
   "shows payloads as text in whatever a hub may answer": async (hub) => {
     const { model } = await prepared(hub.url);
     const all = PAYLOADS.join("\n");

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import type { Page } from "playwright-core";
 
 const RUN = "window.pwned=1";
+const WAIT_MS = 10_000;
 
 export const PAYLOADS: readonly string[] = [
   `<script>${RUN}</script>`,
@@ -64,9 +65,13 @@ export async function guard(page: Page): Promise<(where: string) => Promise<void
   };
 }
 
-/** Fails unless each text stands in the page letter by letter. */
+/** Fails unless each text comes to stand in the page letter by letter. */
 export async function literally(page: Page, texts: readonly string[], where: string): Promise<void> {
-  const seen = await page.evaluate(() => document.body.textContent + [...document.querySelectorAll<HTMLInputElement>("input, textarea")].map((field) => field.value).join("\n"));
-  const missing = texts.filter((text) => !seen.includes(text));
+  const look = () => page.evaluate(() => document.body.textContent + [...document.querySelectorAll<HTMLInputElement>("input, textarea")].map((field) => field.value).join("\n"));
+  let missing = texts;
+  for (const until = Date.now() + WAIT_MS; missing.length && Date.now() < until; ) {
+    const seen = await look();
+    missing = texts.filter((text) => !seen.includes(text));
+  }
   assert.deepEqual(missing, [], `not shown as they are, ${where}`);
 }

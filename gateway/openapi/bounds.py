@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-FORMS = ("CreateTrainingJobRequest", "GenerateRequest")
+FORMS = ("CreateTrainingJobRequest", "GenerateRequest", "Choice", "Tool")
 _KEPT = (
     "type",
     "minimum",
@@ -20,6 +20,8 @@ _KEPT = (
     "enum",
     "maxItems",
     "maxLength",
+    "maxProperties",
+    "additionalProperties",
     "description",
 )
 

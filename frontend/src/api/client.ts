@@ -5,7 +5,7 @@ import type { components, paths } from "./schema";
 
 export type Schemas = components["schemas"];
 
-/** Where the REST API begins: the page's own origin, unless the build was told otherwise. */
+/** Where the REST API begins: the page's own origin, or under `next dev` what it was told. */
 export const BASE = (process.env.NEXT_PUBLIC_API_BASE_URL ?? "").replace(/\/$/, "");
 
 /** fetch with the key, and with everything but a success thrown as an ApiError. */

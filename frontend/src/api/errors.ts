@@ -26,6 +26,13 @@ export class ApiError extends Error {
   get offline(): boolean {
     return this.status === 0;
   }
+
+  /** What is wrong with a field; of a part of it, such as `stop[0]` of `stop`, with the part's name. */
+  at(name: string): string | undefined {
+    if (this.fields[name] !== undefined) return this.fields[name];
+    const part = Object.entries(this.fields).find(([field]) => field.startsWith(`${name}[`) || field.startsWith(`${name}.`));
+    return part?.join(": ");
+  }
 }
 
 /** Reads `{"code", "message", "details": […]}`; any other body becomes a plain message. */

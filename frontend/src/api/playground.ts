@@ -9,10 +9,15 @@ import { frames } from "./sse";
 
 export type Asked = Schemas["GenerateRequest"];
 export type AnswerFrame = Schemas["GenerateEvent"];
+export type Tool = Schemas["Tool"];
+export type ToolCall = Schemas["ToolCallOutput"];
+export type TokenLogprob = Schemas["TokenLogprob"];
 export type GenerationRecord = Schemas["GenerationRecord"];
 
 /** The contract's bounds, defaults and words of what an answer can be asked by. */
 export const ASK_BOUNDS: Readonly<Record<string, Bound>> = bounds.GenerateRequest;
+export const CHOICE_BOUNDS: Readonly<Record<string, Bound>> = bounds.Choice;
+export const TOOL_BOUNDS: Readonly<Record<string, Bound>> = bounds.Tool;
 
 /** An answer as it is made. */
 export const answer = (body: Partial<Asked>, signal: AbortSignal) =>

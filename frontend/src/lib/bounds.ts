@@ -10,6 +10,9 @@ export interface Bound {
   enum?: readonly (string | number)[];
   maxItems?: number;
   maxLength?: number;
+  maxProperties?: number;
+  /** Of an object's values. */
+  additionalProperties?: Bound;
   description?: string;
 }
 

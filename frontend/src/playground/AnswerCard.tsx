@@ -1,6 +1,6 @@
 "use client";
 
-import { CircleHelp, Scissors } from "lucide-react";
+import { CircleHelp, Percent, Scissors } from "lucide-react";
 import dynamic from "next/dynamic";
 import { useState } from "react";
 import { duration, number, word } from "@/lib/format";
@@ -9,12 +9,16 @@ import { type Answer, isOver, waiting } from "./answer";
 
 const Why = dynamic(() => import("./Why").then((made) => made.Why), { ssr: false });
 
+const Tokens = dynamic(() => import("./Tokens").then((made) => made.Tokens), { ssr: false });
+const ToolCalls = dynamic(() => import("./ToolCalls").then((made) => made.ToolCalls), { ssr: false });
+
 const FINISH: Record<string, string> = { stop: "ended", length: "cut at the most tokens", "tool calls": "asks for tools" };
 
-/** One answer: its text as text, and what it took. */
-export function AnswerCard({ answer }: { answer: Answer }) {
+/** One answer: its text as text, or token by token, its calls, and what it took. `onReply` takes the calls' results. */
+export function AnswerCard({ answer, onReply }: { answer: Answer; onReply?: (results: readonly string[]) => void }) {
   const [why, setWhy] = useState(false);
-  const { completion, error, phase } = answer;
+  const [byToken, setByToken] = useState(false);
+  const { calls, completion, error, logprobs, phase } = answer;
   const id = completion?.generation_id ?? "";
   const version = completion?.provenance?.version;
   return (
@@ -24,12 +28,13 @@ export function AnswerCard({ answer }: { answer: Answer }) {
         {version !== undefined && <span className="shrink-0 text-muted">{version ? `v${version}` : "base"}</span>}
         <span className="ml-auto"><State answer={answer} /></span>
       </header>
-      <div className="min-h-10 px-4 py-2 leading-6 break-words whitespace-pre-wrap" data-answer>
+      {byToken && logprobs.length ? <Tokens tokens={logprobs} /> : (answer.text || !calls.length) && <div className="min-h-10 px-4 py-2 leading-6 break-words whitespace-pre-wrap" data-answer>
         {answer.text}
-        {!answer.text && !isOver(answer) && <span role="status" className="animate-pulse text-muted">{waiting(answer)}…</span>}
+        {!answer.text && !isOver(answer) && <span role="status" className="text-muted">{waiting(answer)}…</span>}
         {!answer.text && phase === "done" && <span className="text-muted">The model ended without a word.</span>}
-        {phase === "streaming" && <span aria-hidden className="ml-0.5 inline-block h-4 w-1.5 translate-y-0.5 animate-pulse rounded-sm bg-accent" />}
-      </div>
+        {!isOver(answer) && <span aria-hidden className="ml-0.5 inline-block h-4 w-1.5 translate-y-0.5 animate-pulse rounded-sm bg-accent" />}
+      </div>}
+      {calls.length > 0 && <ToolCalls calls={calls} results={answer.results} onReply={phase === "done" ? onReply : undefined} />}
       {phase === "cut" && <p role="alert" className="mx-4 mb-3 flex items-center gap-2 rounded-md bg-warn-soft px-3 py-2 text-xs text-pretty text-warn"><Scissors aria-hidden className="size-4 shrink-0" />The stream was cut: it ended without saying so. The answer may go on.</p>}
       {error && (
         <div role="alert" className="mx-4 mb-3 rounded-md bg-bad-soft px-3 py-2 text-bad">
@@ -39,7 +44,8 @@ export function AnswerCard({ answer }: { answer: Answer }) {
       )}
       <footer className="flex min-h-10 flex-wrap items-center gap-x-4 gap-y-1 border-t border-line px-4 py-1 text-2xs text-muted">
         <Facts answer={answer} />
-        <span className="ml-auto flex items-center gap-1">
+        <span className="ml-auto flex flex-wrap items-center gap-1">
+          {logprobs.length > 0 && <Button size="sm" variant="ghost" className="h-7 px-2 text-2xs aria-pressed:text-accent" aria-pressed={byToken} onClick={() => setByToken(!byToken)}><Percent aria-hidden />Token by token</Button>}
           {id && <Button size="sm" variant="ghost" className="h-7 px-2 text-2xs" onClick={() => setWhy(true)}><CircleHelp aria-hidden />Why did it say that?</Button>}
           {answer.text && <Copy text={answer.text} label="Copy the answer" />}
         </span>

@@ -4,7 +4,7 @@ import { ArrowUp, Square } from "lucide-react";
 import { type KeyboardEvent, useEffect, useRef, useState } from "react";
 import { ASK_BOUNDS } from "@/api/playground";
 import { Button } from "@/ui";
-import type { Mode } from "./ask";
+import type { Mode } from "./settings";
 
 interface ComposerProps { mode: Mode; busy: boolean; wrong: boolean; onAsk: (prompt: string) => void; onStop: () => void }
 

@@ -7,10 +7,11 @@ import { flat, useModels } from "@/api";
 import { cn } from "@/lib/cn";
 import { useUrl } from "@/lib/url";
 import { Button, Card, Empty, ErrorState, PageHeader, Skeleton } from "@/ui";
-import { faults, type Mode, type Settings, type Side } from "./ask";
+import type { Side } from "./ask";
 import { Composer } from "./Composer";
 import { keepSettings, keptSettings } from "./kept";
-import { SettingsPanel } from "./SettingsPanel";
+import { faults, type Mode, type Settings } from "./settings";
+import { Active, SettingsPanel } from "./SettingsPanel";
 import { SidePicker } from "./SidePicker";
 import { Turns } from "./Turns";
 import { useConversation } from "./useConversation";
@@ -44,13 +45,17 @@ function Talk({ first, names }: { first: number; names: ReadonlyMap<number, stri
   const left: Side = { model: Number(params.get("model")) || first, version: params.get("version") ?? "" };
   const two = !!params.get("version2") || !!params.get("model2");
   const sides: Side[] = two ? [left, { model: Number(params.get("model2")) || left.model, version: params.get("version2") ?? "" }] : [left];
-  const wrong = faults(settings);
-  const set = (name: string, value: string) => {
-    const next = { ...settings, [name]: value };
+  const wrong = faults(settings, mode);
+  const good = !Object.keys(wrong).length;
+  const change = (next: Settings) => {
     setSettings(next);
     keepSettings(next);
+    talk.forgive();
   };
+  const reset = () => change({});
   const named = ({ model, version }: Side) => `${names.get(model) ?? `model ${model}`}${version ? `:${version}` : ""}`;
+  const asking = { mode, sides, names: sides.map(named), settings };
+  const shared = { mode, settings, wrong, refusal: talk.refusal, reset };
   return (
     <>
       <Header actions={
@@ -61,17 +66,18 @@ function Talk({ first, names }: { first: number; names: ReadonlyMap<number, stri
           <Button disabled={!talk.turns.length} onClick={talk.clear}><Eraser aria-hidden />Clear</Button>
         </>
       } />
+      {!shown && <div className="lg:hidden"><Active {...shared} /></div>}
       <div className="grid items-start gap-4 lg:grid-cols-[minmax(0,1fr)_17rem]">
         <div className="flex min-h-[calc(100dvh-22rem)] min-w-0 flex-col lg:min-h-[calc(100dvh-13.5rem)]">
           <div className={cn("grid gap-3", two && "sm:grid-cols-2")}>
             <SidePicker label={two ? "Left" : "Model"} side={left} names={names} onChange={({ model, version }) => setParams({ model: String(model), version })} />
             {two && <SidePicker label="Right" side={sides[1]!} names={names} onChange={({ model, version }) => setParams({ model2: String(model), version2: version })} action={<Button variant="ghost" size="icon" aria-label="Close the right side" onClick={() => setParams({ model2: "", version2: "" })}><X aria-hidden /></Button>} />}
           </div>
-          <Turns turns={talk.turns} mode={mode} two={two} />
-          <Composer mode={mode} busy={talk.busy} wrong={Object.keys(wrong).length > 0} onStop={talk.stop} onAsk={(prompt) => talk.ask({ mode, sides, names: sides.map(named), prompt, settings })} />
+          <Turns turns={talk.turns} mode={mode} two={two} onReply={mode === "chat" && good && !talk.busy ? (index, results) => talk.reply(index, results, asking) : undefined} />
+          <Composer mode={mode} busy={talk.busy} wrong={!good} onStop={talk.stop} onAsk={(prompt) => talk.ask(prompt, asking)} />
         </div>
-        <div className={cn("max-lg:order-first", !shown && "max-lg:hidden")}>
-          <SettingsPanel mode={mode} settings={settings} wrong={wrong} refusal={talk.refusal} set={set} reset={() => { setSettings({}); keepSettings({}); }} />
+        <div className={cn("min-w-0 max-lg:order-first", !shown && "max-lg:hidden")}>
+          <SettingsPanel {...shared} set={(name, value) => change({ ...settings, [name]: value })} />
         </div>
       </div>
     </>

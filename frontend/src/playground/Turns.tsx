@@ -5,12 +5,19 @@ import { useEffect, useRef } from "react";
 import { cn } from "@/lib/cn";
 import { Empty } from "@/ui";
 import { AnswerCard } from "./AnswerCard";
-import type { Mode, Turn } from "./ask";
+import type { Turn } from "./ask";
+import type { Mode } from "./settings";
 
 const NEAR = 160; // pixels from the end within which the page follows the text
 
+interface TurnsProps {
+  turns: readonly Turn[]; mode: Mode; two: boolean;
+  /** Answers the calls of a side's last answer; left out while that can't be. */
+  onReply: ((index: number, results: readonly string[]) => void) | undefined;
+}
+
 /** The conversation, oldest first. Every text in it is text, whatever it looks like. */
-export function Turns({ turns, mode, two }: { turns: readonly Turn[]; mode: Mode; two: boolean }) {
+export function Turns({ turns, mode, two, onReply }: TurnsProps) {
   const following = useRef(true);
   useEffect(() => {
     const look = () => { following.current = document.documentElement.scrollHeight - innerHeight - scrollY < NEAR; };
@@ -34,7 +41,11 @@ export function Turns({ turns, mode, two }: { turns: readonly Turn[]; mode: Mode
         <li key={turn.id} className="flex flex-col gap-3">
           <div className="max-w-[85%] self-end rounded-xl bg-accent-soft px-4 py-2.5 break-words whitespace-pre-wrap" data-prompt>{turn.prompt}</div>
           <div className={cn("grid items-start gap-3", turn.answers.length > 1 && "sm:grid-cols-2")}>
-            {turn.answers.map((answer, index) => <AnswerCard key={index} answer={answer} />)}
+            {turn.answers.map((chain, index) => (
+              <div key={index} className="flex min-w-0 flex-col gap-3">
+                {chain.map((answer, at) => <AnswerCard key={at} answer={answer} onReply={onReply && turn === turns.at(-1) ? (results) => onReply(index, results) : undefined} />)}
+              </div>
+            ))}
           </div>
         </li>
       ))}

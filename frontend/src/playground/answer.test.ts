@@ -28,6 +28,15 @@ test("an error in the stream ends it and keeps the text so far", () => {
   expect(seen).toMatchObject({ phase: "failed", text: "He", error: { message: "The engine died.", reason: "ENGINE_DIED" } });
 });
 
+test("probabilities and calls come in pieces, and whole at the end", () => {
+  const token = { token: { id: 1, text: "a", bytes: "", logprob: 0 }, top: [] };
+  const call = { id: "c", name: "now", arguments: "{}" };
+  let seen = reduce(asked("a"), [{ delta: { text: "a", tokens: 1, logprobs: [token] } }, { delta: { text: "", tokens: 2, logprobs: [token] } }, { tool_call: call }] as unknown as AnswerFrame[], 10);
+  expect(seen).toMatchObject({ phase: "streaming", logprobs: [token, token], calls: [call] });
+  seen = reduce(seen, [{ completion: { text: "a", tokens: 2, latency_ms: 101, ttft_ms: 100, logprobs: [token, token], tool_calls: [call] } } as unknown as AnswerFrame], 20);
+  expect(seen).toMatchObject({ logprobs: [token, token], calls: [call], completion: { logprobs: [] }, speed: null }); // its first and last piece were one
+});
+
 test("it says how far the model is on its way", () => {
   const seen = reduce(asked("a"), [{ loading: { stage: "LOADING_STAGE_WEIGHTS", share: 0.42 } } as AnswerFrame], 10);
   expect(waiting(seen)).toBe("Loads the weights, 42 %");

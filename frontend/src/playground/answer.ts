@@ -2,7 +2,7 @@
 
 import type { Schemas } from "@/api";
 import { fromBody } from "@/api/errors";
-import type { AnswerFrame } from "@/api/playground";
+import type { AnswerFrame, TokenLogprob, ToolCall } from "@/api/playground";
 
 export type Phase = "asked" | "loading" | "streaming" | "done" | "stopped" | "cut" | "failed";
 
@@ -19,18 +19,23 @@ export interface Answer {
   loading: Schemas["Loading"] | null;
   completion: Schemas["Completion"] | null;
   error: Refused | null;
+  /** How likely each token was, where that was asked for. */
+  logprobs: readonly TokenLogprob[];
+  /** What the model asks its caller to call, and what the caller answered; none until it did. */
+  calls: readonly ToolCall[];
+  results: readonly string[];
   /** What answered, as it was asked for: its model and version. */
   of: string;
 }
 
-export const asked = (of: string): Answer => ({ phase: "asked", text: "", tokens: 0, firstMs: null, speed: null, loading: null, completion: null, error: null, of });
+export const asked = (of: string): Answer => ({ phase: "asked", text: "", tokens: 0, firstMs: null, speed: null, loading: null, completion: null, error: null, logprobs: [], calls: [], results: [], of });
 
 export const isOver = ({ phase }: Answer) => phase !== "asked" && phase !== "loading" && phase !== "streaming";
 
 /** Takes frames in. `elapsed` is the milliseconds since the question. */
 export function reduce(before: Answer, frames: readonly AnswerFrame[], elapsed: number): Answer {
   const after = { ...before };
-  for (const { delta, completion, error, loading } of frames) {
+  for (const { delta, completion, error, loading, tool_call } of frames) {
     if (loading) Object.assign(after, { phase: "loading", loading });
     if (delta) {
       after.phase = "streaming";
@@ -40,11 +45,12 @@ export function reduce(before: Answer, frames: readonly AnswerFrame[], elapsed: 
       if (after.firstMs === null) after.firstMs = elapsed;
       const seconds = (elapsed - after.firstMs) / 1000;
       if (seconds > 0.2) after.speed = after.tokens / seconds;
+      if (delta.logprobs?.length) after.logprobs = [...after.logprobs, ...delta.logprobs];
     }
+    if (tool_call) Object.assign(after, { phase: "streaming", loading: null, calls: [...after.calls, tool_call] });
     if (completion) {
-      const seconds = ((completion.latency_ms ?? 0) - (completion.ttft_ms ?? 0)) / 1000;
-      const tokens = completion.tokens ?? 0;
-      Object.assign(after, { phase: "done", loading: null, completion, text: completion.text ?? after.text, tokens, firstMs: completion.ttft_ms ?? after.firstMs, speed: seconds > 0 && tokens > 1 ? (tokens - 1) / seconds : after.speed });
+      const { logprobs = [], tool_calls = [] } = completion;
+      Object.assign(after, { phase: "done", loading: null, completion: { ...completion, logprobs: [] }, logprobs, calls: tool_calls, text: completion.text ?? after.text, tokens: completion.tokens ?? 0, firstMs: completion.ttft_ms ?? after.firstMs, speed: speedOf(completion) ?? after.speed });
     }
     if (error) {
       const found = fromBody(error);
@@ -52,6 +58,12 @@ export function reduce(before: Answer, frames: readonly AnswerFrame[], elapsed: 
     }
   }
   return after;
+}
+
+/** Tokens a second after the first text; a call comes whole at its end, so there it tells nothing. */
+function speedOf({ latency_ms, ttft_ms, tokens, tool_calls = [] }: Schemas["Completion"]): number | null {
+  const seconds = (latency_ms - ttft_ms) / 1000;
+  return seconds > 0 && tokens > 1 && !tool_calls.length ? (tokens - 1) / seconds : null;
 }
 
 /** The stream has ended: one that told no end was cut. */

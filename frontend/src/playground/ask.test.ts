@@ -1,11 +1,13 @@
-import { asked } from "./answer";
-import { faults, request, type Turn } from "./ask";
+import { type Answer, asked } from "./answer";
+import { request, type Turn } from "./ask";
 
 const side = { model: 3, version: "latest" };
-const turn = (prompt: string, ...texts: string[]): Turn => ({ id: 1, prompt, answers: texts.map((text) => ({ ...asked("x"), phase: "done", text })) });
+const done = (answer: Partial<Answer>): Answer => ({ ...asked("x"), phase: "done", ...answer });
+const turn = (prompt: string, ...texts: string[]): Turn => ({ id: 1, prompt, answers: texts.map((text) => [done({ text })]) });
+const next = (prompt: string): Turn => ({ id: 2, prompt, answers: [[asked("x")], [asked("x")]] });
 
 test("each side is reminded of its own answers only", () => {
-  const body = request("chat", side, 1, [turn("hi", "left", "right"), turn("alone", "left")], "and now?", { system: "Be brief.", temperature: "0.5" });
+  const body = request("chat", side, 1, [turn("hi", "left", "right"), turn("alone", "left"), next("and now?")], { system: "Be brief.", temperature: "0.5" });
   expect(body).toEqual({
     model_id: 3, version: "latest", temperature: 0.5,
     messages: [{ role: "system", content: "Be brief." }, { role: "user", content: "hi" }, { role: "assistant", content: "right" }, { role: "user", content: "and now?" }],
@@ -13,13 +15,18 @@ test("each side is reminded of its own answers only", () => {
 });
 
 test("a completion continues the text alone", () => {
-  expect(request("completion", side, 0, [turn("hi", "left")], "Once", { stop: "\\n\nEND", seed: "", response_schema: " " })).toEqual({ model_id: 3, version: "latest", prompt: "Once", stop: ["\n", "END"] });
+  const settings = { stop: "\\n\nEND", seed: "", system: "Be brief.", tools: '[{"name": "now"}]' };
+  expect(request("completion", side, 0, [turn("hi", "left"), next("Once")], settings)).toEqual({ model_id: 3, version: "latest", prompt: "Once", stop: ["\n", "END"] });
 });
 
-test("settings out of the contract's bounds are told by field", () => {
-  expect(faults({ temperature: "3", top_p: "0", top_k: "1.5", response_schema: "{", seed: "1" })).toEqual({
-    temperature: "Give a number 0 to 2.", top_p: "Give a number above 0, at most 1.", top_k: "Give a whole number.", response_schema: expect.stringContaining("no JSON"),
-  });
-  expect(faults({ response_schema: "[]" })).toEqual({ response_schema: "Give a JSON schema: an object." });
-  expect(faults({ response_schema: '{"type":"object"}', stop: "a\nb" })).toEqual({});
+test("results go back as messages of their calls; a call without one was never made", () => {
+  const calls = [{ id: "a", name: "now", arguments: "{}" }, { id: "b", name: "now", arguments: '{"zone": "UTC"}' }];
+  const answered = { ...next("What time?"), answers: [[done({ calls, results: ["noon", ""] }), asked("x")]] };
+  const said = [
+    { role: "user", content: "What time?" }, { role: "assistant", content: "", tool_calls: calls },
+    { role: "tool", tool_call_id: "a", content: "noon" }, { role: "tool", tool_call_id: "b", content: "" },
+  ];
+  expect(request("chat", side, 0, [answered], {}).messages).toEqual(said);
+  const left = { ...answered, answers: [[done({ calls })]] };
+  expect(request("chat", side, 0, [left, next("Hello?")], {}).messages).toEqual([{ role: "user", content: "Hello?" }]);
 });

@@ -1,17 +1,20 @@
 /** The conversation and the settings in this tab's session storage: a reload keeps them, closing the tab forgets them. */
 
 import { close } from "./answer";
-import type { Settings, Turn } from "./ask";
+import type { Turn } from "./ask";
+import type { Settings } from "./settings";
 
-const TURNS = "mlx-hub-playground-turns";
+const TURNS = "mlx-hub-playground-talk";
 const SETTINGS = "mlx-hub-playground-settings";
 
 export function kept(): readonly Turn[] {
   const turns = read<readonly Turn[]>(TURNS, []);
-  return Array.isArray(turns) ? turns.map((turn) => ({ ...turn, answers: turn.answers.map(close) })) : [];
+  return Array.isArray(turns) ? (turns as readonly Turn[]).map((turn) => ({ ...turn, answers: turn.answers.map((chain) => chain.map(close)) })) : [];
 }
 
-export const keep = (turns: readonly Turn[]) => write(TURNS, turns);
+/** Probabilities are left out: those of one answer could fill the whole storage. */
+export const keep = (turns: readonly Turn[]) =>
+  write(TURNS, turns.map((turn) => ({ ...turn, answers: turn.answers.map((chain) => chain.map((answer) => ({ ...answer, logprobs: [] }))) })));
 export const keptSettings = () => read<Settings>(SETTINGS, {});
 export const keepSettings = (settings: Settings) => write(SETTINGS, settings);
 

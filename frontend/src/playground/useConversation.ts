@@ -4,19 +4,20 @@ import { useEffect, useRef, useState } from "react";
 import { ApiError, asApiError } from "@/api";
 import { answer as stream, type AnswerFrame } from "@/api/playground";
 import { type Answer, asked, close, isOver, reduce, stop } from "./answer";
-import { type Mode, request, type Settings, type Side, type Turn } from "./ask";
+import { changed, request, type Side, type Turn } from "./ask";
 import { keep, kept } from "./kept";
+import type { Mode, Settings } from "./settings";
 
 const DRAW_MS = 50; // text is drawn twenty times a second, however fast it comes
 
-export interface Question { mode: Mode; sides: readonly Side[]; names: readonly string[]; prompt: string; settings: Settings }
+export interface Asking { mode: Mode; sides: readonly Side[]; names: readonly string[]; settings: Settings }
 
-/** The turns so far, and what begins, ends and forgets them. They outlive a reload of the tab. */
+/** The turns so far, and what begins, goes on with, ends and forgets them. They outlive a reload of the tab. */
 export function useConversation() {
   const [turns, setTurns] = useState<readonly Turn[]>([]);
   const [refusal, setRefusal] = useState<ApiError | null>(null);
   const running = useRef<AbortController | null>(null);
-  const busy = turns.some((turn) => !turn.answers.every(isOver));
+  const busy = turns.some((turn) => !turn.answers.flat().every(isOver));
 
   useEffect(() => {
     setTurns(kept());
@@ -26,22 +27,25 @@ export function useConversation() {
     if (turns.length && !busy) keep(turns);
   }, [turns, busy]);
 
-  const change = (id: number, index: number, next: (answer: Answer) => Answer) =>
-    setTurns((now) => now.map((turn) => (turn.id === id ? { ...turn, answers: turn.answers.map((one, i) => (i === index ? next(one) : one)) } : turn)));
-
-  const ask = (question: Question) => {
-    const { mode, sides, names, prompt, settings } = question;
-    const id = (turns.at(-1)?.id ?? 0) + 1;
-    const before = turns;
+  /** Shows these turns, and has the last one's answer made at each of these sides. */
+  const go = (next: readonly Turn[], indices: readonly number[], { mode, sides, settings }: Asking) => {
     running.current = new AbortController();
     const { signal } = running.current;
+    const { id } = next.at(-1)!;
     setRefusal(null);
-    setTurns([...before, { id, prompt, answers: sides.map((_, index) => asked(names[index]!)) }]);
-    sides.forEach((side, index) => {
-      const body = request(mode, side, index, before, prompt, settings);
-      void read(stream(body, signal), signal, (next) => change(id, index, next), setRefusal);
-    });
+    setTurns(next);
+    for (const index of indices) {
+      const change = (draw: (answer: Answer) => Answer) => setTurns((now) => changed(now, id, index, (chain) => [...chain.slice(0, -1), draw(chain.at(-1)!)]));
+      void read(stream(request(mode, sides[index]!, index, next, settings), signal), signal, change, setRefusal);
+    }
   };
+
+  const ask = (prompt: string, asking: Asking) =>
+    go([...turns, { id: (turns.at(-1)?.id ?? 0) + 1, prompt, answers: asking.names.map((name) => [asked(name)]) }], [...asking.sides.keys()], asking);
+
+  /** Answers the calls of one side's last answer. */
+  const reply = (index: number, results: readonly string[], asking: Asking) =>
+    go(changed(turns, turns.at(-1)!.id, index, (chain) => [...chain.slice(0, -1), { ...chain.at(-1)!, results }, asked(asking.names[index]!)]), [index], asking);
 
   const clear = () => {
     running.current?.abort();
@@ -50,7 +54,7 @@ export function useConversation() {
     keep([]);
   };
 
-  return { turns, busy, refusal, ask, clear, stop: () => running.current?.abort() };
+  return { turns, busy, refusal, ask, reply, clear, forgive: () => setRefusal(null), stop: () => running.current?.abort() };
 }
 
 /** Reads one stream into its answer, to whatever end. */

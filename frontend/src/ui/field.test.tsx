@@ -6,7 +6,7 @@ const refusal = new ApiError("no", 400, "INVALID_FIELD", {}, { "stop[1]": "must 
 
 test("what the hub says of one of a list's parts stands at the list", () => {
   render(<><Field label="Stop" name="stop" refusal={refusal}><Input /></Field><Field label="Top" name="top_k" refusal={refusal}><Input /></Field></>);
-  expect(screen.getByLabelText("Stop")).toHaveAccessibleDescription("must be shorter");
+  expect(screen.getByLabelText("Stop")).toHaveAccessibleDescription("stop[1]: must be shorter");
   expect(screen.getByLabelText("Stop")).toBeInvalid();
   expect(screen.getByLabelText("Top")).not.toBeInvalid();
 });

@@ -1,13 +1,14 @@
 "use client";
 
 import { ChevronDown, Check } from "lucide-react";
-import { Select as RadixSelect, Slider as RadixSlider, Switch as RadixSwitch } from "radix-ui";
+import { Select as RadixSelect, Slider as RadixSlider } from "radix-ui";
 import { type ComponentProps, createContext, type ReactNode, useContext, useId } from "react";
 import type { ApiError } from "@/api/errors";
 import { cn } from "@/lib/cn";
 
 interface Wiring { id: string; "aria-describedby"?: string; "aria-invalid"?: true }
-const FieldContext = createContext<Wiring | null>(null);
+/** What a control inside a Field takes on. */
+export const FieldContext = createContext<Wiring | null>(null);
 
 interface FieldProps {
   label: ReactNode;
@@ -25,21 +26,17 @@ interface FieldProps {
 /** Label, control, hint and error, wired together. Hint and error share one line: nothing moves. */
 export function Field({ label, hint, error, name, refusal, children, className }: FieldProps) {
   const id = useId();
-  const wrong = error ?? (name && refusal ? violation(refusal, name) : undefined);
+  const wrong = error ?? (name && refusal ? refusal.at(name) : undefined);
   const told = wrong ?? hint;
   const wiring: Wiring = { id, ...(told ? { "aria-describedby": `${id}-hint` } : {}), ...(wrong ? { "aria-invalid": true } : {}) };
   return (
     <div className={cn("min-w-0", className)}>
       <label htmlFor={id} className="mb-1.5 block text-xs font-medium">{label}</label>
       <FieldContext value={wiring}>{children}</FieldContext>
-      <p id={`${id}-hint`} className={cn("mt-1 min-h-4 text-xs text-pretty", wrong ? "text-bad" : "text-muted")}>{told}</p>
+      <p id={`${id}-hint`} className={cn("mt-1 min-h-4 text-xs text-pretty break-words", wrong ? "text-bad" : "text-muted")}>{told}</p>
     </div>
   );
 }
-
-/** What the hub says of a field, or of the first part of a list that is wrong: `stop[0]` is `stop`. */
-const violation = ({ fields }: ApiError, name: string) =>
-  Object.entries(fields).find(([field]) => field === name || field.startsWith(`${name}[`))?.[1];
 
 const control =
   "w-full rounded-md border border-line-strong/60 bg-surface px-3 text-sm text-ink transition-colors placeholder:text-muted hover:border-line-strong aria-invalid:border-bad disabled:opacity-50";
@@ -50,14 +47,6 @@ export function Input({ className, ...rest }: ComponentProps<"input">) {
 
 export function Textarea({ className, ...rest }: ComponentProps<"textarea">) {
   return <textarea rows={4} {...useContext(FieldContext)} {...rest} className={cn(control, "py-2 leading-6", className)} />;
-}
-
-export function Switch({ className, ...rest }: ComponentProps<typeof RadixSwitch.Root>) {
-  return (
-    <RadixSwitch.Root {...useContext(FieldContext)} {...rest} className={cn("relative h-5 w-9 shrink-0 rounded-full bg-line-strong transition-colors data-[state=checked]:bg-accent-fill disabled:opacity-50", className)}>
-      <RadixSwitch.Thumb className="block size-4 translate-x-0.5 rounded-full bg-white shadow-sm transition-transform data-[state=checked]:translate-x-[18px]" />
-    </RadixSwitch.Root>
-  );
 }
 
 interface SliderProps { value: number; onValueChange: (value: number) => void; min: number; max: number; step?: number; label: string }
