@@ -8,9 +8,6 @@ import typer
 
 from services.stack.errors import StackError
 
-TOLERANCE = 0.25
-"""How much of an adapter's effect an export may lose, if nothing else is said."""
-
 
 class Bits(StrEnum):
     """What weights can be packed into."""

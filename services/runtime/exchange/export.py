@@ -2,13 +2,17 @@
 
 FORM is `mlx` or `peft`, ORDER one line of JSON (`order.Order`), FOLDER exists and is empty, WORK
 does not exist. Prints a line for each step, then one line of JSON, the report; on failure one line
-on stderr, exit status 2. A child process, because it loads MLX.
+on stderr, one of JSON that says the same (`_failed`), exit status 2. With `--tied`, which a service
+says, it works behind everybody else and ends once its stdin does. A child process, because it loads
+MLX.
 """
 
 import argparse
 import gc
 import json
+import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,6 +46,9 @@ from services.runtime.weights import save_weights
 
 type Say = Callable[[str], None]
 
+# Behind serving and before training, as whoever asked waits.
+NICENESS = 10
+
 
 def export_mlx(order: Order, folder: Path, work: Path, say: Say) -> dict[str, Any]:
     """Fuse, compare, and describe what came of it; raises AdapterError beyond the tolerance."""
@@ -57,7 +64,7 @@ def export_mlx(order: Order, folder: Path, work: Path, say: Say) -> dict[str, An
     parity = _compare(base, work, folder, samples)
     say(parity.words())
     if not parity.lost <= order.tolerance:
-        raise AdapterError(_refusal(order, parity))
+        raise _refusal(order, parity)
     inspect_model_folder(folder)
     facts = {**parity.as_json(samples), "tolerance": order.tolerance}
     return report_of(order, "mlx", folder, quantize=order.quantize, parity=facts)
@@ -68,12 +75,14 @@ def export_peft(order: Order, folder: Path, work: Path, say: Say) -> dict[str, A
     if json.loads((work / CONFIG).read_bytes()).get("fine_tune_type") == FULL:
         raise AdapterError(
             "the version was trained by method full, and PEFT's form holds adapters only; "
-            "export it with --format mlx"
+            "export it as a whole model",
+            "format",
         )
     if order.model_type not in peft.SAME_NAMES:
         raise AdapterError(
             f"what PEFT calls the layers of a {order.model_type} model is not known here; export "
-            "with --format mlx"
+            "it as a whole model",
+            "format",
         )
     say("turning the adapter into PEFT's form")
     source, linears = read_source(work), linear_shapes(Path(order.base_path))
@@ -115,14 +124,18 @@ def _compare(base: Path, adapter: Path, folder: Path, samples: Samples) -> Parit
     return Parity(fused=distance(tuned, fused), base=distance(tuned, bare))
 
 
-def _refusal(order: Order, parity: Parity) -> str:
-    remedy = {4: "use --quantize 8, or leave it out", 8: "leave --quantize out"}
+def _refusal(order: Order, parity: Parity) -> AdapterError:
+    remedy = {4: "pack into 8 bits, or leave it dense", 8: "leave it dense"}
     lost = f"{parity.lost:.3g}" if parity.base.mean_kl > 0 else "all"
-    return (
+    tolerance = f"{order.tolerance:g}"
+    return AdapterError(
         f"the fused model would not be version {order.version}: {parity.words()}. Of the effect "
         f"{lost} is lost (0 none, 1 as far off as without the adapter), and the tolerance is "
-        f"{order.tolerance:g}; {remedy.get(order.quantize, 'the adapter is too weak to fuse')}, "
-        "or raise --tolerance"
+        f"{tolerance}; {remedy.get(order.quantize, 'the adapter is too weak to fuse')}, or raise "
+        "the tolerance",
+        "quantize_bits" if order.quantize else "tolerance",
+        effect_lost=lost,
+        tolerance=tolerance,
     )
 
 
@@ -146,7 +159,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("order", help="one line of JSON")
     parser.add_argument("folder", type=Path)
     parser.add_argument("work", type=Path)
+    parser.add_argument("--tied", action="store_true", help="end when stdin does")
     options = parser.parse_args(arguments)
+    if options.tied:
+        os.nice(NICENESS)
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
     order = Order.read(options.order)
     prepare()
     try:
@@ -157,9 +174,25 @@ def main(arguments: list[str]) -> int:
         write_report(options.folder, report)
     except (AdapterError, FolderError, SafetensorsError, OSError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
+        print(json.dumps(_failed(error)))
         return 2
     print(json.dumps(report))
     return 0
+
+
+def _failed(error: Exception) -> dict[str, Any]:
+    """Say what a service can tell on: of other errors only the number, for they name paths."""
+    found: dict[str, Any] = {"errno": error.errno if isinstance(error, OSError) else None}
+    if isinstance(error, AdapterError):
+        text = " ".join(str(error).split())
+        found |= {"reason": error.reason, "message": text}
+        found |= {"field": error.field, "facts": error.facts}
+    return {"failed": found}
+
+
+def _end_with_stdin() -> None:
+    sys.stdin.buffer.read()
+    os._exit(0)
 
 
 def _say(step: str) -> None:
