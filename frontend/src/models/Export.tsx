@@ -84,7 +84,7 @@ function Made({ found }: { found: VersionExport }) {
         {parity ? `${percent(Math.max(0, 1 - parity.effect_lost), 1)} of the adapter's effect survives, at ${parity.positions} tokens of ${parity.samples} ${parity.compared_on}.` : "The adapter is in PEFT's form."}
       </p>
       <div className="mt-2 divide-y divide-line"><FileList files={found.files} below={`/models/${found.model_id}/versions/${found.version}/exports/${found.id}/files`} /></div>
-      <p className="mt-2 text-xs text-muted">Kept until <Time value={found.expires_at} />; whoever exports the same again keeps it for longer.</p>
+      <p className="mt-2 text-xs text-muted">The hub removes it <Time value={found.expires_at} />, unless the same is exported again.</p>
     </div>
   );
 }
