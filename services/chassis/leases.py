@@ -55,7 +55,7 @@ class Room:
 
 @dataclass(frozen=True)
 class Use:
-    """What there is, who holds how much of it (`engine`, `export`, `job`), and what others wait for."""
+    """What there is, who holds how much of it (engine, export, job), and what others wait for."""
 
     room: Room
     held: Mapping[str, int]

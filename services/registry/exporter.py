@@ -32,7 +32,7 @@ async def export(
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=1 << 20,
-        env=children.environment(OPENBLAS_NUM_THREADS="1"),
+        env=children.environment(),
         process_group=0,  # Ctrl-C in a terminal is for the registry, which then ends this
     )
     try:

@@ -118,6 +118,11 @@ async def test_who_leaves_ends_the_work_and_leaves_nothing(door: Door) -> None:
     assert door.folder.is_dir()
 
 
+async def collect(call: Any, begun: list[export_pb2.ExportEvent]) -> None:
+    async for event in call:
+        begun.append(event)
+
+
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not holds():  # noqa: ASYNC110 (what it waits for has no event)
@@ -137,7 +142,9 @@ def words(process: psutil.Process) -> list[str]:
         return []
 
 
-async def test_what_is_refused_before_any_work(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_refused_with_its_field_and_numbers(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wrong: list[tuple[str, dict[str, Any]]] = [
         ("format", {"format": 0}),
         ("quantize_bits", {"quantize_bits": 3}),
@@ -149,6 +156,13 @@ async def test_what_is_refused_before_any_work(door: Door, monkeypatch: pytest.M
     for field, fields in wrong:
         refused(await failure(door.events(**fields)), Invalid, "INVALID_FIELD", field)
     refused(await failure(door.events(version="9")), NotFound, "VERSION_NOT_FOUND")
+    call = door.ask(quantize_bits=4, tolerance=1e-6)
+    begun: list[export_pb2.ExportEvent] = []
+    error = await failure(collect(call, begun))
+    refused(error, FailedPrecondition, "EXPORT_REFUSED", "quantize_bits")
+    assert error.metadata["tolerance"] == "1e-06"
+    assert begun[-1].error.message == error.message
+    assert "pack into 8 bits" in error.message
     exports = door.hub.registry.exports
     with monkeypatch.context() as patch:
         patch.setattr(exports.shelf, "most_bytes", 5)

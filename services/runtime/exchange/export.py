@@ -3,13 +3,14 @@
 FORM is `mlx` or `peft`, ORDER one line of JSON (`order.Order`), FOLDER exists and is empty, WORK
 does not exist. Prints a line for each step, then one line of JSON, the report; on failure one line
 on stderr, one of JSON that says the same (`_failed`), exit status 2. With `--tied`, which a service
-says, it works behind everybody else and ends once its stdin does. A child process, because it loads
-MLX.
+says, it works behind serving, ends once its stdin does, and writes that line as services log. A
+child process, because it loads MLX.
 """
 
 import argparse
 import gc
 import json
+import logging
 import os
 import sys
 import threading
@@ -19,6 +20,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from services.chassis import logs
 from services.runtime.exchange import peft
 from services.runtime.exchange.fuse import apply_adapter, fuse
 from services.runtime.exchange.layout import (
@@ -43,6 +45,8 @@ from services.runtime.folder import FolderError, inspect_model_folder
 from services.runtime.model import load_base, load_tokenizer, prepare
 from services.runtime.safetensors import SafetensorsError
 from services.runtime.weights import save_weights
+
+log = logging.getLogger("services.runtime.exchange.export")
 
 type Say = Callable[[str], None]
 
@@ -163,6 +167,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.tied:
         os.nice(NICENESS)
+        logs.configure("registry-export", "WARNING")
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     order = Order.read(options.order)
     prepare()
@@ -173,7 +178,11 @@ def main(arguments: list[str]) -> int:
         report = FORMS[options.form](order, options.folder, options.work, _say)
         write_report(options.folder, report)
     except (AdapterError, FolderError, SafetensorsError, OSError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
+        text = " ".join(str(error).split())
+        if options.tied:
+            log.warning("%s", text)
+        else:
+            print(text, file=sys.stderr)
         print(json.dumps(_failed(error)))
         return 2
     print(json.dumps(report))
@@ -191,7 +200,7 @@ def _failed(error: Exception) -> dict[str, Any]:
 
 
 def _end_with_stdin() -> None:
-    sys.stdin.buffer.read()
+    os.read(sys.stdin.fileno(), 1)  # nothing is ever written; a reader with a lock holds up the end
     os._exit(0)
 
 
