@@ -2,18 +2,10 @@
 
 import contextlib
 from collections.abc import Iterator
-from enum import StrEnum
 
 import typer
 
 from services.stack.errors import StackError
-
-
-class Bits(StrEnum):
-    """What weights can be packed into."""
-
-    FOUR = "4"
-    EIGHT = "8"
 
 
 def say(step: str) -> None:

@@ -9,10 +9,10 @@ import typer
 from mlx_hub.cli.complete import model_names
 from mlx_hub.cli.output import JsonOption, emit, printable, show_one
 from mlx_hub.cli.session import split_version
-from mlx_hub.cli.versions import versions_app
+from mlx_hub.cli.versions import Bits, versions_app
 
 from services.runtime.exchange import TOLERANCE
-from services.stack.telling import Bits, say, say_aside, told
+from services.stack.telling import say, say_aside, told
 
 
 class Form(StrEnum):

@@ -219,6 +219,19 @@ def test_the_command_brings_a_version(scripted_hub: ScriptedHub, tmp_path: Path)
     assert [file["name"] for file in answer["files"]] == list(FILES)
 
 
+def test_the_command_brings_an_export(scripted_hub: ScriptedHub, tmp_path: Path) -> None:
+    exporting(scripted_hub, [made()])
+    scripted_hub.on["GetModel"] = lambda _: Model(id=7, name="m")
+    words = ("versions", "download", "7@champion", "--to", str(tmp_path), "--quantize", "4")
+    assert run(scripted_hub, *words).exit_code == 2
+    told = run(scripted_hub, *words, "--as", "fused")
+    assert (told.exit_code, told.stderr.split()) == (0, list(STEPS))
+    assert len(told.stdout.splitlines()) == len(FILES)
+    assert contents(tmp_path) == FILES
+    asked = next(r for r in scripted_hub.requests if hasattr(r, "quantize_bits"))
+    assert (asked.version, asked.format, asked.quantize_bits) == ("champion", 1, 4)
+
+
 def test_the_command_brings_a_dataset(scripted_hub: ScriptedHub, tmp_path: Path) -> None:
     data = Dataset(id=2, name="d", size_bytes=2, checksum=sha256(b"{}"))
     scripted_hub.on["GetDataset"] = lambda _: data
