@@ -19,6 +19,7 @@ from mlx_hub.openai.v1 import openai_service_pb2
 from mlx_hub.registry.v1 import (
     dataset_service_pb2,
     download_service_pb2,
+    export_service_pb2,
     provenance_service_pb2,
     quality_service_pb2,
     registry_service_pb2,
@@ -32,6 +33,7 @@ PUBLIC: tuple[FileDescriptor, ...] = (
     registry_service_pb2.DESCRIPTOR,
     dataset_service_pb2.DESCRIPTOR,
     download_service_pb2.DESCRIPTOR,
+    export_service_pb2.DESCRIPTOR,
     quality_service_pb2.DESCRIPTOR,
     training_record_service_pb2.DESCRIPTOR,
     provenance_service_pb2.DESCRIPTOR,

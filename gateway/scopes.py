@@ -17,7 +17,8 @@ _TABLE: Mapping[str, Mapping[str, str]] = {
         f"{_REGISTRY}RegistryService": "ListModels GetModel GetModelHistory ListModelVersions "
         "GetModelVersion GetLineage ListBaseModels ResolveModel",
         f"{_REGISTRY}DatasetService": "ListDatasets GetDataset GetDatasetReport",
-        f"{_REGISTRY}DownloadService": "ListVersionFiles GetVersionFile GetDatasetFile",
+        f"{_REGISTRY}DownloadService": "ListVersionFiles GetVersionFile GetExportFile "
+        "GetDatasetFile",
         f"{_REGISTRY}ProvenanceService": "GetStatement",
         f"{_REGISTRY}QualityService": "ListEvaluations GetEvaluation GetQualityTrend "
         "ListVersionSamples GetPromotionGate",
@@ -39,6 +40,7 @@ _TABLE: Mapping[str, Mapping[str, str]] = {
     TRAIN: {
         f"{_REGISTRY}RegistryService": "CreateModel UpdateModel",
         f"{_REGISTRY}DatasetService": "CreateDataset UploadDataset",
+        f"{_REGISTRY}ExportService": "ExportVersion",
         f"{_REGISTRY}QualityService": "RecordEvaluation",
         "mlx_hub.trainer.v1.TrainerService": "CreateTrainingJob ForecastTraining "
         "CancelTrainingJob RetryTrainingJob ReplayTrainingJob",

@@ -114,6 +114,20 @@ export default {
     await page.getByText(`lost the alias ${alias}`).waitFor();
   },
 
+  "exports a version and gives its files": async (hub) => {
+    const { model } = await prepared(hub.url);
+    await hub.review(`/models/?id=${model}&version=1`, "export", async (page) => {
+      await page.getByRole("button", { name: "Export" }).click();
+      const dialog = page.getByRole("dialog");
+      await dialog.getByRole("combobox", { name: "Form" }).click();
+      await page.getByRole("option", { name: /PEFT/ }).click();
+      await dialog.getByRole("button", { name: "Export" }).click();
+      await dialog.getByText("The adapter is in PEFT's form.").waitFor();
+      const [file] = await Promise.all([page.waitForEvent("download"), dialog.getByRole("button", { name: "Download adapter_config.json" }).click()]);
+      assert.equal(file.suggestedFilename(), "adapter_config.json");
+    });
+  },
+
   "verifies, archives and restores a version": async (hub) => {
     const { model } = await prepared(hub.url);
     const page = await hub.open(`/models/?id=${model}&version=1`);

@@ -96,6 +96,10 @@ BODIES: dict[str, dict[str, Json]] = {
             "aliases": ["champion"],
         }
     },
+    "ExportVersion": {
+        "fused": {"format": "EXPORT_FORMAT_FUSED", "quantize_bits": 8, "tolerance": 0.1},
+        "peft": {"format": "EXPORT_FORMAT_PEFT"},
+    },
     "CreateDataset": {"file": {"name": "support-chats", "path": "support/chats.jsonl"}},
     "CreateTrainingJob": {
         "recipe": _TRAINING,

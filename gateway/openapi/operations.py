@@ -62,6 +62,7 @@ _RAW_ANSWERS: dict[str, Json] = {
     "CreateCompletion": _answered("TextCompletion", "TextCompletion"),
     "GetMetrics": {"text/plain": {"schema": {"type": "string"}}},
     "GetVersionFile": _FILE,
+    "GetExportFile": _FILE,
     "GetDatasetFile": _FILE,
     "GetStatement": {"application/vnd.in-toto+json": {"schema": {"type": "object"}}},
 }

@@ -20,7 +20,7 @@ _WELL_KNOWN: dict[str, Json] = {
         "properties": {"@type": {"type": "string"}},
         "required": ["@type"],
     },
-    # Only GenerateEvent has one: an error inside a stream has the form of an error body.
+    # Only events have one: an error inside a stream has the form of an error body.
     "google.rpc.Status": {"$ref": "#/components/schemas/Error"},
 }
 _SCALARS: dict[int, Json] = {

@@ -55,7 +55,7 @@ class Room:
 
 @dataclass(frozen=True)
 class Use:
-    """What there is, who holds how much of it (`engine`, `job`), and what others wait for."""
+    """What there is, who holds how much of it (engine, export, job), and what others wait for."""
 
     room: Room
     held: Mapping[str, int]
@@ -159,7 +159,7 @@ class Ledger:
         with self._guarded():
             held, wishes = self._read()
             room = self._room(held, [])
-        by_kind = Counter({"engine": 0, "job": 0})
+        by_kind = Counter({"engine": 0, "export": 0, "job": 0})
         for lease in held:
             by_kind[lease.holder.partition("-")[0]] += lease.size
         return Use(room, by_kind, sum(wish.size for wish in wishes))

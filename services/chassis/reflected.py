@@ -9,6 +9,7 @@ from mlx_hub.openai.v1 import openai_service_pb2
 from mlx_hub.registry.v1 import (
     dataset_service_pb2,
     download_service_pb2,
+    export_service_pb2,
     provenance_service_pb2,
     quality_service_pb2,
     registry_service_pb2,
@@ -23,6 +24,7 @@ _CONTRACT = (
     registry_service_pb2,
     dataset_service_pb2,
     download_service_pb2,
+    export_service_pb2,
     quality_service_pb2,
     training_record_service_pb2,
     provenance_service_pb2,

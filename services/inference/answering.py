@@ -8,14 +8,13 @@ from typing import Protocol
 
 from mlx_hub.inference.v1 import generation_pb2 as pb
 
-from services.chassis.errors import HubError, Internal
-from services.chassis.status import to_status
+from services.chassis.errors import HubError
 from services.inference import metrics
 from services.inference.caller import Caller
 from services.inference.domain import Adapter, Answer, Base, Delta, Generation, Loading, Target
 from services.inference.journal import Journal
 from services.inference.loading import with_loading
-from services.inference.messages import event_of, generation_of
+from services.inference.messages import generation_of
 from services.inference.recording import Recording
 from services.inference.scheduler import Arrival, Scheduler
 
@@ -87,25 +86,4 @@ class Answering:
                         yield frame
         except HubError as error:
             metrics.failed(error)
-            raise
-
-
-async def with_error_frame(
-    frames: AsyncGenerator[Delta | Loading | Answer, None],
-) -> AsyncGenerator[pb.GenerateEvent, None]:
-    """End a stream that has begun with a frame that says why: over HTTP/1.1 nothing else can.
-
-    Before the first frame the plain error is enough, and gives REST its status code.
-    """
-    begun = False
-    async with aclosing(frames):
-        try:
-            async for frame in frames:
-                yield event_of(frame)
-                begun = True
-        except Exception as error:
-            if begun:
-                known = error if isinstance(error, HubError) else None
-                shown = known or Internal("INTERNAL", "internal error")
-                yield pb.GenerateEvent(error=to_status(shown))
             raise

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from google.rpc.status_pb2 import Status
 from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.inference.v1 import residency_pb2
@@ -195,6 +196,11 @@ def loading_to_proto(loading: Loading) -> residency_pb2.Loading:
     """Write how far a model is."""
     stage = residency_pb2.LoadingStage.Value("LOADING_STAGE_" + loading.stage.upper())
     return residency_pb2.Loading(base_model=loading.base_model, stage=stage, share=loading.share)
+
+
+def broken_of(status: Status) -> pb.GenerateEvent:
+    """Write why an answer broke off."""
+    return pb.GenerateEvent(error=status)
 
 
 def event_of(frame: Delta | Loading | Answer) -> pb.GenerateEvent:

@@ -11,16 +11,17 @@ from mlx_hub.inference.v1 import generation_record_pb2 as record_pb
 from mlx_hub.inference.v1 import inference_service_pb2_grpc as pb_grpc
 from mlx_hub.inference.v1 import residency_pb2 as residency_pb
 
+from services.chassis.broken import with_error_frame
 from services.chassis.paging import page_size
 from services.chassis.requests import Context
-from services.inference.answering import Answering, with_error_frame
+from services.inference.answering import Answering
 from services.inference.cache_messages import response_of, stats_of
 from services.inference.caching import PrefixCaches
 from services.inference.caller import caller_of
 from services.inference.domain import Answer
 from services.inference.engines import Engines
 from services.inference.journal import Journal
-from services.inference.messages import completion_of
+from services.inference.messages import broken_of, completion_of, event_of
 from services.inference.record_messages import page_key, page_of, record_of, wanted_of
 
 
@@ -49,7 +50,7 @@ class InferenceServicer(pb_grpc.InferenceServiceServicer):
     ) -> AsyncGenerator[pb.GenerateEvent, None]:
         """Answer as it is made."""
         frames = self._answering.answer(request, caller_of(context))
-        async with aclosing(with_error_frame(frames)) as events:
+        async with aclosing(with_error_frame(frames, event_of, broken_of)) as events:
             async for event in events:
                 yield event
 

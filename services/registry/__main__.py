@@ -6,6 +6,7 @@ import sys
 from mlx_hub.registry.v1 import (
     dataset_service_pb2_grpc,
     download_service_pb2_grpc,
+    export_service_pb2_grpc,
     provenance_service_pb2_grpc,
     quality_service_pb2_grpc,
     registry_service_pb2_grpc,
@@ -24,6 +25,7 @@ from services.registry.artifacts import Artifacts
 from services.registry.counting import count
 from services.registry.datasets import DatasetFiles
 from services.registry.downloads import Downloads
+from services.registry.exports import Exports
 from services.registry.intake import DatasetIntake
 from services.registry.mlflow_sync.mirror import Mirror
 from services.registry.mover import Mover
@@ -36,12 +38,14 @@ from services.registry.resolution import Resolver
 from services.registry.scrubber import Scrubber
 from services.registry.servicer.datasets import DatasetServicer
 from services.registry.servicer.downloads import DownloadServicer
+from services.registry.servicer.exports import ExportServicer
 from services.registry.servicer.models import RegistryServicer
 from services.registry.servicer.provenance import ProvenanceServicer
 from services.registry.servicer.quality import QualityServicer
 from services.registry.servicer.storage import StorageServicer
 from services.registry.servicer.training import TrainingRecordServicer
 from services.registry.settings import RegistrySettings
+from services.registry.shelf import Shelf
 from services.registry.storage_reporter import StorageReporter
 from services.registry.store import session
 from services.registry.store.aliases import AliasStore
@@ -116,7 +120,9 @@ class Registry:
         self.stores = Stores(session.sessions(self.engine), mirrored=mirrored)
         self.artifacts = Artifacts(settings.storage_active_path, settings.storage_archive_path)
         self.storage = Storage(settings, self.stores, self.artifacts)
-        self.downloads = Downloads(self.stores.versions, self.stores.datasets, self.artifacts)
+        kept = (self.stores.models, self.stores.bases, self.stores.versions, self.artifacts)
+        self.resolver = Resolver(*kept)
+        self._build_exports(settings)
         linger_s = settings.report_background_seconds
         self.reports = Reports(self.stores.bases, self.stores.reports, self.artifacts, linger_s)
         self.mirror = Mirror(self.stores.outbox) if mirrored else None
@@ -126,6 +132,14 @@ class Registry:
         self._add_registry(settings)
         self._add_datasets(settings)
         self._add_others(settings)
+
+    def _build_exports(self, settings: RegistrySettings) -> None:
+        bounds = (settings.export_max_bytes, settings.export_keep_seconds)
+        shelf = Shelf(settings.storage_active_path, *bounds)
+        ledger = Ledger.of(settings)
+        self.exports = Exports(self.resolver, self.artifacts, shelf, ledger)
+        stores = self.stores
+        self.downloads = Downloads(stores.versions, stores.datasets, self.artifacts, shelf)
 
     def _add_registry(self, settings: RegistrySettings) -> None:
         stores = self.stores
@@ -137,7 +151,7 @@ class Registry:
             mover=self.storage.mover,
             aliases=stores.aliases,
             publisher=Publisher(*kept, self.artifacts, settings.keys()),
-            resolver=Resolver(stores.models, stores.bases, stores.versions, self.artifacts),
+            resolver=self.resolver,
         )
         registry_service_pb2_grpc.add_RegistryServiceServicer_to_server(servicer, self.server.grpc)
 
@@ -162,6 +176,9 @@ class Registry:
         download_service_pb2_grpc.add_DownloadServiceServicer_to_server(
             DownloadServicer(self.downloads), self.server.grpc
         )
+        export_service_pb2_grpc.add_ExportServiceServicer_to_server(
+            ExportServicer(self.exports), self.server.grpc
+        )
         storage_service_pb2_grpc.add_StorageServiceServicer_to_server(
             StorageServicer(self.storage.reporter), self.server.grpc
         )
@@ -171,6 +188,7 @@ class Registry:
         await database.check_revision(self.engine, HEAD)
         await self.storage.reconciler.run()
         await self.storage.scrubber.start()
+        await self.exports.start()
         if self.mirror:
             await self.mirror.start()
         self._counting = asyncio.create_task(count(self.stores.checks))
@@ -184,6 +202,7 @@ class Registry:
             self._counting.cancel()
         await self.storage.scrubber.stop()
         await self.reports.close()
+        await self.exports.close()
         if self.mirror:
             await self.mirror.stop()
         await self.engine.dispose()

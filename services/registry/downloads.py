@@ -7,15 +7,17 @@ goes on in the middle: who has the last byte has a proven file.
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
 
 from services.chassis.errors import DataLoss, Exhausted, FailedPrecondition, Invalid, NotFound
 from services.registry import files
 from services.registry.artifacts import Artifacts, corrupt
 from services.registry.datasets import KIND, SUFFIX
 from services.registry.domain import StoredFile, Version, VersionStatus, require_ready
+from services.registry.shelf import Label, Shelf
 from services.registry.store.datasets import DatasetStore
 from services.registry.store.versions import VersionStore
 
@@ -46,12 +48,13 @@ class Downloads:
     """Gives files back, so many at once."""
 
     def __init__(
-        self, versions: VersionStore, datasets: DatasetStore, artifacts: Artifacts
+        self, versions: VersionStore, datasets: DatasetStore, artifacts: Artifacts, shelf: Shelf
     ) -> None:
-        """Know the record and the files."""
+        """Know the record and the files, and where exports are kept."""
         self._versions = versions
         self._datasets = datasets
         self._archive = artifacts.archive
+        self._shelf = shelf
         self.running = 0
 
     async def files(self, model_id: int, reference: str) -> Listed:
@@ -63,28 +66,34 @@ class Downloads:
         """Open one file of a ready version."""
         listed = await self.files(model_id, reference)
         version = _downloadable(listed.version)
-        file = next((file for file in listed.files if file.name == name), None)
-        if file is None:
-            raise NotFound(
-                "FILE_NOT_FOUND",
-                f"version {version.version} has no file {name!r}; list its files",
-                metadata={"model_id": str(model_id), "version": reference, "file": name},
-            )
+        file = _named(name, listed.files, version)
         pieces = self._of_version(version, file, _start(offset, file))
+        return Download(name, file.size - int(offset), pieces)
+
+    async def of_export(
+        self, model_id: int, reference: str, export_id: str, name: str, offset: float
+    ) -> Download:
+        """Open one file of an export that is kept."""
+        version, _ = await self._versions.find(model_id, reference)
+        label = Label(model_id, version.version, export_id)
+        export = await asyncio.to_thread(self._shelf.get, label)
+        file = _named(name, export.files, version)
+        pieces = self._of_export(label, file, _start(offset, file))
         return Download(name, file.size - int(offset), pieces)
 
     async def of_dataset(self, dataset_id: int, offset: float) -> Download:
         """Open a dataset's file."""
         dataset = await self._datasets.get(dataset_id)
         stored = StoredFile(f"{dataset.checksum}{SUFFIX}", dataset.size_bytes, dataset.checksum)
-        pieces = self._pieces(KIND, stored, _start(offset, stored))
+        pieces = self._pieces(self._archive, KIND, stored, _start(offset, stored))
         return Download(f"{dataset.name}{SUFFIX}", stored.size - int(offset), pieces)
 
     async def _of_version(
         self, version: Version, file: StoredFile, start: int
     ) -> AsyncGenerator[bytes]:
         try:
-            async with aclosing(self._pieces(version.artifact_path, file, start)) as pieces:
+            pieces = self._pieces(self._archive, version.artifact_path, file, start)
+            async with aclosing(pieces):
                 async for piece in pieces:
                     yield piece
         except DataLoss:
@@ -92,7 +101,21 @@ class Downloads:
             _downloadable((await self._versions.find(version.model_id, str(version.version)))[0])
             raise
 
-    async def _pieces(self, folder: str, file: StoredFile, start: int) -> AsyncGenerator[bytes]:
+    async def _of_export(self, label: Label, file: StoredFile, start: int) -> AsyncGenerator[bytes]:
+        try:
+            async with aclosing(
+                self._pieces(self._shelf.folder, label.name, file, start)
+            ) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except DataLoss:
+            # What can be made again is not kept damaged.
+            await asyncio.to_thread(self._shelf.remove, label)
+            raise
+
+    async def _pieces(
+        self, root: Path, folder: str, file: StoredFile, start: int
+    ) -> AsyncGenerator[bytes]:
         if self.running >= AT_ONCE:
             raise Exhausted(
                 "QUEUE_FULL",
@@ -102,19 +125,20 @@ class Downloads:
             )
         self.running += 1
         try:
-            async for piece in _in_threads(self._read(folder, file, start)):
+            async for piece in _in_threads(self._read(root, folder, file, start)):
                 yield piece
         finally:
             self.running -= 1
 
-    def _read(self, folder: str, file: StoredFile, start: int) -> Iterator[bytes]:
+    @staticmethod
+    def _read(root: Path, folder: str, file: StoredFile, start: int) -> Iterator[bytes]:
         """Read a file from its beginning and give what comes after the start; it blocks.
 
         An empty piece is one that is not asked for.
         """
         digest, position, held = hashlib.sha256(), 0, b""
         try:
-            with files.file_beneath(self._archive, f"{folder}/{file.name}") as opened:
+            with files.file_beneath(root, f"{folder}/{file.name}") as opened:
                 if os.fstat(opened).st_size != file.size:
                     raise corrupt(file.name)
                 while piece := os.read(opened, PIECE_BYTES):
@@ -138,6 +162,21 @@ async def _in_threads(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
         if piece:
             yield piece
+
+
+def _named(name: str, listed: Iterable[StoredFile], version: Version) -> StoredFile:
+    for file in listed:
+        if file.name == name:
+            return file
+    raise NotFound(
+        "FILE_NOT_FOUND",
+        f"version {version.version} has no file {name!r}; list its files",
+        metadata={
+            "model_id": str(version.model_id),
+            "version": str(version.version),
+            "file": name,
+        },
+    )
 
 
 def _downloadable(version: Version) -> Version:

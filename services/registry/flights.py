@@ -33,9 +33,10 @@ class _Flight[T]:
 class Flights[K, T]:
     """Work by its key; what nobody waits for any more goes on for `linger_s` if it has begun."""
 
-    def __init__(self, linger_s: float = 0.0) -> None:
-        """Begin with nothing to do."""
+    def __init__(self, linger_s: float = 0.0, what: str = "reports") -> None:
+        """Begin with nothing to do; `what` is what the work makes, for people."""
         self.linger_s = linger_s
+        self._what = what
         self._flights: dict[K, _Flight[T]] = {}
         self._turn = asyncio.Lock()
         self._behind: _Flight[T] | None = None
@@ -85,7 +86,7 @@ class Flights[K, T]:
         if len(self._flights) >= QUEUE_LIMIT:
             raise Exhausted(
                 "QUEUE_FULL",
-                f"{QUEUE_LIMIT} reports are being made; try again in a while",
+                f"{QUEUE_LIMIT} {self._what} are being made; try again in a while",
                 metadata={"queue_limit": str(QUEUE_LIMIT)},
                 retry_after_s=RETRY_AFTER_S,
             )
@@ -121,7 +122,7 @@ class Flights[K, T]:
             flight.leaving.cancel()
         # Asking for the error also keeps it from being logged as one that nobody asked for.
         if not task.cancelled() and (error := task.exception()) and not flight.waiting:
-            log.warning("a report that nobody waited for failed: %s", error)
+            log.warning("one of the %s, that nobody waited for, failed: %s", self._what, error)
 
     async def _run(self, flight: _Flight[T], work: Work[T]) -> T:
         await self._turn.acquire()

@@ -31,6 +31,10 @@ class RegistrySettings(HubSettings):
     report_background_seconds: float = Field(default=1800, ge=0, le=86400)
     """MLX_HUB_REPORT_BACKGROUND_SECONDS: how long a dataset report in progress goes on when its
     last caller has left; 0 ends it with the caller."""
+    export_max_bytes: int = Field(default=64 * 2**30, ge=1, le=2**50)
+    """MLX_HUB_EXPORT_MAX_BYTES: of all exports that are kept; the oldest make room for another."""
+    export_keep_seconds: float = Field(default=86400, ge=60, le=365 * 86400)
+    """MLX_HUB_EXPORT_KEEP_SECONDS: how long an export stays after it was last asked for."""
     mlflow_idle_seconds: float = Field(default=60, ge=1, le=86400)
     """MLX_HUB_MLFLOW_IDLE_SECONDS: how long the mirror's process stays without work."""
 

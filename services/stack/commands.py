@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 from mlx_hub.cli.models import models_app
 from mlx_hub.cli.output import JsonOption, emit
+from mlx_hub.cli.versions import Bits
 
 from services.stack import safekeeping, versions
-from services.stack.telling import Bits, say, say_aside, told
+from services.stack.telling import say, say_aside, told
 
 
 def register(app: typer.Typer) -> None:

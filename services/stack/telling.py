@@ -2,21 +2,10 @@
 
 import contextlib
 from collections.abc import Iterator
-from enum import StrEnum
 
 import typer
 
 from services.stack.errors import StackError
-
-TOLERANCE = 0.25
-"""How much of an adapter's effect an export may lose, if nothing else is said."""
-
-
-class Bits(StrEnum):
-    """What weights can be packed into."""
-
-    FOUR = "4"
-    EIGHT = "8"
 
 
 def say(step: str) -> None:

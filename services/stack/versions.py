@@ -9,9 +9,10 @@ import typer
 from mlx_hub.cli.complete import model_names
 from mlx_hub.cli.output import JsonOption, emit, printable, show_one
 from mlx_hub.cli.session import split_version
-from mlx_hub.cli.versions import versions_app
+from mlx_hub.cli.versions import Bits, versions_app
 
-from services.stack.telling import TOLERANCE, Bits, say, say_aside, told
+from services.runtime.exchange import TOLERANCE
+from services.stack.telling import say, say_aside, told
 
 
 class Form(StrEnum):
@@ -65,7 +66,8 @@ def export(
     folder appears; export.json in it holds the numbers. Without --quantize it is dense.
     """
     # Each verb loads what it alone needs: see services.stack.commands.
-    from services.stack.exporting import Wish, export_version  # noqa: PLC0415
+    from services.runtime.exchange.wanted import Wish  # noqa: PLC0415
+    from services.stack.exporting import export_version  # noqa: PLC0415
     from services.stack.settings import read  # noqa: PLC0415
 
     if form is Form.PEFT and (quantize or tolerance is not None):

@@ -51,7 +51,8 @@ def test_all_examples_are_programs_and_well_typed(stack: RunningStack, folder: P
 
 @pytest.mark.timeout(600)  # a job, on a busy machine
 def test_they_say_what_the_page_says(outputs: list[str], stack: RunningStack) -> None:
-    ask, listed, stream, chosen, upload, train, brought, trace, twin, errors, waits, keys = outputs
+    ask, listed, stream, chosen, upload, train, *rest = outputs
+    brought, exported, trace, twin, errors, waits, keys = rest
     assert "8" in ask
     assert "tickets" in listed
     assert stack.base_model in listed
@@ -61,6 +62,7 @@ def test_they_say_what_the_page_says(outputs: list[str], stack: RunningStack) ->
     assert re.search(r"step 1 of \d+: loss \d", train)
     assert "version 1" in train
     assert re.search(r"(\d+) of \1 bytes\n\['adapter_config.json', 'adapters.safetensors'", brought)
+    assert "turning the adapter into PEFT's form\n['README.md', 'adapter_config.json'" in exported
     assert re.search(r"version 1 of job \d+\ntrained on tickets [0-9a-f]{64}\nover smol", trace)
     assert "intact: True" in trace
     assert "job" in twin

@@ -12,6 +12,7 @@ from mlx_hub.inference.v1 import inference_service_pb2_grpc as inference
 from mlx_hub.openai.v1 import openai_service_pb2_grpc as openai
 from mlx_hub.registry.v1 import dataset_service_pb2_grpc as dataset
 from mlx_hub.registry.v1 import download_service_pb2_grpc as download
+from mlx_hub.registry.v1 import export_service_pb2_grpc as export
 from mlx_hub.registry.v1 import provenance_service_pb2_grpc as provenance
 from mlx_hub.registry.v1 import registry_service_pb2_grpc as registry
 from mlx_hub.system.v1 import system_service_pb2_grpc as system
@@ -22,7 +23,7 @@ from services.chassis import reflected
 from services.chassis.interceptors.errors import Errors
 from services.chassis.server import OPTIONS
 from tests.gateway.stubs import Datasets, Provenance, Recorder, Registry, System, Trainer
-from tests.gateway.stubs_downloads import Downloads
+from tests.gateway.stubs_downloads import Downloads, Exports
 from tests.gateway.stubs_inference import Inference, OpenAI
 
 NAMES = ("registry", "trainer", "inference")
@@ -70,7 +71,8 @@ class Backend:
             dataset.add_DatasetServiceServicer_to_server(self.datasets, server)
             provenance.add_ProvenanceServiceServicer_to_server(make(Provenance), server)
             download.add_DownloadServiceServicer_to_server(make(Downloads), server)
-            nouns = ("Registry", "Dataset", "Provenance", "Download")
+            export.add_ExportServiceServicer_to_server(make(Exports), server)
+            nouns = ("Registry", "Dataset", "Provenance", "Download", "Export")
             scripted = [f"{noun}Service" for noun in nouns]
             add_unscripted("mlx_hub.registry.v1", scripted, server)
         elif name == "trainer":

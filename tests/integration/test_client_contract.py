@@ -23,6 +23,7 @@ WITHOUT: Mapping[str, str] = {
     "OpenAIService": BY_OPENAI,
     "GetVersionFile": SECOND,
     "GetDatasetFile": SECOND,
+    "GetExportFile": SECOND,
 }
 #: What is not about the hub's answers.
 MANNERS = {"close", "within"}

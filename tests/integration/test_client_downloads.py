@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 from google.api.httpbody_pb2 import HttpBody
 from mlx_hub.cli.main import app
-from mlx_hub.client import AsyncHub, DataLoss, Hub, NotFound
+from mlx_hub.client import AsyncHub, DataLoss, FailedPrecondition, Hub, NotFound, Unavailable
 from mlx_hub.registry.v1.dataset_pb2 import Dataset
 from mlx_hub.registry.v1.download_service_pb2 import VersionFiles
+from mlx_hub.registry.v1.export_pb2 import ExportEvent, ExportProgress, VersionExport
 from mlx_hub.registry.v1.lineage_pb2 import ArtifactFile
 from mlx_hub.registry.v1.model_pb2 import Model
 from typer.testing import CliRunner, Result
 
 from services.chassis import errors as served
+from services.chassis.status import to_status
 from tests.fixtures.scripted_hub import Frame, ScriptedHub
 from tests.integration.test_client_hub import scripted_hub
 
@@ -149,6 +151,55 @@ def test_a_dataset_replaces_a_file(scripted_hub: ScriptedHub, tmp_path: Path) ->
     assert contents(tmp_path) == {"d.jsonl": content}
 
 
+STEPS = ("starting", "fusing")
+EVENTS = [ExportEvent(progress=ExportProgress(step=step)) for step in STEPS]
+
+
+def exporting(hub: ScriptedHub, *ends: list[Frame]) -> None:
+    """Give the export that these frames end with, each time the next of them."""
+    left = iter(ends)
+    hub.on["ExportVersion"] = lambda _: [*EVENTS, *next(left)]
+    hub.on["GetExportFile"] = rest
+
+
+def made(model_id: int = 7) -> ExportEvent:
+    listed = [ArtifactFile(name=n, size_bytes=len(c), sha256=sha256(c)) for n, c in FILES.items()]
+    export = VersionExport(id="e" * 64, model_id=model_id, version=3, files=listed)
+    return ExportEvent(export=export)
+
+
+def test_an_export_is_made_and_brought(scripted_hub: ScriptedHub, tmp_path: Path) -> None:
+    exporting(scripted_hub, [LOST], [made()])
+    scripted_hub.on["GetExportFile"] = breaking(3, LOST)
+    steps: list[str] = []
+    with Hub(scripted_hub.address) as hub:
+        found = hub.models.export(
+            7, "champion", tmp_path, quantize_bits=8, tolerance=0, on_step=steps.append
+        )
+    assert (found.version, contents(tmp_path), tuple(steps)) == (3, FILES, STEPS)
+    first, again, *files = scripted_hub.requests
+    assert first == again
+    assert (first.format, first.quantize_bits, first.tolerance) == (1, 8, 0)
+    assert {(r.version, r.export_id) for r in files} == {("3", "e" * 64)}
+    assert [r.offset for r in files] == [0, 3000, 0]
+
+
+async def test_the_async_twin_tells_why_there_is_none(
+    scripted_hub: ScriptedHub, tmp_path: Path
+) -> None:
+    refused = served.FailedPrecondition("EXPORT_REFUSED", "weak", field="quantize_bits")
+    exporting(scripted_hub, [ExportEvent(error=to_status(refused))], [], [made()])
+    async with AsyncHub(scripted_hub.address) as hub:
+        with pytest.raises(FailedPrecondition) as caught:
+            await hub.models.export(7, 3, tmp_path / "new", format="peft")
+        assert caught.value.metadata["field"] == "quantize_bits"
+        with pytest.raises(Unavailable):
+            await hub.models.export(7, 3, tmp_path / "new")
+        assert not (tmp_path / "new").exists()
+        assert (await hub.models.export(7, 3, tmp_path / "new")).id == "e" * 64
+    assert contents(tmp_path / "new") == FILES
+
+
 def run(hub: ScriptedHub, *words: str) -> Result:
     return CliRunner().invoke(app, ["--address", hub.address, *words])
 
@@ -166,6 +217,19 @@ def test_the_command_brings_a_version(scripted_hub: ScriptedHub, tmp_path: Path)
     assert contents(tmp_path / "new") == FILES
     answer = json.loads(run(scripted_hub, *words, "--json").stdout)
     assert [file["name"] for file in answer["files"]] == list(FILES)
+
+
+def test_the_command_brings_an_export(scripted_hub: ScriptedHub, tmp_path: Path) -> None:
+    exporting(scripted_hub, [made()])
+    scripted_hub.on["GetModel"] = lambda _: Model(id=7, name="m")
+    words = ("versions", "download", "7@champion", "--to", str(tmp_path), "--quantize", "4")
+    assert run(scripted_hub, *words).exit_code == 2
+    told = run(scripted_hub, *words, "--as", "fused")
+    assert (told.exit_code, told.stderr.split()) == (0, list(STEPS))
+    assert len(told.stdout.splitlines()) == len(FILES)
+    assert contents(tmp_path) == FILES
+    asked = next(r for r in scripted_hub.requests if hasattr(r, "quantize_bits"))
+    assert (asked.version, asked.format, asked.quantize_bits) == ("champion", 1, 4)
 
 
 def test_the_command_brings_a_dataset(scripted_hub: ScriptedHub, tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ from mlx_hub.registry.v1 import lineage_pb2, version_pb2
 from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 
 from services.inference.domain import Adapter
+from services.runtime.exchange import wanted
+from services.runtime.exchange.wanted import Wish
 from services.runtime.model import load_base, prepare
 from services.stack import exporting
 from services.stack.adopting import Pin, import_version
 from services.stack.errors import StackError
-from services.stack.exporting import Wish, export_version
+from services.stack.exporting import export_version
 from services.stack.home import Home
 from services.stack.settings import StackSettings
 from tests.fixtures.exchange import KEYS
@@ -147,10 +149,10 @@ async def test_a_failed_export_leaves_nothing(
     with pytest.raises(StackError, match=r"would not be version 1: .* survives"):
         await take_out(settings, room / "empty", quantize=4, tolerance=0.01)
     full = _fails_with(errno.ENOSPC)
-    for name, broken in (("sync_path", full), ("run_child", full)):
+    for module, name in ((wanted, "sync_path"), (exporting, "run_child")):
         with monkeypatch.context() as patch:
-            patch.setattr(exporting, name, broken)
-            with pytest.raises(OSError, match="No space left"):
+            patch.setattr(module, name, full)
+            with pytest.raises((OSError, StackError), match="No space left"):
                 await take_out(settings, room / "empty")
     usage = shutil.disk_usage(room)._replace(free=1 << 20)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)

@@ -1,5 +1,7 @@
 """`mlx-hub versions …`."""
 
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,8 +22,25 @@ from mlx_hub.cli.output import (
 from mlx_hub.cli.samples import print_samples
 from mlx_hub.cli.session import find_model, hub, split_version
 from mlx_hub.client import Hub
+from mlx_hub.registry.v1.download_service_pb2 import VersionFiles
+from mlx_hub.registry.v1.export_pb2 import VersionExport
 
 versions_app = typer.Typer(no_args_is_help=True, help="What a model's versions are used for.")
+
+
+class Form(StrEnum):
+    """What the hub can make of a version."""
+
+    FUSED = "fused"
+    PEFT = "peft"
+
+
+class Bits(StrEnum):
+    """What weights can be packed into."""
+
+    FOUR = "4"
+    EIGHT = "8"
+
 
 VersionArgument = Annotated[
     str,
@@ -31,6 +50,12 @@ VersionArgument = Annotated[
 ]
 ModelArgument = Annotated[
     str, typer.Argument(autocompletion=model_names, metavar="MODEL", help="Name or id of a model.")
+]
+FormOption = Annotated[
+    Form | None, typer.Option("--as", help="Not as stored: a whole MLX model, or PEFT's form.")
+]
+BitsOption = Annotated[
+    Bits | None, typer.Option(help="With --as fused: pack weights into so many bits each.")
 ]
 AliasOption = Annotated[str, typer.Option(help="The alias to move.")]
 
@@ -100,17 +125,37 @@ def download(
     to: Annotated[
         Path, typer.Option("--to", file_okay=False, help="The folder; made if it is missing.")
     ],
+    *,
+    form: FormOption = None,
+    quantize: BitsOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Bring a version's files into a folder, each proven by its sha256."""
+    """Bring a version's files into a folder, each proven by its sha256.
+
+    With --as the hub exports the version first, and compares a fused model with base model and
+    adapter; on the hub's own machine `export` writes the same folder without a copy.
+    """
+    if quantize and form is not Form.FUSED:
+        raise typer.BadParameter("--quantize goes with --as fused")
     here = hub(ctx)
+    model, number = _split(here, version)
+    found: VersionFiles | VersionExport
     with downloading() as told:
-        found = here.models.download(*_split(here, version), to, on_progress=told)
+        if form:
+            bits = int(quantize or 0)
+            wanted = partial(here.models.export, format=form.value, quantize_bits=bits)
+            found = wanted(model, number, to, on_step=_say, on_progress=told)
+        else:
+            found = here.models.download(model, number, to, on_progress=told)
     if json:
         emit(plain(found))
         return
     for file in found.files:
         typer.echo(printable(f"{short(file.sha256)}  {size(file.size_bytes):>8}  {to / file.name}"))
+
+
+def _say(step: str) -> None:
+    typer.echo(f"  {printable(step)}", err=True)
 
 
 @versions_app.command()

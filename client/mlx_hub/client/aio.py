@@ -21,14 +21,13 @@ from mlx_hub.client.calls import (
 )
 from mlx_hub.client.channel import Settings, connection
 from mlx_hub.client.contract import Call, Find, Generation, Pages, build, documented
-from mlx_hub.client.download import Download
+from mlx_hub.client.download import Download, Export
 from mlx_hub.client.stream import AsyncTokenStream
 from mlx_hub.client.upload import Upload
-from mlx_hub.client.watch import Cursor, LogCursor, WatchCursor
+from mlx_hub.client.watch import Cursor, Frame, LogCursor, WatchCursor
 from mlx_hub.inference.v1.completion_pb2 import Completion
-from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
+from mlx_hub.registry.v1.export_pb2 import VersionExport
 from mlx_hub.trainer.v1.training_job_pb2 import TrainingJob
-from mlx_hub.trainer.v1.training_log_pb2 import TrainingLogEvent
 
 
 class _Group:
@@ -68,6 +67,16 @@ def _download[**A, R: Message](
     return verb
 
 
+def _export[**A](
+    make: Callable[A, Export],
+) -> Callable[Concatenate[_Group, A], Awaitable[VersionExport]]:
+    @documented(make)
+    def verb(self: _Group, /, *args: A.args, **kwargs: A.kwargs) -> Awaitable[VersionExport]:
+        return self._transport.export(build(make, *args, **kwargs))
+
+    return verb
+
+
 def _pages[**A, P: Message, I](
     make: Callable[A, Pages[P, I]],
 ) -> Callable[Concatenate[_Group, A], AsyncIterator[I]]:
@@ -88,7 +97,7 @@ def _find[**A, P: Message, I](
     return verb
 
 
-def _follow[**A, F: TrainingEvent | TrainingLogEvent, I](
+def _follow[**A, F: Frame, I](
     make: Callable[A, Call[F]], cursor: Callable[[Call[F]], Cursor[F, I]]
 ) -> Callable[Concatenate[_Group, A], AsyncIterator[I]]:
     @documented(make)
@@ -125,6 +134,7 @@ class AsyncModels(_Group):
     statement = _unary(provenance.get_statement)
     files = _unary(downloads.list_files)
     download = _download(downloads.download_version)
+    export = _export(downloads.export_version)
     promote = _unary(registry.promote_version)
     roll_back = _unary(registry.roll_back_alias)
     delete_alias = _unary(registry.delete_alias)

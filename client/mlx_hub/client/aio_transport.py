@@ -1,7 +1,7 @@
 """How calls travel over an asyncio channel."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from copy import copy
 from typing import Self
 
@@ -10,15 +10,14 @@ from google.protobuf.message import Message
 from grpc import aio
 from mlx_hub.client.channel import Connection, Guard
 from mlx_hub.client.contract import Call, Find, Generation, Pages
-from mlx_hub.client.download import Download, Saving
+from mlx_hub.client.download import Download, Export, Saving, broken_off
 from mlx_hub.client.errors import HubError, from_rpc
 from mlx_hub.client.retry import Budget, policy
 from mlx_hub.client.stream import AsyncTokenStream
 from mlx_hub.client.upload import Sending, Upload
-from mlx_hub.client.watch import Cursor
+from mlx_hub.client.watch import Cursor, Frame
 from mlx_hub.inference.v1.generation_pb2 import GenerateEvent
-from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
-from mlx_hub.trainer.v1.training_log_pb2 import TrainingLogEvent
+from mlx_hub.registry.v1.export_pb2 import VersionExport
 from tenacity import AsyncRetrying
 
 
@@ -78,10 +77,20 @@ class Transport:
     async def download[R: Message](self, download: Download[R]) -> R:
         budget = Budget(download.deadline(self._within))
         found = await self.unary(download.ask)
-        for saving in download.files(found):
+        await self._bring(download.files(found), budget)
+        return found
+
+    async def export(self, export: Export) -> VersionExport:
+        found = [item async for item in self.follow(export.cursor)]
+        if not found:
+            raise broken_off("the export's")
+        await self._bring(export.files(found[0]), Budget(self._within))
+        return found[0]
+
+    async def _bring(self, files: Iterable[Saving], budget: Budget) -> None:
+        for saving in files:
             with saving:
                 await self._receive(saving, budget)
-        return found
 
     async def _receive(self, saving: Saving, budget: Budget) -> None:
         while True:
@@ -119,9 +128,7 @@ class Transport:
         again = AsyncRetrying(**policy(call, deadline))
         return AsyncTokenStream(lambda: self._stream(call, budget), again, self.address)
 
-    async def follow[F: TrainingEvent | TrainingLogEvent, I](
-        self, cursor: Cursor[F, I]
-    ) -> AsyncIterator[I]:
+    async def follow[F: Frame, I](self, cursor: Cursor[F, I]) -> AsyncIterator[I]:
         budget = Budget(self._within)
         while True:
             frames = self._stream(cursor.call(), budget)

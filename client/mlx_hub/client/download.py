@@ -14,6 +14,8 @@ from google.protobuf.message import Message
 from mlx_hub.client.contract import Call
 from mlx_hub.client.errors import DataLoss, HubError, Unavailable
 from mlx_hub.client.retry import Patience
+from mlx_hub.client.watch import ExportCursor
+from mlx_hub.registry.v1.export_pb2 import VersionExport
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,14 @@ class Download[R: Message]:
     def deadline(self, said: float | None) -> float | None:
         """Seconds until the caller gives up: its own, else what `within` said, or never."""
         return said if self.timeout is None else self.timeout
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What the hub makes, and then each of its files."""
+
+    cursor: ExportCursor
+    files: Callable[[VersionExport], Iterable["Saving"]]
 
 
 class Saving:
@@ -68,7 +78,7 @@ class Saving:
     def finish(self) -> None:
         """Put the file in its place, if it is whole and what the hub has on record."""
         if self._received < self._size:
-            raise Unavailable("the stream broke off before the file's end", reason="TRUNCATED")
+            raise broken_off("the file's")
         if self._received > self._size or self._hash.hexdigest() != self._sha256:
             name = self._target.name
             text = f"{name} came as other bytes than the hub has on record; nothing is kept"
@@ -96,6 +106,11 @@ class Saving:
     ) -> None:
         self._opened().close()
         self._part.unlink(missing_ok=True)
+
+
+def broken_off(whose: str) -> Unavailable:
+    """The error of a stream that ended too early without saying why."""
+    return Unavailable(f"the stream broke off before {whose} end", reason="TRUNCATED")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """How calls travel over a blocking channel."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import copy
 from typing import Self
 
@@ -9,15 +9,14 @@ import grpc
 from google.protobuf.message import Message
 from mlx_hub.client.channel import Connection, Guard
 from mlx_hub.client.contract import Call, Find, Generation, Pages
-from mlx_hub.client.download import Download, Saving
+from mlx_hub.client.download import Download, Export, Saving, broken_off
 from mlx_hub.client.errors import HubError, from_rpc
 from mlx_hub.client.retry import Budget, policy
 from mlx_hub.client.stream import Incoming, TokenStream
 from mlx_hub.client.upload import Sending, Upload
-from mlx_hub.client.watch import Cursor
+from mlx_hub.client.watch import Cursor, Frame
 from mlx_hub.inference.v1.generation_pb2 import GenerateEvent
-from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
-from mlx_hub.trainer.v1.training_log_pb2 import TrainingLogEvent
+from mlx_hub.registry.v1.export_pb2 import VersionExport
 from tenacity import Retrying
 
 
@@ -71,10 +70,20 @@ class Transport:
     def download[R: Message](self, download: Download[R]) -> R:
         budget = Budget(download.deadline(self._within))
         found = self.unary(download.ask)
-        for saving in download.files(found):
+        self._bring(download.files(found), budget)
+        return found
+
+    def export(self, export: Export) -> VersionExport:
+        found = [*self.follow(export.cursor)]
+        if not found:
+            raise broken_off("the export's")
+        self._bring(export.files(found[0]), Budget(self._within))
+        return found[0]
+
+    def _bring(self, files: Iterable[Saving], budget: Budget) -> None:
+        for saving in files:
             with saving:
                 self._receive(saving, budget)
-        return found
 
     def _receive(self, saving: Saving, budget: Budget) -> None:
         while True:
@@ -111,7 +120,7 @@ class Transport:
         again = Retrying(**policy(call, deadline))
         return TokenStream(lambda: self._stream(call, budget), again, self.address)
 
-    def follow[F: TrainingEvent | TrainingLogEvent, I](self, cursor: Cursor[F, I]) -> Iterator[I]:
+    def follow[F: Frame, I](self, cursor: Cursor[F, I]) -> Iterator[I]:
         budget = Budget(self._within)
         while True:
             frames = self._stream(cursor.call(), budget)

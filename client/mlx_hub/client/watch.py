@@ -1,15 +1,19 @@
-"""The place in a job's events or log, so that a lost connection neither skips nor doubles one."""
+"""The place in a stream, so that a lost connection neither skips nor doubles anything."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from mlx_hub.client.contract import Call
 from mlx_hub.client.errors import HubError, from_status
 from mlx_hub.client.retry import Patience
+from mlx_hub.registry.v1.export_pb2 import ExportEvent, VersionExport
 from mlx_hub.trainer.v1.training_event_pb2 import TrainingEvent
 from mlx_hub.trainer.v1.training_log_pb2 import TrainingLogEvent, TrainingLogLine
 
+type Frame = TrainingEvent | TrainingLogEvent | ExportEvent
 
-class Cursor[F: TrainingEvent | TrainingLogEvent, I](ABC):
+
+class Cursor[F: Frame, I](ABC):
     """Says what to ask for next, which frames are new, and how long to pause after a loss."""
 
     def __init__(self, call: Call[F]) -> None:
@@ -63,3 +67,22 @@ class LogCursor(Cursor[TrainingLogEvent, TrainingLogLine]):
             return None
         self._last = frame.line.sequence
         return frame.line
+
+
+class ExportCursor(Cursor[ExportEvent, VersionExport]):
+    """The steps of an export, which ends with it; asked for again, the hub goes on or has it."""
+
+    def __init__(
+        self, call: Call[ExportEvent], on_step: Callable[[str], object] | None = None
+    ) -> None:
+        super().__init__(call)
+        self._on_step = on_step
+        self._told: list[str] = []
+
+    def _fresh(self, frame: ExportEvent) -> VersionExport | None:
+        if frame.HasField("export"):
+            return frame.export
+        if self._on_step and frame.progress.step not in self._told:
+            self._told.append(frame.progress.step)
+            self._on_step(frame.progress.step)
+        return None

@@ -2,6 +2,7 @@ export { api, absolute, BASE, call, type Schemas, take } from "./client";
 export * from "./datasets";
 export { download } from "./download";
 export { ApiError, asApiError, fromBody } from "./errors";
+export { exportVersion, type VersionExport, type Wanted } from "./exports";
 export { type LiveMode, useLive } from "./live";
 export * from "./models";
 export { useMetrics, type Metrics } from "./metrics";

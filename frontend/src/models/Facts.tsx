@@ -1,8 +1,7 @@
-import { Download } from "lucide-react";
-import { asApiError, download, type Schemas } from "@/api";
+import type { Schemas } from "@/api";
 import { cn } from "@/lib/cn";
-import { bytes } from "@/lib/format";
-import { Badge, Button, Card, Digest, Skeleton, toast } from "@/ui";
+import { Badge, Card, Skeleton } from "@/ui";
+import { FileList } from "./FileList";
 
 const byName = (facts: Readonly<Record<string, string>> = {}) => Object.entries(facts).sort(([a], [b]) => a.localeCompare(b));
 
@@ -45,16 +44,7 @@ export function Files({ lineage, version }: { lineage: Schemas["Lineage"] | unde
     <div className="grid min-w-0 gap-4">
       <Card title="Files" hint="Each by its sha256" flush>
         {!lineage ? <Skeleton className="mx-5 h-24" /> : (
-          <ul>
-            {lineage.files.map((file) => (
-              <li key={file.name} className="flex min-h-10 items-center gap-3 px-5 text-xs">
-                <span className="min-w-0 flex-1 truncate" title={file.name}>{file.name}</span>
-                <span className="text-muted">{bytes(file.size_bytes)}</span>
-                <Digest value={file.sha256} length={8} />
-                {version?.status === "VERSION_STATUS_READY" && <Fetch version={version} name={file.name} />}
-              </li>
-            ))}
-          </ul>
+          <FileList files={lineage.files} className="px-5" below={version?.status === "VERSION_STATUS_READY" && `/models/${version.model_id}/versions/${version.version}/files`} />
         )}
       </Card>
       {attempts.length > 1 && (
@@ -72,10 +62,4 @@ export function Files({ lineage, version }: { lineage: Schemas["Lineage"] | unde
       )}
     </div>
   );
-}
-
-function Fetch({ version, name }: { version: Schemas["ModelVersion"]; name: string }) {
-  const path = `/models/${version.model_id}/versions/${version.version}/files/${encodeURIComponent(name)}`;
-  const fetch = () => download(path, name).catch((thrown: unknown) => toast(asApiError(thrown).message));
-  return <Button variant="ghost" size="icon" aria-label={`Download ${name}`} onClick={() => void fetch()}><Download aria-hidden /></Button>;
 }

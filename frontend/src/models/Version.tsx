@@ -1,6 +1,6 @@
 "use client";
 
-import { Archive, ArchiveRestore, MessagesSquare, Rocket, ShieldCheck } from "lucide-react";
+import { Archive, ArchiveRestore, MessagesSquare, PackageOpen, Rocket, ShieldCheck } from "lucide-react";
 import dynamic from "next/dynamic";
 import Link from "next/link";
 import { useState } from "react";
@@ -14,6 +14,7 @@ import { Missing } from "./Model";
 import { Samples } from "./Samples";
 import { metricsOf } from "./Versions";
 
+const Export = dynamic(() => import("./Export"), { ssr: false });
 const Promote = dynamic(() => import("./Promote"), { ssr: false });
 const Verify = dynamic(() => import("./Verify"), { ssr: false });
 
@@ -75,7 +76,7 @@ const Metric = ({ name, value }: { name: string; value: number }) => (
   <Stat label={name} value={<span title={String(value)}>{number(value, Math.abs(value) < 10 ? 3 : 1)}</span>} />
 );
 
-type Open = "promote" | "archive" | "restore" | "verify" | null;
+type Open = "export" | "promote" | "archive" | "restore" | "verify" | null;
 
 function Actions({ id, version }: { id: number; version: Schemas["ModelVersion"] }) {
   const client = useQueryClient();
@@ -92,9 +93,11 @@ function Actions({ id, version }: { id: number; version: Schemas["ModelVersion"]
     <>
       {ready && <Button asChild><Link href={`/playground/?model=${id}&version=${version.version}`} prefetch={false}><MessagesSquare aria-hidden />Try</Link></Button>}
       <Button onClick={() => setOpen("verify")}><ShieldCheck aria-hidden />Verify</Button>
+      {ready && <Button onClick={() => setOpen("export")}><PackageOpen aria-hidden />Export</Button>}
       {ready && <Button onClick={() => setOpen("archive")}><Archive aria-hidden />Archive</Button>}
       {archived && <Button variant="primary" onClick={() => setOpen("restore")}><ArchiveRestore aria-hidden />Restore</Button>}
       {ready && <Button variant="primary" onClick={() => setOpen("promote")}><Rocket aria-hidden />Promote</Button>}
+      {open === "export" && <Export id={id} version={version.version} onClose={close} />}
       {open === "promote" && <Promote id={id} version={version.version} onClose={close} />}
       {open === "verify" && <Verify id={id} version={version.version} onClose={close} />}
       <Confirm open={open === "archive"} onOpenChange={close} title={`Archive version ${version.version}?`} action="Archive" onConfirm={() => move(archive, "archived")}>

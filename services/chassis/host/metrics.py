@@ -137,7 +137,7 @@ def _budget(use: Use | None) -> Iterator[Row]:
     none: tuple[str, ...] = ()
     about = "Memory that engines and training may hold together."
     yield "memory_budget_bytes", about, none, {none: use.room.budget if use else None}
-    about = "What is leased of the memory budget, by kind of holder: engine, job."
+    about = "What is leased of the memory budget, by kind of holder: engine, export, job."
     leased: Values = {(kind,): size for kind, size in use.held.items()} if use else {}
     yield "memory_leased_bytes", about, ("holder",), leased
     about = "What could be leased of the memory budget now."

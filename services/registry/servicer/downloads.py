@@ -36,6 +36,16 @@ class DownloadServicer(pb_grpc.DownloadServiceServicer):
         async for body in attachment(context, found.name, found.bytes_left, bodies):
             yield body
 
+    async def GetExportFile(
+        self, request: pb.GetExportFileRequest, context: Context
+    ) -> AsyncIterator[HttpBody]:
+        """Give the bytes of one file of an export."""
+        wanted = (request.model_id, request.version, request.export_id, request.name)
+        found = await self._downloads.of_export(*wanted, request.offset)
+        bodies = to_bodies(found.pieces)
+        async for body in attachment(context, found.name, found.bytes_left, bodies):
+            yield body
+
     async def GetDatasetFile(
         self, request: pb.GetDatasetFileRequest, context: Context
     ) -> AsyncIterator[HttpBody]:

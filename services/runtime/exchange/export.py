@@ -2,19 +2,25 @@
 
 FORM is `mlx` or `peft`, ORDER one line of JSON (`order.Order`), FOLDER exists and is empty, WORK
 does not exist. Prints a line for each step, then one line of JSON, the report; on failure one line
-on stderr, exit status 2. A child process, because it loads MLX.
+on stderr, one of JSON that says the same (`_failed`), exit status 2. With `--tied`, which a service
+says, it works behind serving, ends once its stdin does, and writes that line as services log. A
+child process, because it loads MLX.
 """
 
 import argparse
 import gc
 import json
+import logging
+import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
+from services.chassis import logs
 from services.runtime.exchange import peft
 from services.runtime.exchange.fuse import apply_adapter, fuse
 from services.runtime.exchange.layout import (
@@ -42,7 +48,12 @@ from services.runtime.model import load_base, load_tokenizer, prepare
 from services.runtime.safetensors import SafetensorsError
 from services.runtime.weights import save_weights
 
+log = logging.getLogger("services.runtime.exchange.export")
+
 type Say = Callable[[str], None]
+
+# Behind serving and before training, as whoever asked waits.
+NICENESS = 10
 
 
 def export_mlx(order: Order, folder: Path, work: Path, say: Say) -> dict[str, Any]:
@@ -59,7 +70,7 @@ def export_mlx(order: Order, folder: Path, work: Path, say: Say) -> dict[str, An
     parity = _compare(base, work, folder, samples)
     say(parity.words())
     if not parity.lost <= order.tolerance:
-        raise AdapterError(_refusal(order, parity))
+        raise _refusal(order, parity)
     inspect_model_folder(folder)
     facts = {**parity.as_json(samples), "tolerance": order.tolerance}
     return report_of(order, "mlx", folder, quantize=order.quantize, parity=facts)
@@ -70,12 +81,14 @@ def export_peft(order: Order, folder: Path, work: Path, say: Say) -> dict[str, A
     if json.loads((work / CONFIG).read_bytes()).get("fine_tune_type") == FULL:
         raise AdapterError(
             "the version was trained by method full, and PEFT's form holds adapters only; "
-            "export it with --format mlx"
+            "export it as a whole model",
+            "format",
         )
     if order.model_type not in peft.SAME_NAMES:
         raise AdapterError(
             f"what PEFT calls the layers of a {order.model_type} model is not known here; export "
-            "with --format mlx"
+            "it as a whole model",
+            "format",
         )
     say("turning the adapter into PEFT's form")
     source, layers = read_source(work), layer_shapes(Path(order.base_path))
@@ -119,14 +132,18 @@ def _compare(base: Path, adapter: Path, folder: Path, samples: Samples) -> Parit
     return Parity(fused=distance(tuned, fused), base=distance(tuned, bare))
 
 
-def _refusal(order: Order, parity: Parity) -> str:
-    remedy = {4: "use --quantize 8, or leave it out", 8: "leave --quantize out"}
+def _refusal(order: Order, parity: Parity) -> AdapterError:
+    remedy = {4: "pack into 8 bits, or leave it dense", 8: "leave it dense"}
     lost = f"{parity.lost:.3g}" if parity.base.mean_kl > 0 else "all"
-    return (
+    tolerance = f"{order.tolerance:g}"
+    return AdapterError(
         f"the fused model would not be version {order.version}: {parity.words()}. Of the effect "
         f"{lost} is lost (0 none, 1 as far off as without the adapter), and the tolerance is "
-        f"{order.tolerance:g}; {remedy.get(order.quantize, 'the adapter is too weak to fuse')}, "
-        "or raise --tolerance"
+        f"{tolerance}; {remedy.get(order.quantize, 'the adapter is too weak to fuse')}, or raise "
+        "the tolerance",
+        "quantize_bits" if order.quantize else "tolerance",
+        effect_lost=lost,
+        tolerance=tolerance,
     )
 
 
@@ -150,7 +167,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("order", help="one line of JSON")
     parser.add_argument("folder", type=Path)
     parser.add_argument("work", type=Path)
+    parser.add_argument("--tied", action="store_true", help="end when stdin does")
     options = parser.parse_args(arguments)
+    if options.tied:
+        os.nice(NICENESS)
+        logs.configure("registry-export", "WARNING")
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
     order = Order.read(options.order)
     prepare()
     try:
@@ -160,10 +182,30 @@ def main(arguments: list[str]) -> int:
         report = FORMS[options.form](order, options.folder, options.work, _say)
         write_report(options.folder, report)
     except (AdapterError, FolderError, SafetensorsError, OSError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
+        text = " ".join(str(error).split())
+        if options.tied:
+            log.warning("%s", text)
+        else:
+            print(text, file=sys.stderr)
+        print(json.dumps(_failed(error)))
         return 2
     print(json.dumps(report))
     return 0
+
+
+def _failed(error: Exception) -> dict[str, Any]:
+    """Say what a service can tell on: of other errors only the number, for they name paths."""
+    found: dict[str, Any] = {"errno": error.errno if isinstance(error, OSError) else None}
+    if isinstance(error, AdapterError):
+        text = " ".join(str(error).split())
+        found |= {"reason": error.reason, "message": text}
+        found |= {"field": error.field, "facts": error.facts}
+    return {"failed": found}
+
+
+def _end_with_stdin() -> None:
+    os.read(sys.stdin.fileno(), 1)  # nothing is ever written; a reader with a lock holds up the end
+    os._exit(0)
 
 
 def _say(step: str) -> None:

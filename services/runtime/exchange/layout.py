@@ -17,7 +17,27 @@ _NAMED = 5
 
 
 class AdapterError(ValueError):
-    """An adapter that can't be exchanged; the text says what is wrong with it and what to do."""
+    """An adapter that can't be exchanged; the text says what is wrong with it and what to do.
+
+    `field` is the one of ExportVersionRequest that asks for it, and `facts` the text's variables.
+    """
+
+    reason = "EXPORT_REFUSED"
+
+    def __init__(self, message: str, field: str = "", **facts: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.facts = facts
+
+
+class StoredError(AdapterError):
+    """Stored files that are not what was recorded."""
+
+    reason = "ARTIFACT_CORRUPT"
+
+    def __init__(self, message: str, file: str) -> None:
+        """Take what the damaged part of the store is called."""
+        super().__init__(message, file=file)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What an export is asked for, as the operator's command writes it for its child."""
+"""What an export is asked for, as whoever starts the child writes it."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from services.runtime.exchange.layout import AdapterError
+from services.runtime.exchange.layout import StoredError
 from services.runtime.folder import FolderError, digest_of, hash_folder
 
 REPORT = "export.json"
@@ -67,9 +67,10 @@ def check_base(order: Order) -> None:
     except (FolderError, OSError):
         found = ""
     if found != order.base_digest:
-        raise AdapterError(
+        raise StoredError(
             "the stored base model no longer has the recorded hash; run `mlx-hub doctor`, and "
-            "import it again"
+            "import it again",
+            order.base_name,
         )
 
 
@@ -80,9 +81,10 @@ def take_adapter(order: Order, names: Iterable[str], private: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             shutil.copyfile(Path(order.adapter_path) / name, private / name)
     if digest_of(hash_folder(private)) != order.adapter_digest:
-        raise AdapterError(
+        raise StoredError(
             f"the stored files of version {order.version} are not what was published; run "
-            f"`mlx-hub verify {order.model}:{order.version}`"
+            f"`mlx-hub verify {order.model}:{order.version}`",
+            f"{order.model}:{order.version}",
         )
 
 

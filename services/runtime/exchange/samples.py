@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.runtime.encoding import Encoder, RowRefusedError
-from services.runtime.exchange.layout import AdapterError
+from services.runtime.exchange import MAX_POSITIONS
+from services.runtime.exchange.layout import StoredError
 from services.runtime.exchange.order import HeldOut
 from services.runtime.rows import ChangedError, Side, Split, read_rows
 
-MAX_ROWS, MAX_TOKENS, MAX_POSITIONS = 16, 256, 256
+MAX_ROWS, MAX_TOKENS = 16, 256
 PROMPTS = (
     "Name a fruit.",
     "The capital of France is Paris. The capital of Italy is",
@@ -69,7 +70,8 @@ def _rows(tokenizer: Any, held_out: HeldOut) -> Iterator[Sample]:
             if example.trained_tokens:
                 yield Sample(example.tokens, np.flatnonzero(example.trained[1:]))
     except (ChangedError, OSError) as error:
-        raise AdapterError(f"the version's dataset can't be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise StoredError(f"the version's dataset can't be read: {why}", "dataset") from error
 
 
 def _prompts(tokenizer: Any) -> Iterator[Sample]:

@@ -247,6 +247,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. The version has no file of this name. To do: take a name that `GET
     /models/ID/versions/VERSION/files` lists. Metadata: model_id, version, file.
     """
+    ERROR_REASON_EXPORT_REFUSED: _ErrorReason.ValueType  # 67
+    """FAILED_PRECONDITION. The version can't be exported like this: too much of its adapter's effect
+    would be lost, the format has no word for it, or it is larger than all exports may be. To do: do
+    what the message says about the field named. Metadata: field (format, quantize_bits, tolerance
+    or empty); effect_lost and tolerance, or needed_bytes and limit_bytes.
+    """
+    ERROR_REASON_EXPORT_NOT_FOUND: _ErrorReason.ValueType  # 50
+    """NOT_FOUND. The version has no such export, or no longer: it was kept for its time, or had to make
+    room. To do: ask for the export again. Metadata: model_id, version, export_id.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the value of `ErrorInfo.reason` (domain `mlx-hub`) in
@@ -478,5 +488,15 @@ To do: wait as long as RetryInfo says, and send fewer at a time.
 ERROR_REASON_FILE_NOT_FOUND: ErrorReason.ValueType  # 66
 """NOT_FOUND. The version has no file of this name. To do: take a name that `GET
 /models/ID/versions/VERSION/files` lists. Metadata: model_id, version, file.
+"""
+ERROR_REASON_EXPORT_REFUSED: ErrorReason.ValueType  # 67
+"""FAILED_PRECONDITION. The version can't be exported like this: too much of its adapter's effect
+would be lost, the format has no word for it, or it is larger than all exports may be. To do: do
+what the message says about the field named. Metadata: field (format, quantize_bits, tolerance
+or empty); effect_lost and tolerance, or needed_bytes and limit_bytes.
+"""
+ERROR_REASON_EXPORT_NOT_FOUND: ErrorReason.ValueType  # 50
+"""NOT_FOUND. The version has no such export, or no longer: it was kept for its time, or had to make
+room. To do: ask for the export again. Metadata: model_id, version, export_id.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -29,7 +29,7 @@ from mlx_hub.registry.v1 import lineage_pb2 as mlx__hub_dot_registry_dot_v1_dot_
 from mlx_hub.registry.v1 import version_pb2 as mlx__hub_dot_registry_dot_v1_dot_version__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*mlx_hub/registry/v1/download_service.proto\x12\x13mlx_hub.registry.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a!mlx_hub/registry/v1/lineage.proto\x1a!mlx_hub/registry/v1/version.proto\"i\n\x17ListVersionFilesRequest\x12\x19\n\x08model_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x33\n\x07version\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,62}$\"\x97\x01\n\x0cVersionFiles\x12\x10\n\x08model_id\x18\x01 \x01(\x05\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x32\n\x06status\x18\x03 \x01(\x0e\x32\".mlx_hub.registry.v1.VersionStatus\x12\x30\n\x05\x66iles\x18\x04 \x03(\x0b\x32!.mlx_hub.registry.v1.ArtifactFile\"\xc9\x01\n\x15GetVersionFileRequest\x12\x19\n\x08model_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x33\n\x07version\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,62}$\x12\x37\n\x04name\x18\x03 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$\x12\'\n\x06offset\x18\x04 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00@C)\x00\x00\x00\x00\x00\x00\x00\x00\"]\n\x15GetDatasetFileRequest\x12\x1b\n\ndataset_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\'\n\x06offset\x18\x02 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00@C)\x00\x00\x00\x00\x00\x00\x00\x00\x32\xc3\x03\n\x0f\x44ownloadService\x12\x9b\x01\n\x10ListVersionFiles\x12,.mlx_hub.registry.v1.ListVersionFilesRequest\x1a!.mlx_hub.registry.v1.VersionFiles\"6\x90\x02\x01\x82\xd3\xe4\x93\x02-\x12+/models/{model_id}/versions/{version}/files\x12\x93\x01\n\x0eGetVersionFile\x12*.mlx_hub.registry.v1.GetVersionFileRequest\x1a\x14.google.api.HttpBody\"=\x90\x02\x01\x82\xd3\xe4\x93\x02\x34\x12\x32/models/{model_id}/versions/{version}/files/{name}0\x01\x12|\n\x0eGetDatasetFile\x12*.mlx_hub.registry.v1.GetDatasetFileRequest\x1a\x14.google.api.HttpBody\"&\x90\x02\x01\x82\xd3\xe4\x93\x02\x1d\x12\x1b/datasets/{dataset_id}/file0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*mlx_hub/registry/v1/download_service.proto\x12\x13mlx_hub.registry.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a!mlx_hub/registry/v1/lineage.proto\x1a!mlx_hub/registry/v1/version.proto\"i\n\x17ListVersionFilesRequest\x12\x19\n\x08model_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x33\n\x07version\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,62}$\"\x97\x01\n\x0cVersionFiles\x12\x10\n\x08model_id\x18\x01 \x01(\x05\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x32\n\x06status\x18\x03 \x01(\x0e\x32\".mlx_hub.registry.v1.VersionStatus\x12\x30\n\x05\x66iles\x18\x04 \x03(\x0b\x32!.mlx_hub.registry.v1.ArtifactFile\"\xc9\x01\n\x15GetVersionFileRequest\x12\x19\n\x08model_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x33\n\x07version\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,62}$\x12\x37\n\x04name\x18\x03 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$\x12\'\n\x06offset\x18\x04 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00@C)\x00\x00\x00\x00\x00\x00\x00\x00\"\xf2\x01\n\x14GetExportFileRequest\x12\x19\n\x08model_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x33\n\x07version\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,62}$\x12(\n\texport_id\x18\x03 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$\x12\x37\n\x04name\x18\x04 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$\x12\'\n\x06offset\x18\x05 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00@C)\x00\x00\x00\x00\x00\x00\x00\x00\"]\n\x15GetDatasetFileRequest\x12\x1b\n\ndataset_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\'\n\x06offset\x18\x02 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00@C)\x00\x00\x00\x00\x00\x00\x00\x00\x32\xeb\x04\n\x0f\x44ownloadService\x12\x9b\x01\n\x10ListVersionFiles\x12,.mlx_hub.registry.v1.ListVersionFilesRequest\x1a!.mlx_hub.registry.v1.VersionFiles\"6\x90\x02\x01\x82\xd3\xe4\x93\x02-\x12+/models/{model_id}/versions/{version}/files\x12\x93\x01\n\x0eGetVersionFile\x12*.mlx_hub.registry.v1.GetVersionFileRequest\x1a\x14.google.api.HttpBody\"=\x90\x02\x01\x82\xd3\xe4\x93\x02\x34\x12\x32/models/{model_id}/versions/{version}/files/{name}0\x01\x12\xa5\x01\n\rGetExportFile\x12).mlx_hub.registry.v1.GetExportFileRequest\x1a\x14.google.api.HttpBody\"Q\x90\x02\x01\x82\xd3\xe4\x93\x02H\x12\x46/models/{model_id}/versions/{version}/exports/{export_id}/files/{name}0\x01\x12|\n\x0eGetDatasetFile\x12*.mlx_hub.registry.v1.GetDatasetFileRequest\x1a\x14.google.api.HttpBody\"&\x90\x02\x01\x82\xd3\xe4\x93\x02\x1d\x12\x1b/datasets/{dataset_id}/file0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,6 +48,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETVERSIONFILEREQUEST'].fields_by_name['name']._serialized_options = b'\272H&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$'
   _globals['_GETVERSIONFILEREQUEST'].fields_by_name['offset']._loaded_options = None
   _globals['_GETVERSIONFILEREQUEST'].fields_by_name['offset']._serialized_options = b'\272H\024\022\022\031\000\000\000\000\000\000@C)\000\000\000\000\000\000\000\000'
+  _globals['_GETEXPORTFILEREQUEST'].fields_by_name['model_id']._loaded_options = None
+  _globals['_GETEXPORTFILEREQUEST'].fields_by_name['model_id']._serialized_options = b'\272H\004\032\002 \000'
+  _globals['_GETEXPORTFILEREQUEST'].fields_by_name['version']._loaded_options = None
+  _globals['_GETEXPORTFILEREQUEST'].fields_by_name['version']._serialized_options = b'\272H\037r\0352\033^[a-z0-9][a-z0-9._-]{0,62}$'
+  _globals['_GETEXPORTFILEREQUEST'].fields_by_name['export_id']._loaded_options = None
+  _globals['_GETEXPORTFILEREQUEST'].fields_by_name['export_id']._serialized_options = b'\272H\022r\0202\016^[0-9a-f]{64}$'
+  _globals['_GETEXPORTFILEREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_GETEXPORTFILEREQUEST'].fields_by_name['name']._serialized_options = b'\272H&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$'
+  _globals['_GETEXPORTFILEREQUEST'].fields_by_name['offset']._loaded_options = None
+  _globals['_GETEXPORTFILEREQUEST'].fields_by_name['offset']._serialized_options = b'\272H\024\022\022\031\000\000\000\000\000\000@C)\000\000\000\000\000\000\000\000'
   _globals['_GETDATASETFILEREQUEST'].fields_by_name['dataset_id']._loaded_options = None
   _globals['_GETDATASETFILEREQUEST'].fields_by_name['dataset_id']._serialized_options = b'\272H\004\032\002 \000'
   _globals['_GETDATASETFILEREQUEST'].fields_by_name['offset']._loaded_options = None
@@ -56,6 +66,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DOWNLOADSERVICE'].methods_by_name['ListVersionFiles']._serialized_options = b'\220\002\001\202\323\344\223\002-\022+/models/{model_id}/versions/{version}/files'
   _globals['_DOWNLOADSERVICE'].methods_by_name['GetVersionFile']._loaded_options = None
   _globals['_DOWNLOADSERVICE'].methods_by_name['GetVersionFile']._serialized_options = b'\220\002\001\202\323\344\223\0024\0222/models/{model_id}/versions/{version}/files/{name}'
+  _globals['_DOWNLOADSERVICE'].methods_by_name['GetExportFile']._loaded_options = None
+  _globals['_DOWNLOADSERVICE'].methods_by_name['GetExportFile']._serialized_options = b'\220\002\001\202\323\344\223\002H\022F/models/{model_id}/versions/{version}/exports/{export_id}/files/{name}'
   _globals['_DOWNLOADSERVICE'].methods_by_name['GetDatasetFile']._loaded_options = None
   _globals['_DOWNLOADSERVICE'].methods_by_name['GetDatasetFile']._serialized_options = b'\220\002\001\202\323\344\223\002\035\022\033/datasets/{dataset_id}/file'
   _globals['_LISTVERSIONFILESREQUEST']._serialized_start=223
@@ -64,8 +76,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VERSIONFILES']._serialized_end=482
   _globals['_GETVERSIONFILEREQUEST']._serialized_start=485
   _globals['_GETVERSIONFILEREQUEST']._serialized_end=686
-  _globals['_GETDATASETFILEREQUEST']._serialized_start=688
-  _globals['_GETDATASETFILEREQUEST']._serialized_end=781
-  _globals['_DOWNLOADSERVICE']._serialized_start=784
-  _globals['_DOWNLOADSERVICE']._serialized_end=1235
+  _globals['_GETEXPORTFILEREQUEST']._serialized_start=689
+  _globals['_GETEXPORTFILEREQUEST']._serialized_end=931
+  _globals['_GETDATASETFILEREQUEST']._serialized_start=933
+  _globals['_GETDATASETFILEREQUEST']._serialized_end=1026
+  _globals['_DOWNLOADSERVICE']._serialized_start=1029
+  _globals['_DOWNLOADSERVICE']._serialized_end=1648
 # @@protoc_insertion_point(module_scope)

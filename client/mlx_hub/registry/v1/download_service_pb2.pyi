@@ -108,6 +108,41 @@ class GetVersionFileRequest(_message.Message):
 Global___GetVersionFileRequest: _TypeAlias = GetVersionFileRequest  # noqa: Y015
 
 @_typing.final
+class GetExportFileRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    EXPORT_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    model_id: _builtins.int
+    version: _builtins.str
+    """A number or an alias; an alias may move between two calls, a number never."""
+    export_id: _builtins.str
+    """Of the VersionExport."""
+    name: _builtins.str
+    """One of its files."""
+    offset: _builtins.float
+    """How many bytes to leave out at the beginning, at most the file's; a whole number. Default 0."""
+    def __init__(
+        self,
+        *,
+        model_id: _builtins.int = ...,
+        version: _builtins.str = ...,
+        export_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        offset: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["export_id", b"export_id", "model_id", b"model_id", "name", b"name", "offset", b"offset", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetExportFileRequest: _TypeAlias = GetExportFileRequest  # noqa: Y015
+
+@_typing.final
 class GetDatasetFileRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

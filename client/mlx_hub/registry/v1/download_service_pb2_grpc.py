@@ -51,6 +51,11 @@ class DownloadServiceStub:
                 request_serializer=mlx__hub_dot_registry_dot_v1_dot_download__service__pb2.GetVersionFileRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.GetExportFile = channel.unary_stream(
+                '/mlx_hub.registry.v1.DownloadService/GetExportFile',
+                request_serializer=mlx__hub_dot_registry_dot_v1_dot_download__service__pb2.GetExportFileRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
         self.GetDatasetFile = channel.unary_stream(
                 '/mlx_hub.registry.v1.DownloadService/GetDatasetFile',
                 request_serializer=mlx__hub_dot_registry_dot_v1_dot_download__service__pb2.GetDatasetFileRequest.SerializeToString,
@@ -86,6 +91,16 @@ class DownloadServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetExportFile(self, request, context):
+        """Gives the bytes of one file of an export, in pieces of at most 256 KiB. One that turns out to be
+        damaged is removed with its export, so that ExportVersion makes it anew.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, EXPORT_NOT_FOUND, FILE_NOT_FOUND, INVALID_FIELD,
+        ARTIFACT_CORRUPT, READER_TOO_SLOW, and QUEUE_FULL when too many files are being sent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetDatasetFile(self, request, context):
         """Gives the bytes of a dataset, JSONL as it came in, in pieces of at most 256 KiB.
         Fails with DATASET_NOT_FOUND, INVALID_FIELD, ARTIFACT_CORRUPT, READER_TOO_SLOW, and QUEUE_FULL
@@ -106,6 +121,11 @@ def add_DownloadServiceServicer_to_server(servicer, server):
             'GetVersionFile': grpc.unary_stream_rpc_method_handler(
                     servicer.GetVersionFile,
                     request_deserializer=mlx__hub_dot_registry_dot_v1_dot_download__service__pb2.GetVersionFileRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'GetExportFile': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetExportFile,
+                    request_deserializer=mlx__hub_dot_registry_dot_v1_dot_download__service__pb2.GetExportFileRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
             'GetDatasetFile': grpc.unary_stream_rpc_method_handler(
@@ -173,6 +193,33 @@ class DownloadService:
             target,
             '/mlx_hub.registry.v1.DownloadService/GetVersionFile',
             mlx__hub_dot_registry_dot_v1_dot_download__service__pb2.GetVersionFileRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetExportFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mlx_hub.registry.v1.DownloadService/GetExportFile',
+            mlx__hub_dot_registry_dot_v1_dot_download__service__pb2.GetExportFileRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,

@@ -34,6 +34,12 @@ class DownloadServiceStub:
     READER_TOO_SLOW, QUEUE_FULL when too many files are being sent, and VERSION_NOT_READY when the
     version is archived: restore it first.
     """
+    GetExportFile: _aio.UnaryStreamMultiCallable[_download_service_pb2.GetExportFileRequest, _httpbody_pb2.HttpBody]
+    """Gives the bytes of one file of an export, in pieces of at most 256 KiB. One that turns out to be
+    damaged is removed with its export, so that ExportVersion makes it anew.
+    Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, EXPORT_NOT_FOUND, FILE_NOT_FOUND, INVALID_FIELD,
+    ARTIFACT_CORRUPT, READER_TOO_SLOW, and QUEUE_FULL when too many files are being sent.
+    """
     GetDatasetFile: _aio.UnaryStreamMultiCallable[_download_service_pb2.GetDatasetFileRequest, _httpbody_pb2.HttpBody]
     """Gives the bytes of a dataset, JSONL as it came in, in pieces of at most 256 KiB.
     Fails with DATASET_NOT_FOUND, INVALID_FIELD, ARTIFACT_CORRUPT, READER_TOO_SLOW, and QUEUE_FULL
@@ -70,6 +76,18 @@ class DownloadServiceServicer(metaclass=_abc_1.ABCMeta):
         Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, FILE_NOT_FOUND, INVALID_FIELD, ARTIFACT_CORRUPT,
         READER_TOO_SLOW, QUEUE_FULL when too many files are being sent, and VERSION_NOT_READY when the
         version is archived: restore it first.
+        """
+
+    @_abc_1.abstractmethod
+    def GetExportFile(
+        self,
+        request: _download_service_pb2.GetExportFileRequest,
+        context: _aio.ServicerContext[_download_service_pb2.GetExportFileRequest, _abc.AsyncIterator[_httpbody_pb2.HttpBody]],
+    ) -> _abc.AsyncIterator[_httpbody_pb2.HttpBody]:
+        """Gives the bytes of one file of an export, in pieces of at most 256 KiB. One that turns out to be
+        damaged is removed with its export, so that ExportVersion makes it anew.
+        Fails with MODEL_NOT_FOUND, VERSION_NOT_FOUND, EXPORT_NOT_FOUND, FILE_NOT_FOUND, INVALID_FIELD,
+        ARTIFACT_CORRUPT, READER_TOO_SLOW, and QUEUE_FULL when too many files are being sent.
         """
 
     @_abc_1.abstractmethod
