@@ -56,7 +56,7 @@ faults: setup-dev ## Kill, stop and starve training at every edge; nothing may b
 	@pytest tests/faults -n auto --maxprocesses 2 --dist loadfile
 
 gateway: setup-dev ## Real Envoy in front of stub services
-	@pytest tests/gateway
+	@pytest tests/gateway -n auto --maxprocesses 2 --dist loadfile
 
 e2e: setup-dev ## Every process with the real small model
 	@pytest tests/e2e -n auto --maxprocesses 2 --dist loadfile --no-loadscope-reorder

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from functools import cached_property
 from typing import Any
 
 import grpc
@@ -29,14 +30,26 @@ class AroundInterceptor(grpc.aio.ServerInterceptor):
         """Give what turns a request's bytes into what `accept` looks at."""
         return deserialize
 
+    @cached_property
+    def _wrapped(self) -> dict[str, tuple[Any, Any]]:
+        """Of each method the handler that came, and what was made of it."""
+        return {}
+
     async def intercept_service(
         self, continuation: Continuation, details: grpc.HandlerCallDetails
     ) -> Any:
-        """Wrap the handler of one of our methods."""
+        """Wrap the handler of one of our methods; a server has one for each, made once."""
         handler = await continuation(details)
         method = str(details.method)
         if handler is None or not method.startswith(OURS):
             return handler
+        of, wrapped = self._wrapped.get(method, (None, None))
+        if of is not handler:
+            wrapped = self._wrap(method, handler)
+            self._wrapped[method] = handler, wrapped
+        return wrapped
+
+    def _wrap(self, method: str, handler: Any) -> Any:
         codec = (self.reader(handler.request_deserializer), handler.response_serializer)
         if handler.unary_unary:
             unary = self._unary(method, handler.unary_unary)

@@ -8,6 +8,8 @@ import grpc
 
 from services.chassis.requests import Context
 
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
 
 @contextmanager
 def ending(context: Context, told: Callable[[grpc.StatusCode], None]) -> Iterator[None]:
@@ -25,9 +27,7 @@ def ending(context: Context, told: Callable[[grpc.StatusCode], None]) -> Iterato
 def _code_of(context: Context) -> grpc.StatusCode:
     """Give the status a call ended with, as far as it was set."""
     code = context.code()
-    if isinstance(code, grpc.StatusCode):
-        return code
-    return next((c for c in grpc.StatusCode if c.value[0] == code), grpc.StatusCode.OK)
+    return code if isinstance(code, grpc.StatusCode) else _CODES.get(code, grpc.StatusCode.OK)
 
 
 def split(method: str) -> tuple[str, str]:
