@@ -161,8 +161,12 @@ async def _heard(steps: _Steps, making: asyncio.Task[Export]) -> AsyncGenerator[
             return
         more = asyncio.create_task(steps.more.wait())
         patience = None if told else PATIENCE_S
-        await asyncio.wait((making, more), timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-        more.cancel()
+        try:
+            await asyncio.wait(
+                (making, more), timeout=patience, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:  # who asks may leave meanwhile
+            more.cancel()
         if not (told or steps.said or making.done()):
             steps.say(WAITING)
 

@@ -17,7 +17,8 @@ SERVICES = ("registry", "trainer", "inference")
 
 def unharmed(target: Target) -> None:
     """Fail when a server broke, grew or complained, or no longer does its job."""
-    assert not complaints(target.stack.home / "logs")
+    told = complaints(target.stack.home / "logs")
+    assert not told, "\n".join(told[:5])
     fat = {name: size for name, size in _sizes(target.stack.pid) if size > MAX_SERVICE_BYTES}
     assert not fat
     url = target.stack.url

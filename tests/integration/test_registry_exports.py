@@ -1,6 +1,7 @@
 """A version taken out through the registry's own door, by the operator's code."""
 
 import asyncio
+import gc
 import hashlib
 import shutil
 from collections.abc import Callable
@@ -109,13 +110,17 @@ async def test_made_once_for_all_who_ask_kept_and_given_back(door: Door) -> None
     assert door.kept() == []
 
 
-async def test_who_leaves_ends_the_work_and_leaves_nothing(door: Door) -> None:
+async def test_who_leaves_ends_the_work_and_leaves_nothing(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
     call = door.ask(format=PEFT)
     assert (await call.read()).progress.step == STARTING
     await until(lambda: len(exporting()) == len(door.kept()) == 1)
     call.cancel()
     await until(lambda: not exporting() and not door.kept())
     assert door.folder.is_dir()
+    gc.collect()
+    assert "destroyed" not in caplog.text, "a task of its own was left waiting"
 
 
 async def collect(call: Any, begun: list[export_pb2.ExportEvent]) -> None:
