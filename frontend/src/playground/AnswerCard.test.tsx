@@ -26,3 +26,10 @@ test("while nothing came it says what is going on", () => {
   render(<AnswerCard answer={asked("tickets")} />);
   expect(screen.getByRole("status")).toHaveTextContent("Reads the prompt…");
 });
+
+test("no button comes before the end, when the last of them would move the others", () => {
+  const { rerender } = render(<AnswerCard answer={begun} />);
+  expect(screen.queryByRole("button")).toBeNull();
+  rerender(<AnswerCard answer={close(begun)} />);
+  expect(screen.getByRole("button", { name: "Copy the answer" })).toBeVisible();
+});

@@ -44,11 +44,12 @@ export function AnswerCard({ answer, onReply }: { answer: Answer; onReply?: (res
       )}
       <footer className="flex min-h-10 flex-wrap items-center gap-x-4 gap-y-1 border-t border-line px-4 py-1 text-2xs text-muted">
         <Facts answer={answer} />
-        <span className="ml-auto flex flex-wrap items-center gap-1">
+        {/* Not before the end: what comes last would move a button away from under the pointer. */}
+        {isOver(answer) && <span className="ml-auto flex flex-wrap items-center gap-1">
           {logprobs.length > 0 && <Button size="sm" variant="ghost" className="h-7 px-2 text-2xs aria-pressed:text-accent" aria-pressed={byToken} onClick={() => setByToken(!byToken)}><Percent aria-hidden />Token by token</Button>}
           {id && <Button size="sm" variant="ghost" className="h-7 px-2 text-2xs" onClick={() => setWhy(true)}><CircleHelp aria-hidden />Why did it say that?</Button>}
           {answer.text && <Copy text={answer.text} label="Copy the answer" />}
-        </span>
+        </span>}
       </footer>
       {why && <Why id={id} open onOpenChange={setWhy} />}
     </article>
