@@ -12,8 +12,19 @@ PROMPTS = {**SHORT, **LONG}
 
 
 @pytest.fixture
-def run(tiny_model: Path) -> Passes:
-    return Passes(tiny_model)
+def run(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Passes:
+    found = Passes(tiny_model)
+    from services.inference.engine import groups  # noqa: PLC0415  after MLX was prepared
+
+    monkeypatch.setattr(groups, "LEAST_BYTES", 0)
+    found.batch._generator = found.batch._new_generator()
+    return found
+
+
+def test_a_small_model_s_rows_stay_together(tiny_model: Path) -> None:
+    run = Passes(tiny_model)
+    begin(run)
+    assert run.step() == [(len(PROMPTS), 1)]
 
 
 def begin(run: Passes, tokens: int = 40) -> None:

@@ -13,6 +13,9 @@ from mlx_lm.generate import BatchGenerator, GenerationBatch
 from services.inference.engine.adapters.layers import RoutedModel
 from services.inference.engine.decoding import Decoding
 
+LEAST_BYTES = 200_000_000
+"""A pass costs no less than reading so much: Python builds its graph, in some 20 ms."""
+
 
 class Groups:
     """Stands where MLX-LM's BatchGenerator has its GenerationBatch."""
@@ -21,7 +24,7 @@ class Groups:
         """Take the model, and the uids of the rows that tell how likely their tokens are."""
         self._model, self._likelihoods = model, likelihoods
         weights: Any = tree_flatten(model.model.parameters())
-        self._pass_bytes = sum(weight.nbytes for _, weight in weights)
+        self._pass_bytes = max(LEAST_BYTES, sum(weight.nbytes for _, weight in weights))
         self._groups = [Decoding.of(model, likelihoods)]
 
     def __len__(self) -> int:
