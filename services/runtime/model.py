@@ -111,6 +111,11 @@ def _replace_weights(model: Any, tuned: Path) -> None:
     model.update(tree_unflatten([(n, found[n].astype(dtype)) for n, dtype in types.items()]))
 
 
+def weight_bytes(model: Any) -> int:
+    """Give the bytes of a loaded model's weights."""
+    return sum(array.nbytes for array in _parameters(model).values())
+
+
 def _parameters(model: Any) -> dict[str, mx.array]:
     return dict(tree_flatten(model.parameters()))
 

@@ -69,7 +69,7 @@ class Served:
     def __init__(self, base: Path, *, quick: bool = False, pack: bool = False) -> None:
         prepare()
         # They import MLX, which has to be prepared first.
-        from services.inference.engine.adapters.layers import RoutedModel  # noqa: PLC0415
+        from services.inference.engine.adapters.routing import RoutedModel  # noqa: PLC0415
         from services.inference.engine.adapters.slots import Adapters  # noqa: PLC0415
         from services.inference.engine.head import Ends, quicken_head  # noqa: PLC0415
 

@@ -76,8 +76,8 @@ def test_a_dora_layer_is_mlx_lms_with_a_bias_and_quantised_too(bits: int, bias: 
 
     from services.inference.engine.adapters.dora import Norms  # noqa: PLC0415
     from services.inference.engine.adapters.kinds import AdaptedLinear  # noqa: PLC0415
-    from services.inference.engine.adapters.layers import Router  # noqa: PLC0415
     from services.inference.engine.adapters.pairs import Pair  # noqa: PLC0415
+    from services.inference.engine.adapters.routing import Router  # noqa: PLC0415
 
     mx.random.seed(3)
     linear: Any = Linear(64, 96, bias=bias)
@@ -129,7 +129,7 @@ def test_base_rows_keep_their_bits_whatever_is_beside_them(
 
 def test_no_row_loses_its_adapter_when_others_leave() -> None:
     prepare()
-    from services.inference.engine.adapters.layers import Router  # noqa: PLC0415
+    from services.inference.engine.adapters.routing import Router  # noqa: PLC0415
 
     router, laid = Router(), []
     for rows, left in (

@@ -28,7 +28,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         prepare()
         # They import MLX, which has to be prepared first.
-        from services.inference.engine.adapters.layers import RoutedModel  # noqa: PLC0415
+        from services.inference.engine.adapters.routing import RoutedModel  # noqa: PLC0415
         from services.inference.engine.adapters.slots import Adapters  # noqa: PLC0415
         from services.inference.engine.batch import Batch  # noqa: PLC0415
         from services.inference.engine.pace import BatchLimits  # noqa: PLC0415

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from services.inference.engine.events import Failed
 from services.runtime.model import prepare
 from tests.fixtures.passes import Passes
 
@@ -61,4 +62,22 @@ def test_short_prompts_that_come_together_take_one_pass_and_answer_as_alone(
     assert found == alone
     assert all(len(answer) == 12 for answer in found)
     # The fifth is too long for it. Of the others each one's last token alone is scored.
-    assert ((4, 30), (4, 1)) in run.model.passes
+    assert (4, 30) in run.model.passes
+    assert run.model.scored[run.model.passes.index((4, 30))] == (4, 1)
+
+
+def test_a_fault_while_ends_are_read_leaves_the_next_pass_whole(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, _ = answered(tiny_model, together=False)
+    run = Passes(tiny_model)
+    with monkeypatch.context() as broken:
+        broken.setattr(type(run.model), "__call__", lambda *_, **__: 1 / 0)
+        for number, prompt in enumerate(PROMPTS[:4]):
+            run.add(number, prompt)
+        run.batch.step()
+    assert len([outcome for outcome in run.outcomes if isinstance(outcome, Failed)]) == 4
+    run.add(9, PROMPTS[4])
+    run.finish()
+    assert run.tokens(9) == alone[4]
+    assert run.model.scored[0] == run.model.passes[0] == (1, len(PROMPTS[4]) - 1)

@@ -40,7 +40,7 @@ class Stations:
         prepare()
         # They import MLX, which has to be prepared first.
         from services.inference.engine.adapters.files import Reader  # noqa: PLC0415
-        from services.inference.engine.adapters.layers import RoutedModel  # noqa: PLC0415
+        from services.inference.engine.adapters.routing import RoutedModel  # noqa: PLC0415
         from services.inference.engine.adapters.slots import Adapters  # noqa: PLC0415
         from services.inference.engine.batch import Batch  # noqa: PLC0415
         from services.inference.engine.grammar import Outputs  # noqa: PLC0415

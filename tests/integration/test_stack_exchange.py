@@ -88,7 +88,7 @@ def engine_logits(base: Path, adapter: Adapter) -> Any:
     # They import MLX, which has to be prepared first.
     import mlx.core as mx  # noqa: PLC0415
 
-    from services.inference.engine.adapters.layers import RoutedModel  # noqa: PLC0415
+    from services.inference.engine.adapters.routing import RoutedModel  # noqa: PLC0415
     from services.inference.engine.adapters.slots import Adapters  # noqa: PLC0415
 
     model, tokenizer, _ = load_base(base)

@@ -32,9 +32,6 @@ def main(descriptor: int, base: Path) -> int:
     if first is None:
         return 0
     prepare()
-    # Of the interpreter, between threads; at 5 ms, Python's own, a token that is to be told waits
-    # until the graph of the next step is built.
-    sys.setswitchinterval(0.0005)
     # They import MLX, which has to be prepared first.
     from services.inference.engine.loop import Engine  # noqa: PLC0415
     from services.inference.engine.text import failed_frame  # noqa: PLC0415

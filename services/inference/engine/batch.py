@@ -12,7 +12,7 @@ from mlx_lm.generate import BatchGenerator, GenerationBatch
 
 from services.chassis.errors import HubError
 from services.inference.engine import grammar, sampling
-from services.inference.engine.adapters.layers import RoutedModel
+from services.inference.engine.adapters.routing import RoutedModel
 from services.inference.engine.adapters.slots import Adapters
 from services.inference.engine.drafting import Drafter, Reading, Response, draft_of
 from services.inference.engine.events import (

@@ -7,7 +7,6 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from mlx.utils import tree_flatten
 from mlx_hub.internal.v1 import engine_pb2
 from mlx_lm.models.cache import KVCache, make_prompt_cache
 from tokenizers import Tokenizer
@@ -16,7 +15,7 @@ from services.inference.engine.head import quicken_head
 from services.inference.engine.proposers import LONGEST, Tally, Text
 from services.inference.engine.sizes import context_of, vocabulary_of
 from services.runtime.folder import FolderError
-from services.runtime.model import load_base, on_cpu
+from services.runtime.model import load_base, on_cpu, weight_bytes
 
 log = logging.getLogger(__name__)
 
@@ -129,8 +128,7 @@ def load_draft(
         raise _unfit(name, "its layers decide themselves what they attend to")
     if on_cpu():
         quicken_head(model)
-    size = sum(array.nbytes for array in dict(tree_flatten(model.parameters())).values())
-    log.info("%s drafts, with %d bytes of weights", name, size)
+    log.info("%s drafts, with %d bytes of weights", name, weight_bytes(model))
     draft = DraftModel(
         model,
         vocabulary=min(vocabulary, vocabulary_of(config) or vocabulary),

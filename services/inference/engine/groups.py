@@ -7,11 +7,11 @@ as much that is not there. A second pass reads the weights once more. Whatever r
 from itertools import combinations
 from typing import Any, cast
 
-from mlx.utils import tree_flatten
 from mlx_lm.generate import BatchGenerator, GenerationBatch
 
-from services.inference.engine.adapters.layers import RoutedModel
+from services.inference.engine.adapters.routing import RoutedModel
 from services.inference.engine.decoding import Decoding
+from services.runtime.model import weight_bytes
 
 LEAST_BYTES = 200_000_000
 """A pass costs no less than reading so much: Python builds its graph, in some 20 ms."""
@@ -23,8 +23,7 @@ class Groups:
     def __init__(self, model: RoutedModel, likelihoods: set[int]) -> None:
         """Take the model, and the uids of the rows that tell how likely their tokens are."""
         self._model, self._likelihoods = model, likelihoods
-        weights: Any = tree_flatten(model.model.parameters())
-        self._pass_bytes = max(LEAST_BYTES, sum(weight.nbytes for _, weight in weights))
+        self._pass_bytes = max(LEAST_BYTES, weight_bytes(model.model))
         self._groups = [Decoding.of(model, likelihoods)]
 
     def __len__(self) -> int:

@@ -4,6 +4,8 @@ Few rows times one large matrix are OpenBLAS's worst case: it packs what it mult
 pieces of a matrix of 50,000 rows leave the cache before they are used. docs/adr/0045 has numbers.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -24,6 +26,15 @@ class Ends:
         """Ask about all."""
         self.at: mx.array | None = None
         """Places in the rows, (rows, 1, 1)."""
+
+    @contextmanager
+    def asked(self, at: mx.array) -> Iterator[mx.array]:
+        """Ask about one token of each row, at these places (rows, 1, 1), while a pass is built."""
+        self.at = at
+        try:
+            yield at
+        finally:
+            self.at = None
 
     def of(self, x: mx.array) -> mx.array:
         """Give what was asked for of (rows, tokens, inputs)."""

@@ -17,7 +17,7 @@ from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.internal.v1 import engine_pb2
 
 from services.inference.engine.adapters.files import Reader
-from services.inference.engine.adapters.layers import BASE_SLOT, RoutedModel
+from services.inference.engine.adapters.routing import BASE_SLOT, RoutedModel
 from services.inference.engine.adapters.slots import Adapters
 from services.inference.engine.batch import Batch
 from services.inference.engine.draft_model import load_draft

@@ -24,7 +24,7 @@ import mlx.core as mx
 import numpy as np
 from mlx_lm.models.cache import KVCache
 
-from services.inference.engine.adapters.layers import BASE_SLOT, RoutedModel
+from services.inference.engine.adapters.routing import BASE_SLOT, RoutedModel
 from services.inference.engine.events import Job, Recalled
 from services.inference.engine.prefix_disk import Disk, Layer
 from services.inference.engine.prefix_tree import Block, Counts, PrefixTree, keys_of

@@ -18,8 +18,8 @@ from mlx_lm.models.switch_layers import (
     _gather_sort,
 )
 
-from services.inference.engine.adapters.layers import Router
 from services.inference.engine.adapters.pairs import Adapted, Array, own_part
+from services.inference.engine.adapters.routing import Router
 
 
 class AdaptedLinear(Adapted):

@@ -1,5 +1,6 @@
 """Many adapters' pairs in one layer, and what of them the rows of the running pass take."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -8,7 +9,7 @@ import numpy as np
 from mlx.nn.layers.base import Module
 from numpy.typing import NDArray
 
-from services.inference.engine.adapters.layers import Columns, Router
+from services.inference.engine.adapters.routing import Columns, Router
 from services.inference.engine.head import Ends
 
 type Array = NDArray[np.float32]
@@ -74,7 +75,7 @@ class Share(NamedTuple):
         return y if self.shift is None else y + self.shift.astype(y.dtype)
 
 
-class Adapted(Module):
+class Adapted(Module, ABC):
     """A layer that adds each row's own low-rank product."""
 
     takes: ClassVar[tuple[type, ...]] = ()
@@ -95,9 +96,9 @@ class Adapted(Module):
         return cls(base, router)
 
     @staticmethod
+    @abstractmethod
     def shapes(base: Any, rank: int) -> dict[str, tuple[int, ...]]:
         """Give the shapes that mlx-lm's arrays of an adapter of this rank have."""
-        raise NotImplementedError
 
     @staticmethod
     def oriented(a: Array, b: Array) -> tuple[Array, Array]:

@@ -15,8 +15,8 @@ from services.inference.engine.adapters.files import (
     unfit,
 )
 from services.inference.engine.adapters.kinds import AdaptedEmbedding, kind_of
-from services.inference.engine.adapters.layers import BASE_SLOT, RoutedModel
 from services.inference.engine.adapters.pairs import Adapted, Pair
+from services.inference.engine.adapters.routing import BASE_SLOT, RoutedModel
 
 
 class Adapters:

@@ -118,14 +118,13 @@ class RoutedModel:
             for cache in layers:
                 cache.prepare(lengths=lengths, right_padding=padding)
         padded = [row + [0] * pad for row, pad in zip(rows, padding, strict=True)]
-        self._ends.at = last = mx.array(lengths)[:, None, None] - 1
-        logits = self._run(mx.array(padded), layers)
-        self._ends.at = None
+        with self._ends.asked(mx.array(lengths)[:, None, None] - 1) as places:
+            logits = self._run(mx.array(padded), layers)
         if any(padding):
             for cache in layers:
                 cache.finalize()
         # A head that is not ours was asked about all.
-        return logits if logits.shape[1] == 1 else mx.take_along_axis(logits, last, axis=1)
+        return logits if logits.shape[1] == 1 else mx.take_along_axis(logits, places, axis=1)
 
     def _run(self, tokens: mx.array, layers: list[Any]) -> mx.array:
         batches = parts_of(layers)
