@@ -7,6 +7,7 @@ row's own adapter.
 from typing import Any, ClassVar, Self
 
 import mlx.core as mx
+from mlx.nn.layers.base import Module
 from mlx.nn.layers.embedding import Embedding
 from mlx.nn.layers.linear import Linear
 from mlx.nn.layers.quantized import QuantizedEmbedding, QuantizedLinear
@@ -97,12 +98,11 @@ class AdaptedExperts(Adapted):
     @classmethod
     def within(cls, base: Any, parent: Any, router: Router) -> Self:
         """Wrap a layer of a SwitchGLU or SwitchMLP, and follow what that is called with."""
-        for kind in (FollowedGLU, FollowedMLP):
-            if type(parent) is kind.__base__:
-                parent.__class__ = kind
-                parent.routes = Routes(router)
-            if type(parent) is kind:
-                return cls(base, router, parent.routes)
+        if kind := _FOLLOWED.get(type(parent)):
+            parent.__class__ = kind
+            parent.routes = Routes(router)
+        if isinstance(parent, _Followed):
+            return cls(base, router, parent.routes)
         raise ValueError(
             f"experts are served within SwitchGLU and SwitchMLP, not {type(parent).__name__}"
         )
@@ -156,7 +156,7 @@ class Routes:
         self.sorted = _gather_sort(rows[:, None, None], indices)[0].flatten()  # type: ignore[no-untyped-call]
 
 
-class FollowedGLU(SwitchGLU):
+class _Followed(Module):
     """Experts that say what they are given before they sort it."""
 
     routes: Routes
@@ -164,18 +164,19 @@ class FollowedGLU(SwitchGLU):
     def __call__(self, x: mx.array, indices: mx.array) -> mx.array:
         """Apply the experts."""
         self.routes.hear(indices)
-        return super().__call__(x, indices)
+        y: mx.array = super().__call__(x, indices)
+        return y
 
 
-class FollowedMLP(SwitchMLP):
-    """The same of two layers each."""
+class _FollowedGLU(_Followed, SwitchGLU):
+    """Three layers each."""
 
-    routes: Routes
 
-    def __call__(self, x: mx.array, indices: mx.array) -> mx.array:
-        """Apply the experts."""
-        self.routes.hear(indices)
-        return super().__call__(x, indices)
+class _FollowedMLP(_Followed, SwitchMLP):
+    """Two layers each."""
+
+
+_FOLLOWED: dict[type, Any] = {SwitchGLU: _FollowedGLU, SwitchMLP: _FollowedMLP}
 
 
 def kind_of(module: Any) -> type[Adapted] | None:
