@@ -59,11 +59,16 @@ class Answering:
         metrics.RUNNING.set_function(lambda: scheduler.running)
 
     async def answer(
-        self, request: pb.GenerateRequest, caller: Caller, generation_id: str = ""
+        self,
+        request: pb.GenerateRequest,
+        caller: Caller,
+        generation_id: str = "",
+        *,
+        whole: bool = False,
     ) -> AsyncGenerator[Delta | Loading | Answer, None]:
         """Yield text as it comes and the whole answer last; before, how far its model is.
 
-        An answer without an id gets one.
+        An answer without an id gets one. One whose caller wants it whole comes in fewer pieces.
         """
         now = time.monotonic()
         seconds = caller.patience
@@ -72,7 +77,8 @@ class Answering:
             base = self._catalogue.base_of(request.model_id, request.version)
             with self._scheduler.expecting(base, caller.name):  # a refusal asks no registry
                 target = await self._catalogue.resolve(request.model_id, request.version)
-            generation = generation_of(request, drafting=self._drafting).begun(generation_id)
+            generation = generation_of(request, drafting=self._drafting, whole=whole)
+            generation = generation.begun(generation_id)
             self._check(target.base, generation, target.adapter)
             run = self._scheduler.generate(target, generation, arrival)
             loading = partial(self._loading, target.base.digest)

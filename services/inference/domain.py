@@ -58,6 +58,8 @@ class Generation:
     cache_prompt: bool = True
     cache_salt: str = ""
     output: Output = field(default_factory=Output)
+    whole: bool = False
+    """Nobody reads it before its end."""
     id: str = ""
 
     def begun(self, generation_id: str = "") -> "Generation":

@@ -55,7 +55,9 @@ _KINDS: dict[str, type[HubError]] = {
 }
 
 
-def generation_of(request: pb.GenerateRequest, *, drafting: bool = False) -> Generation:
+def generation_of(
+    request: pb.GenerateRequest, *, drafting: bool = False, whole: bool = False
+) -> Generation:
     """Read a request; what it leaves open is as `drafting` says, or the domain's default."""
     given = {"drafting": drafting} | {
         f.name: value for f, value in request.ListFields() if f.name in _OPTIONAL
@@ -66,6 +68,7 @@ def generation_of(request: pb.GenerateRequest, *, drafting: bool = False) -> Gen
         stop=tuple(request.stop),
         logit_bias=dict(request.logit_bias),
         output=output.output_of(request),
+        whole=whole,
         **given,
     )
 
@@ -95,6 +98,7 @@ def submit_of(
         request_id=REQUEST_ID.get(),
         traceparent=traceparent(),
         coming=coming,
+        whole=generation.whole,
     )
     return engine_pb2.EngineCommand(submit=submit)
 

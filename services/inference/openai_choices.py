@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 
 from mlx_hub.inference.v1 import generation_pb2 as pb
 
@@ -52,7 +53,8 @@ def answers(
         if index % asked.n == 0:
             read = asyncio.Event()
         name = generation_id(reply_id, index)
-        runs.append(_run(answering, request, name, caller, read, leads=index % asked.n == 0))
+        run = partial(answering.answer, request, generation_id=name, whole=not asked.stream)
+        runs.append(_run(run, caller, read, leads=index % asked.n == 0))
     return side_by_side(runs)
 
 
@@ -80,9 +82,7 @@ async def side_by_side[T](runs: Sequence[AsyncGenerator[T, None]]) -> AsyncGener
 
 
 async def _run(
-    answering: Answering,
-    request: pb.GenerateRequest,
-    name: str,
+    run: Callable[[Caller], Frames],
     caller: Callable[[], Caller],
     read: asyncio.Event,
     *,
@@ -90,7 +90,7 @@ async def _run(
 ) -> Frames:
     if not leads:
         await read.wait()
-    async with aclosing(answering.answer(request, caller(), name)) as frames:
+    async with aclosing(run(caller())) as frames:
         async for frame in frames:
             if not isinstance(frame, Loading):
                 read.set()

@@ -41,7 +41,8 @@ class InferenceServicer(pb_grpc.InferenceServiceServicer):
         self, request: pb.GenerateRequest, context: Context
     ) -> completion_pb.Completion:
         """Answer at once."""
-        async with aclosing(self._answering.answer(request, caller_of(context))) as frames:
+        run = self._answering.answer(request, caller_of(context), whole=True)
+        async with aclosing(run) as frames:
             answer = [frame async for frame in frames][-1]
         return completion_of(answer) if isinstance(answer, Answer) else completion_pb.Completion()
 

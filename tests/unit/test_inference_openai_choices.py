@@ -147,7 +147,7 @@ class Scripted:
         self.asked: list[tuple[str, str]] = []
 
     async def answer(
-        self, request: GenerateRequest, _: Any, generation_id: str
+        self, request: GenerateRequest, _: Any, generation_id: str, *, whole: bool
     ) -> AsyncGenerator[Delta | Answer, None]:
         self.asked.append((generation_id, request.prompt))
         if self.fails and len(self.asked) > 1:

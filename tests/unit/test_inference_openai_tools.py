@@ -143,7 +143,7 @@ class Scripted:
 
     name, id = "bot", 7
 
-    async def answer(self, *_: Any) -> AsyncGenerator[Delta | Answer, None]:
+    async def answer(self, *_: Any, **__: Any) -> AsyncGenerator[Delta | Answer, None]:
         yield Delta("Sure.", 1)
         for tokens, call in enumerate(CALLS, 2):
             yield Delta("", tokens, tool_calls=(call,))

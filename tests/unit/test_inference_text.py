@@ -11,6 +11,7 @@ from mlx_hub.internal.v1 import engine_pb2
 from tokenizers import Tokenizer
 
 from services.chassis.errors import Internal
+from services.inference.engine import text
 from services.inference.engine.events import (
     Cancel,
     Closed,
@@ -126,6 +127,30 @@ def test_letters_of_several_tokens_come_whole(desk: Desk) -> None:
     assert desk.finished.tokens == len("héllo 日本 🙂!".encode())
     assert (desk.finished.prompt_tokens, desk.finished.ttft_ms) == (9, 5)
     assert desk.finished.finish_reason == completion_pb.FINISH_REASON_LENGTH
+
+
+def test_an_answer_that_nobody_reads_before_its_end_comes_in_few_pieces(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    desk.writer.handle(Opened(1, 1, (), whole=True))
+    desk.writer.handle(Token(1, desk.tokenizer.encode("a").ids[0], 5, likelihood=Likelihood(-1)))
+    assert desk.text == "a", "the first piece tells that the prompt is read"
+    for token in desk.tokenizer.encode("bcd").ids:
+        desk.writer.handle(Token(1, token, 5, likelihood=Likelihood(-2)))
+    assert desk.text == "a"
+    now += text.WHOLE_SECONDS
+    desk.say("e")
+    desk.say("fg")
+    desk.writer.handle(Ended(1, completion_pb.FINISH_REASON_LENGTH))
+    deltas = [event.delta for event in desk.sent if event.HasField("delta")]
+    assert [(d.text, d.tokens, len(d.logprobs)) for d in deltas] == [
+        ("a", 1, 1),
+        ("bcde", 5, 3),
+        ("fg", 7, 0),
+    ]
+    assert desk.finished.tokens == 7
 
 
 def test_a_first_space_is_kept(desk: Desk) -> None:

@@ -72,6 +72,8 @@ class Opened:
     stops: tuple[str, ...]
     calls: "ToolReader | None" = None
     """Where the model may call tools."""
+    whole: bool = False
+    """Nobody reads the answer before its end."""
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,7 @@ class PromptDesk:
         now = time.monotonic()
         asked, adapter = command.generate, (command.adapter, command.adapter_path)
         weights = self._reader.weights_of(*adapter)
-        self._to_writer(Opened(command.request, len(tokens), stops, calls))
+        self._to_writer(Opened(command.request, len(tokens), stops, calls, command.whole))
         # Here, not in the batch: a file takes milliseconds, in which every row would stand still.
         kept = self._recall(adapter[0], asked.cache_salt, tokens) if asked.cache_prompt else ()
         given = (*adapter, weights, kept, matcher, ids_of(command), command.coming)

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+WHOLE_SECONDS = 0.25
+"""Between the pieces of an answer that nobody reads before its end: each costs the service, and so
+all others, what a reader's would."""
+
 
 class StopBuffer:
     """Holds text back while it could still become a stop string, and not a character more."""
@@ -87,6 +91,9 @@ class Stream:
         self.cached_tokens = self.drafted = self.accepted = 0
         self.logprobs: list[completion_pb.TokenLogprob] = []
         """Of the tokens since the last delta."""
+        self.pause = WHOLE_SECONDS if opened.whole else 0.0
+        self.held, self.held_until = "", 0.0
+        """Text that is not due before this `time.monotonic()`."""
 
 
 class Writer:
@@ -189,10 +196,14 @@ class Writer:
             self._send(engine_pb2.EngineEvent(tool_call=call))
 
     def _send_delta(self, request: int, stream: Stream, text: str) -> None:
+        stream.held += text
+        if (now := time.monotonic()) < stream.held_until:
+            return
+        stream.held_until = now + stream.pause
         delta = engine_pb2.EngineDelta(
-            request=request, text=text, tokens=stream.tokens, logprobs=stream.logprobs
+            request=request, text=stream.held, tokens=stream.tokens, logprobs=stream.logprobs
         )
-        stream.logprobs = []
+        stream.held, stream.logprobs = "", []
         self._send(engine_pb2.EngineEvent(delta=delta))
 
     def _finish(self, request: int, reason: completion_pb.FinishReason.ValueType) -> None:
@@ -201,8 +212,9 @@ class Writer:
             self._pieces(request, stream, stream.calls.flush())
         if stream.called and reason == completion_pb.FINISH_REASON_STOP:
             reason = completion_pb.FINISH_REASON_TOOL_CALLS
-        if stream.logprobs:
-            # Their text was held back or is none, and never came.
+        stream.held_until = 0.0
+        if stream.held or stream.logprobs:
+            # The text of likelihoods was held back or is none, and never came.
             self._send_delta(request, stream, "")
         finished = engine_pb2.EngineFinished(
             request=request,

@@ -188,6 +188,7 @@ class SubmitCommand(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     COMING_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
     request: _builtins.int
     """Positive, unique within the engine's life."""
     adapter: _builtins.str
@@ -200,6 +201,8 @@ class SubmitCommand(_message.Message):
     """As W3C writes it."""
     coming: _builtins.int
     """Requests for this engine that the service is making ready and will submit within milliseconds."""
+    whole: _builtins.bool
+    """Nobody reads the answer before its end: after the first, pieces come a few times a second."""
     @_builtins.property
     def generate(self) -> _generation_pb2.GenerateRequest:
         """Every optional field but `seed` is set."""
@@ -214,10 +217,11 @@ class SubmitCommand(_message.Message):
         request_id: _builtins.str = ...,
         traceparent: _builtins.str = ...,
         coming: _builtins.int = ...,
+        whole: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["generate", b"generate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "adapter_path", b"adapter_path", "coming", b"coming", "generate", b"generate", "request", b"request", "request_id", b"request_id", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "adapter_path", b"adapter_path", "coming", b"coming", "generate", b"generate", "request", b"request", "request_id", b"request_id", "traceparent", b"traceparent", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
