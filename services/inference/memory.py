@@ -24,6 +24,8 @@ def forecast(base: Base, shape: Shape, limits: EngineLimits, *, dense: bool) -> 
     weights = base.parameters * 4 if dense else base.size_bytes
     numbers = 2 * shape.layers * shape.kv_heads * shape.head_dim * limits.kv_tokens
     kv = int(numbers * number_bytes(limits.kv_bits, shape.head_dim, width))
+    if limits.kv_bits:
+        kv += numbers // shape.layers * width  # a layer's, unpacked for its attention
     # Attention scores of every head, before and after softmax; rows share the tokens.
     scores = 2 * shape.heads * step * limits.kv_tokens
     layer = tokens * (4 * shape.hidden + 3 * shape.inner)
