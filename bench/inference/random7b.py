@@ -172,8 +172,7 @@ async def _drafted(folder: Path, layers: int, agreement: float, rounds: int) -> 
         f"1 stream, a draft model of {layers} layers that agrees on {agreement:.0%} of tokens, on "
         f"vs off ({taken:.0%} of guesses taken)"
     )
-    pays = layers < 24 and agreement
-    return ratio(line, [each.rate for each in on][1:], off[1:], 1.2 if pays else 0.9)
+    return ratio(line, [each.rate for each in on][1:], off[1:], 0.9)
 
 
 if __name__ == "__main__":

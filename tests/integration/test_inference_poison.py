@@ -214,3 +214,19 @@ def test_a_fault_in_one_station_fails_its_request_alone(
     assert all(event.HasField("delta") for event in deltas)
     assert len(deltas) <= 3
     assert "poisoned" not in last.failed.message
+
+
+def test_an_engine_that_can_compute_nothing_any_more_ends_with_its_requests(
+    stations: Stations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from services.inference.engine import batch  # noqa: PLC0415
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("misaligned address")
+
+    stations.submit(1, prompt="hello")
+    monkeypatch.setattr(stations.batch, "_generate", broken)
+    monkeypatch.setattr(batch, "expect_sums", broken)
+    with pytest.raises(RuntimeError, match="misaligned"):
+        stations.run()
+    assert stations.told(1) == [], "it was running when the engine ended, which its service tells"

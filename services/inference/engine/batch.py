@@ -29,6 +29,7 @@ from services.inference.engine.meter import Meter
 from services.inference.engine.pace import BatchLimits, Pace
 from services.inference.engine.prefix_cache import PrefixCache
 from services.inference.engine.row import Row
+from services.runtime.model import expect_sums
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +107,7 @@ class Batch:
             self._tell_early(read)
         except Exception as error:
             log.error("the batch failed; all its requests fail", exc_info=error)
+            expect_sums()  # else the engine ends, and they count as running when it did
             self._fail_all()
             return
         rows = dict(self._rows)
