@@ -113,6 +113,8 @@ class Base:
     """Of a version: the base model, some or all of whose weights it replaces by its own."""
     draft: "Base | None" = None
     """Guesses for it, in the same engine."""
+    adapter_bytes: int = 0
+    """Of the largest adapter that was asked for: the engine has room for it at least."""
 
 
 @dataclass(frozen=True)
@@ -255,6 +257,8 @@ class EngineLimits:
     adapter_slots: int
     adapter_bytes: int = 16 * 1024**2
     """Of all resident adapters together."""
+    adapter_ahead_bytes: int = 1024**2
+    """Of adapters that are read before there is a slot for them."""
     max_kv_size: int = 0
     """Tokens that a row attends to; 0: all."""
     kv_bits: int = 0
