@@ -243,7 +243,7 @@ def test_a_model_that_takes_its_embedding_past_the_layer_keeps_it(
     assert bench.alone("as it should be", adapter) == stock(tiny_model, adapter)
 
 
-@pytest.mark.parametrize("way", ["weights", "halves"])
+@pytest.mark.parametrize("way", ["weights", "halves", "heads"])
 def test_a_model_with_a_way_of_its_own_with_a_layer_keeps_it(
     bench: Bench, adapters: list[Adapter], way: str
 ) -> None:
@@ -261,7 +261,10 @@ def test_a_model_with_a_way_of_its_own_with_a_layer_keeps_it(
         def __call__(self, x: Any) -> Any:
             if way == "weights":
                 return x * self.down_proj.weight.sum()
-            return mx.concatenate(self.down_proj(mx.concatenate([x, x], axis=-1)), axis=-1)
+            wide = mx.concatenate([x, x], axis=-1)
+            if way == "heads":
+                return self.down_proj(mx.stack([wide] * 4, axis=1)).mean(axis=1)
+            return mx.concatenate(self.down_proj(wide), axis=-1)
 
     layer.mlp.__class__ = Own
     if way == "halves":

@@ -180,7 +180,9 @@ class Adapters:
     def _try(self, layers: dict[str, Adapted], weights: AdapterWeights) -> None:
         """Have the model pass through layers with such an adapter; nothing is computed.
 
-        A model may take weights past their layer, and all rows would fail with the first pass.
+        A model may take weights past their layer, or give it what is not (rows, tokens, inputs),
+        and all rows would fail with the first pass. Three rows, of which one is the base model's:
+        few models have three of anything else.
         """
         if not layers:
             return
@@ -189,10 +191,13 @@ class Adapters:
             sides = layer.oriented(parts["lora_a"], parts["lora_b"])
             gain = mx.zeros(parts["m"].shape) if "m" in parts else None
             layer.put(TRIAL_SLOT, Pair(mx.zeros(sides[0].shape), mx.zeros(sides[1].shape), gain))
+        rows = [self._model.row_cache(slot) for slot in (TRIAL_SLOT, BASE_SLOT, TRIAL_SLOT)]
+        mixed = self._model.router.mixed
         try:
-            row = [entry.merge([entry]) for entry in self._model.row_cache(TRIAL_SLOT)]
-            self._model(mx.array([[0]]), row)
+            cache = [entries[0].merge(list(entries)) for entries in zip(*rows, strict=True)]
+            self._model(mx.array([[0]] * len(rows)), cache)
         finally:
+            self._model.router.forget(mixed)
             for layer in layers.values():
                 layer.put(TRIAL_SLOT, None)
 
