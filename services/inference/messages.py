@@ -1,6 +1,7 @@
 """Between the contract's messages and the domain's values; pure functions."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from google.rpc.status_pb2 import Status
@@ -231,6 +232,7 @@ def target_of(
         return Target(base, None, provenance, lineage)
     files = Adapter(version.checksum, locate(version.artifact_path))
     if resolved.lineage.training.parameters.get("method") != "full":
+        base = replace(base, adapter_bytes=int(version.size_bytes))
         return Target(base, files, provenance, lineage)
     # Nothing of the base model's engine would be of use.
     own = Base(

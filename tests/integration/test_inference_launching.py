@@ -25,6 +25,7 @@ from services.runtime.folder import digest_of, hash_files, inspect_model_folder
 from tests.fixtures.flips import flips
 from tests.fixtures.scripted_registry import ScriptedRegistry
 from tests.fixtures.tiny_adapters import write_adapter
+from tests.fixtures.tiny_kinds import write_model
 
 
 @pytest.fixture
@@ -108,16 +109,37 @@ async def test_any_changed_bit_keeps_a_version_from_its_own_engine(full: Base, n
 
 
 def test_room_for_adapters_is_forecast_by_rank_and_slots(base: Base, full: Base) -> None:
-    forecast, larger, more = (
-        launcher(base, **fields).room().forecast
+    least, larger, more = (
+        launcher(base, **fields).room()
         for fields in ({"adapter_rank": 1}, {"adapter_rank": 64}, {"adapter_slots": 17})
     )
-    # Both sides of the seven layers of each of two blocks.
-    numbers = 2 * (128 + 96 + 96 + 128 + 3 * 192)
-    # Once as they are, once side by side.
-    assert larger(base) - forecast(base) == 2 * 16 * 63 * numbers * 4
-    assert more(base) - forecast(base) == 2 * (17 * 16 - 16) * numbers * 4
-    assert larger(full) == forecast(full) < forecast(base) + full.size_bytes
+    # Both sides of the seven layers of each of two blocks, and of the embedding.
+    share = (2 * (128 + 96 + 96 + 128 + 3 * 192) + 259 + 64) * 4
+    assert [room.adapters(base) for room in (least, larger, more)] == [
+        16 * share, 16 * 64 * share, 17 * 16 * share,
+    ]  # fmt: skip
+    # Once as they are, once side by side, and one that is read meanwhile.
+    assert larger.forecast(base) - least.forecast(base) == (2 * 16 + 1) * 63 * share
+    assert more.forecast(base) - least.forecast(base) == (2 * 17 * 16 + 16 - 2 * 16 - 1) * share
+    assert larger.forecast(full) == least.forecast(full) < least.forecast(base) + full.size_bytes
+    assert larger.adapters(full) == 0
+
+
+def test_an_adapter_as_large_as_a_mixtures_experts_has_room_of_its_own_size(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = write_model(tiny_model, tmp_path / "experts", "qwen3_moe")
+    found = inspect_model_folder(folder)
+    base = Base("experts", found.digest, folder, found.parameters, found.size_bytes)
+    room = launcher(base, adapter_slots=2, adapter_rank=1).room()
+    # Attention, the gate of four experts, the embedding and the head; no expert.
+    share = (2 * (128 + 96 + 96 + 128 + 68) + 2 * (259 + 64)) * 4
+    assert room.adapters(base) == 2 * share
+    for size, of_all in ((share, 2 * share), (2 * share, 2 * share), (5 * share, 5 * share)):
+        asked = replace(base, adapter_bytes=size)
+        assert room.adapters(asked) == of_all
+        # The largest is read while others are in use.
+        assert room.forecast(asked) - room.forecast(base) == 2 * of_all + size - 5 * share
 
 
 def outfits(draft: Base | None) -> Outfit:

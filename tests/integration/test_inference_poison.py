@@ -60,7 +60,7 @@ class Stations:
         prompts = Prompts(self.tokenizer, 2048, len(VOCABULARY))
         adapters = Adapters(routed, limit=2, max_bytes=0)
         outputs = Outputs(folder / "tokenizer.json", {2}, None)
-        helpers = outputs, Reader(adapters.resident, 0)
+        helpers = outputs, Reader(adapters.resident, 0, 0)
         self.desk = PromptDesk(self.submitted, prompts, self.work.put, tell, *helpers)
         self.batch = Batch(routed, adapters, {2}, limits, tell)
 

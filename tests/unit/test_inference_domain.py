@@ -14,10 +14,10 @@ from mlx_hub.registry.v1 import publication_pb2
 
 from services.chassis.errors import DataLoss, HubError, Internal, Invalid
 from services.inference import memory
+from services.inference.crash_guard import CrashGuard
 from services.inference.domain import (
     Answer,
     Base,
-    CrashGuard,
     Delta,
     EngineLimits,
     Finished,

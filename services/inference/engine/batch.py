@@ -23,6 +23,7 @@ from services.inference.engine.events import (
     Outcome,
     Token,
     generation_failed,
+    not_begun,
 )
 from services.inference.engine.groups import Groups
 from services.inference.engine.meter import Meter
@@ -173,9 +174,9 @@ class Batch:
                 continue
             try:
                 slot = self._adapters.acquire(job.adapter, job.adapter_path, job.weights)
-            except HubError as error:
+            except Exception as error:
                 self._waiting.remove(job)
-                self._tell(Failed(job.request, error))
+                self._tell(not_begun(job, error))
                 continue
             if slot is None:
                 waits_for_room = True
@@ -184,9 +185,8 @@ class Batch:
             try:
                 self._insert(replace(job, weights=None), slot)
             except BaseException as error:
-                log.error("a request could not begin", exc_info=error, extra=job.ids)
                 self._adapters.release(job.adapter)
-                self._tell(Failed(job.request, generation_failed()))
+                self._tell(not_begun(job, error))
 
     def _has_room(self, job: Job) -> bool:
         rows = len(self._rows) + 1

@@ -87,7 +87,7 @@ class Engine:
         prompts = Prompts(bounded, context, vocabulary)
         outputs = Outputs(base / "tokenizer.json", eos, ToolFormat.of(tokenizer))
         prefixes = _prefixes(routed, limits, start.prefix_cache)
-        helpers = outputs, Reader(adapters.resident, adapters.max_bytes), prefixes.recall
+        helpers = outputs, _reader(adapters, start), prefixes.recall
         desk = PromptDesk(self._submitted, prompts, self._work.put, tell, *helpers)
         batch = Batch(routed, adapters, eos, limits, tell, prefixes, Drafter(draft))
         size = float(mx.get_active_memory())
@@ -207,6 +207,10 @@ def _tuned(start: engine_pb2.StartCommand) -> Path | None:
 def _routed(model: Any, start: engine_pb2.StartCommand) -> RoutedModel:
     ends = quicken_head(model) if on_cpu() else None
     return RoutedModel(model, start.max_kv_size, ends, start.kv_bits)
+
+
+def _reader(adapters: Adapters, start: engine_pb2.StartCommand) -> Reader:
+    return Reader(adapters.resident, adapters.max_bytes, int(start.adapter_ahead_bytes))
 
 
 def _warm_up(model: RoutedModel, adapters: Adapters, limits: BatchLimits) -> None:

@@ -360,7 +360,7 @@ class LoadModelRequest(_message.Message):
     model_id: _builtins.int
     version: _builtins.str
     """A number, an alias, `base`, or empty: `latest` if there is one, else `base`. It decides which
-    engine is meant; the version's adapter is loaded by its first request.
+    engine is meant, which has room for the version's adapter; its first request loads that.
     """
     pin: _builtins.bool
     """True: no other model and no training job evicts it. False: they may again. Default: as it is."""

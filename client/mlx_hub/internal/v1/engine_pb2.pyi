@@ -71,6 +71,7 @@ class StartCommand(_message.Message):
     ADAPTER_SLOTS_FIELD_NUMBER: _builtins.int
     TUNED_PATH_FIELD_NUMBER: _builtins.int
     ADAPTER_BYTES_FIELD_NUMBER: _builtins.int
+    ADAPTER_AHEAD_BYTES_FIELD_NUMBER: _builtins.int
     PREFIX_CACHE_FIELD_NUMBER: _builtins.int
     MAX_KV_SIZE_FIELD_NUMBER: _builtins.int
     KV_BITS_FIELD_NUMBER: _builtins.int
@@ -87,6 +88,8 @@ class StartCommand(_message.Message):
     """
     adapter_bytes: _builtins.float
     """Bytes of all resident adapters together."""
+    adapter_ahead_bytes: _builtins.float
+    """Bytes of adapters that are read before there is a slot for them."""
     max_kv_size: _builtins.int
     """Keys and values of a row, in tokens: it attends to so many of the last ones; 0 to all."""
     kv_bits: _builtins.int
@@ -105,6 +108,7 @@ class StartCommand(_message.Message):
         adapter_slots: _builtins.int = ...,
         tuned_path: _builtins.str = ...,
         adapter_bytes: _builtins.float = ...,
+        adapter_ahead_bytes: _builtins.float = ...,
         prefix_cache: Global___PrefixCacheBounds | None = ...,
         max_kv_size: _builtins.int = ...,
         kv_bits: _builtins.int = ...,
@@ -112,7 +116,7 @@ class StartCommand(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["draft", b"draft", "prefix_cache", b"prefix_cache"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_bytes", b"adapter_bytes", "adapter_slots", b"adapter_slots", "draft", b"draft", "kv_bits", b"kv_bits", "kv_tokens", b"kv_tokens", "max_kv_size", b"max_kv_size", "max_rows", b"max_rows", "prefix_cache", b"prefix_cache", "tuned_path", b"tuned_path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_ahead_bytes", b"adapter_ahead_bytes", "adapter_bytes", b"adapter_bytes", "adapter_slots", b"adapter_slots", "draft", b"draft", "kv_bits", b"kv_bits", "kv_tokens", b"kv_tokens", "max_kv_size", b"max_kv_size", "max_rows", b"max_rows", "prefix_cache", b"prefix_cache", "tuned_path", b"tuned_path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -58,8 +58,11 @@ class Router:
         """Hear which slots rows may take from now on."""
         # Laying pairs side by side copies them: not for each row that ends.
         if len(self.mixed) > 2 * len(used):
-            self.mixed = tuple(slot for slot in self.mixed if slot in used)
-            self.rows = ()  # what rows need is looked at anew
+            self.forget(tuple(slot for slot in self.mixed if slot in used))
+
+    def forget(self, mixed: tuple[int, ...]) -> None:
+        """Leave these side by side; what rows need is looked at anew."""
+        self.mixed, self.rows = mixed, ()
 
     def mask(self, columns: Columns) -> mx.array:
         """Give (rows, 1, ranks): true where a column of x @ a belongs to the row's own adapter."""
