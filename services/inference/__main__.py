@@ -33,7 +33,7 @@ class Inference:
         self.channel = connect(at(settings.registry_host, settings.registry_port))
         engine_metrics.ROW_SLOTS.set(settings.max_rows)
         engine_metrics.ADAPTER_SLOTS.set(settings.adapter_slots)
-        catalogue = Catalogue(self.channel, settings.storage_archive_path, settings.kv_bits)
+        catalogue = Catalogue(self.channel, settings.storage_archive_path, settings.attention)
         launcher = Launcher(settings, engine_metrics.ENGINES.told)
         drafts = DraftModels(settings.draft_models, catalogue.base_model)
         room = launcher.room(drafts.outfit)

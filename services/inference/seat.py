@@ -8,10 +8,10 @@ from typing import Protocol
 
 from services.chassis.errors import DataLoss
 from services.chassis.leases import Lease, Ledger
+from services.inference.crashes import CrashGuard
 from services.inference.domain import (
     Adapter,
     Base,
-    CrashGuard,
     Delta,
     Finished,
     Generation,

@@ -41,4 +41,5 @@ def test_an_answer_of_the_base_model_that_broke_off_says_why_and_needs_no_job() 
     assert text.startswith("generation f    failed (ENGINE_DIED)\n")
     assert f"base model base  {'4' * 64}  from org/base" in text
     assert "answered  3 tokens" in text
+    assert "keys and values  of the last 64 tokens" in text
     assert "job" not in text and "dataset" not in text

@@ -103,6 +103,8 @@ def show_generation(record: GenerationRecord, ui: Console | None = None) -> None
     tree.add(literal(f"sampling  {_sampling(record.request)}"))
     if bits := record.provenance.kv_bits:
         tree.add(literal(f"keys and values  in {bits} bits"))
+    if window := record.provenance.max_kv_size:
+        tree.add(literal(f"keys and values  of the last {window} tokens"))
     if record.provenance.version:
         tree.children.append(lineage_tree(record.lineage))
     else:

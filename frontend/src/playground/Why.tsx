@@ -36,7 +36,7 @@ function Chain({ record }: { record: GenerationRecord }) {
         ["Text", digest(record.text_digest)], ["Prompt", digest(record.prompt_digest)],
         ["When", <Time key="at" value={record.started_at} />],
       ]} />
-      <Step title="Sampling" rows={[...sampling(request), ...(provenance?.kv_bits ? [["Attention", `keys and values in ${provenance.kv_bits} bits`] as Row] : [])]} />
+      <Step title="Sampling" rows={[...sampling(request), ...attention(provenance)]} />
       <Step title="Version" rows={[
         ["Model", <Link prefetch={false} key="model" className="underline underline-offset-2" href={`/models/?id=${provenance?.model_id}${provenance?.version ? `&version=${provenance.version}` : ""}`}>{provenance?.model_name}{provenance?.version ? ` version ${provenance.version}` : ", the base model alone"}</Link>],
         ...(provenance?.adapter_digest ? [["Adapter", digest(provenance.adapter_digest)] as Row] : []),
@@ -65,6 +65,14 @@ function sampling(request: Schemas["GenerateRequestOutput"] | undefined): Row[] 
     ["Picked", temperature === 0 ? "the likeliest token each time" : `at temperature ${short(temperature)}, top p ${short(request.top_p ?? 1)}, top k ${request.top_k ?? 0}, min p ${short(request.min_p ?? 0)}`],
     ...(request.seed !== undefined && temperature > 0 ? [["Seed", <span key="seed" className="inline-flex items-center">{request.seed}<Copy text={String(request.seed)} label="Copy the seed" /></span>] as Row] : []),
     ["Tokens", `at most ${number(request.max_tokens ?? 0)}`],
+  ];
+}
+
+/** What of the node's settings changed the tokens, if anything did. */
+function attention(provenance: Schemas["Provenance"] | undefined): Row[] {
+  return [
+    ...(provenance?.kv_bits ? [["Attention", `keys and values in ${provenance.kv_bits} bits`] as Row] : []),
+    ...(provenance?.max_kv_size ? [["Attention", `to the last ${number(provenance.max_kv_size)} tokens`] as Row] : []),
   ];
 }
 

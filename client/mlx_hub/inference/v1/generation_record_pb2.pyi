@@ -118,8 +118,9 @@ class GenerationRecord(_message.Message):
     def request(self) -> _generation_pb2.GenerateRequest:
         """The request as it was honoured: its model and version by number, every default decided, the seed
         drawn. The prompt, tools and all other text is left out, but for `stop` and what the answer was
-        held to; with it put back, the same request gives the same tokens again, by the same weights and
-        `kv_bits` on the same machine.
+        held to; with it put back, the same request gives the same tokens again, by the same weights,
+        `kv_bits` and `max_kv_size`, by the same release of the hub on the same machine. A chat template
+        that writes the date writes that of `started_at`.
         """
 
     @_builtins.property

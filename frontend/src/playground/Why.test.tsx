@@ -1,0 +1,22 @@
+import { screen } from "@testing-library/react";
+import { answer, renderInShell } from "../../test/hub";
+import { Why } from "./Why";
+
+afterEach(() => vi.restoreAllMocks());
+
+async function shown(provenance: object) {
+  answer({ "/inference/generations/g": { generation_id: "g", provenance: { model_id: 1, model_name: "bot", base_model: "tiny", ...provenance }, request: {} } });
+  renderInShell(<Why id="g" open onOpenChange={() => {}} />);
+  return (await screen.findByText("Sampling")).closest("li");
+}
+
+it.each([
+  [{ kv_bits: 8 }, "keys and values in 8 bits"],
+  [{ max_kv_size: 1024 }, "to the last 1,024 tokens"],
+])("tells what of the node's settings changed the tokens: %o", async (provenance, text) => {
+  expect(await shown(provenance)).toHaveTextContent(`Attention${text}`);
+});
+
+it("says nothing of them where they changed nothing", async () => {
+  expect(await shown({})).not.toHaveTextContent("Attention");
+});
