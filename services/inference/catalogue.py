@@ -96,18 +96,17 @@ class Catalogue:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, "registry") from error
 
-    async def base_model(self, name: str) -> Base | None:
-        """Find a base model by its name; raises Unavailable when the registry does not answer."""
+    async def base_models(self) -> dict[str, Base]:
+        """Give all base models by name; raises Unavailable when the registry does not answer."""
         request = pb.ListBaseModelsRequest(page_size=1000)
+        found: dict[str, Base] = {}
         try:
             while True:
                 page = await self._stub.ListBaseModels(request, timeout=CALL_SECONDS)
-                for base in page.base_models:
-                    if base.name == name:
-                        return base_of(base, self._locate)
+                found |= {base.name: base_of(base, self._locate) for base in page.base_models}
                 request.page_token = page.next_page_token
                 if not request.page_token:
-                    return None
+                    return found
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, "registry") from error
 

@@ -140,6 +140,8 @@ class Provenance:
     """Of each number in keys and values; 0: they are not quantised."""
     max_kv_size: int = 0
     """Tokens that each of its tokens attended to at most; 0: all."""
+    draft_model: str = ""
+    """Guessed some of its tokens."""
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,8 @@ class Finished:
     accepted_tokens: int = 0
     wait_ms: float = 0.0
     decode_ms: float = 0.0
+    draft_model: str = ""
+    """If it guessed some of `drafted_tokens`."""
 
 
 @dataclass(frozen=True)

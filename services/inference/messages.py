@@ -153,6 +153,7 @@ def finished_of(event: engine_pb2.EngineFinished) -> Finished:
         accepted_tokens=event.accepted_tokens,
         wait_ms=event.wait_ms,
         decode_ms=event.decode_ms,
+        draft_model=event.draft_model,
     )
 
 
@@ -271,8 +272,7 @@ def _provenance_of(resolved: publication_pb2.ResolvedModel, attention: Attention
         job_id=version.job_id,
         dataset_digest=resolved.lineage.dataset.digest,
         code_commit=resolved.lineage.training.code_commit,
-        kv_bits=attention.kv_bits,
-        max_kv_size=attention.max_kv_size,
+        **vars(attention),
     )
 
 
