@@ -140,6 +140,20 @@ class Provenance:
     code_commit: str = ""
     kv_bits: int = 0
     """Of each number in keys and values; 0: they are not quantised."""
+    max_kv_size: int = 0
+    """Tokens that each of its tokens attended to at most; 0: all."""
+    draft_model: str = ""
+    """Guessed some of its tokens."""
+
+
+@dataclass(frozen=True)
+class Attention:
+    """How all engines attend, by the node's settings: an answer's tokens depend on it."""
+
+    kv_bits: int = 0
+    """Of each number in keys and values; 0: they are not quantised."""
+    max_kv_size: int = 0
+    """Tokens that a row attends to; 0: all."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +217,8 @@ class Finished:
     accepted_tokens: int = 0
     wait_ms: float = 0.0
     decode_ms: float = 0.0
+    draft_model: str = ""
+    """If it guessed some of `drafted_tokens`."""
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,7 @@ class EngineProcess:
             running=self._stats.running,
             waiting=self._stats.waiting,
             stalled=self._watchdog.stalled,
+            draft_failed=self._stats.draft_failed,
         )
 
     async def generate(

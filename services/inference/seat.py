@@ -56,6 +56,8 @@ class Facts:
     running: int = 0
     waiting: int = 0
     stalled: bool = False
+    draft_failed: bool = False
+    """Its draft model is asked no more."""
 
 
 class Resident(Engine, Protocol):

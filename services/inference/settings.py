@@ -8,6 +8,7 @@ from pydantic_settings import NoDecode
 
 from services.chassis.settings import HubSettings
 from services.inference import drafts
+from services.inference.domain import Attention
 
 
 def _kv_bits(bits: int) -> int:
@@ -73,6 +74,11 @@ class InferenceSettings(HubSettings):
                 "quantised; leave one of them out"
             )
         return self
+
+    @property
+    def attention(self) -> Attention:
+        """How the engines attend."""
+        return Attention(self.kv_bits, self.max_kv_size)
 
     @property
     def prefix_cache_folder(self) -> Path:

@@ -110,7 +110,8 @@ async def test_drafts_give_the_same_text_and_are_counted(running: Running) -> No
         drafted, finished = await running.text(drafting=True, **asked)
         assert (drafted, finished.tokens) == (plain, without.tokens)
         assert 0 < finished.accepted_tokens <= finished.drafted_tokens
-        assert without.drafted_tokens == 0
+        assert (without.drafted_tokens, without.draft_model) == (0, "")
+    assert finished.draft_model == "tiny"
 
 
 async def test_a_seed_gives_the_same_text_whatever_else_is_in_the_batch(

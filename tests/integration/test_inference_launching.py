@@ -145,11 +145,10 @@ def test_an_adapter_as_large_as_a_mixtures_experts_has_room_of_its_own_size(
 def outfits(draft: Base | None) -> Outfit:
     """Have `small` draft for `tiny`, if there is a model of that name."""
 
-    async def find(name: str) -> Base | None:
-        assert name == "small"
-        return draft
+    async def bases() -> dict[str, Base]:
+        return {"small": draft} if draft else {}
 
-    return DraftModels({"tiny": "small"}, find).outfit
+    return DraftModels({"tiny": "small"}, bases).outfit
 
 
 def small_of(base: Base) -> Base:
@@ -192,15 +191,14 @@ class Paged(registry_service_pb2_grpc.RegistryServiceServicer):
         return pb.ListBaseModelsResponse(base_models=listed, next_page_token=following)
 
 
-async def test_a_base_model_is_found_by_its_name(tmp_path: Path) -> None:
+async def test_base_models_are_found_by_their_names(tmp_path: Path) -> None:
     server = HubServer("registry", HubSettings(drain_seconds=0))
     registry_service_pb2_grpc.add_RegistryServiceServicer_to_server(Paged(), server.grpc)  # type: ignore[abstract]
     channel = connect(f"127.0.0.1:{await server.start(0)}")
-    catalogue = Catalogue(channel, tmp_path)
-    found = [await catalogue.base_model(name) for name in ("tiny", "small", "large")]
-    assert [base and base.path for base in found] == [
-        tmp_path / "base" / "tiny", tmp_path / "base" / "small", None,
-    ]  # fmt: skip
+    found = await Catalogue(channel, tmp_path).base_models()
+    assert {name: base.path for name, base in found.items()} == {
+        name: tmp_path / "base" / name for name in ("tiny", "small")
+    }
     await channel.close()
     await server.stop()
 

@@ -17,6 +17,7 @@ from services.inference import memory
 from services.inference.crash_guard import CrashGuard
 from services.inference.domain import (
     Answer,
+    Attention,
     Base,
     Delta,
     EngineLimits,
@@ -260,12 +261,13 @@ def test_a_resolved_base_model_has_no_adapter() -> None:
     assert target.adapter is None
     assert target.base == Base("tiny", "b" * 64, Path("/archive/base/b"), 10, 0)
     assert (target.provenance.version, target.provenance.adapter_digest) == (0, "")
-    assert target.provenance.kv_bits == 0
+    assert (target.provenance.kv_bits, target.provenance.max_kv_size) == (0, 0)
     resolved.version.version, resolved.version.checksum = 3, "a" * 64
     resolved.version.artifact_path, resolved.version.job_id = "versions/v", 8
     resolved.lineage.dataset.digest = "d" * 64
-    target = target_of(resolved, Path("/archive").joinpath, kv_bits=8)
+    target = target_of(resolved, Path("/archive").joinpath, Attention(kv_bits=8, max_kv_size=48))
     assert target.adapter is not None
     assert target.adapter.path == Path("/archive/versions/v")
     assert (target.provenance.version, target.provenance.job_id) == (3, 8)
-    assert completion_pb.Provenance(**vars(target.provenance)).kv_bits == 8
+    told = completion_pb.Provenance(**vars(target.provenance))
+    assert (told.kv_bits, told.max_kv_size) == (8, 48)

@@ -24,7 +24,7 @@ from services.inference.domain import (
     Provenance,
     TokenLogprob,
 )
-from services.inference.openai_replies import ChatReply, Head, error_body, models_body
+from services.inference.openai_replies import ChatReply, Head, error_body, fingerprint, models_body
 from services.inference.openai_requests import read_chat
 
 HI = [{"role": "user", "content": "hi"}]
@@ -234,6 +234,8 @@ def test_a_whole_answer_reads_as_openais_does() -> None:
         "prompt_tokens_details": {"cached_tokens": 4},
     }
     assert body["system_fingerprint"] == "b" * 12 + "-" + "a" * 12 + "-kv8"
+    windowed = Provenance(1, "bot", "tiny", "b" * 64, max_kv_size=48)
+    assert fingerprint(windowed) == "b" * 12 + "-last48"
 
 
 def test_logprobs_read_as_openais_do() -> None:

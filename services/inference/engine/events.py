@@ -104,6 +104,8 @@ class Token:
     drafted: int = 0
     accepted: int = 0
     """Of the request so far: tokens guessed, and those of them that it took."""
+    draft_model: str = ""
+    """If it guessed some of them."""
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,7 @@ class Stream:
         self.first = 0.0
         """`time.monotonic()` of its first token."""
         self.cached_tokens = self.drafted = self.accepted = 0
+        self.draft_model = ""
         self.logprobs: list[completion_pb.TokenLogprob] = []
         """Of the tokens since the last delta."""
         self.pause = WHOLE_SECONDS if opened.whole else 0.0
@@ -163,6 +164,7 @@ class Writer:
         stream.wait_ms = event.wait_ms
         stream.ttft_ms = stream.ttft_ms or event.ttft_ms
         stream.drafted, stream.accepted = event.drafted, event.accepted
+        stream.draft_model = event.draft_model
         stream.cached_tokens = event.cached_tokens
         if not event.visible:
             return
@@ -227,6 +229,7 @@ class Writer:
             decode_ms=(time.monotonic() - stream.first) * 1000 if stream.first else 0.0,
             drafted_tokens=stream.drafted,
             accepted_tokens=stream.accepted,
+            draft_model=stream.draft_model,
         )
         self._send(engine_pb2.EngineEvent(finished=finished))
 
