@@ -146,6 +146,9 @@ def test_what_answers_are_held_to_survives_the_wire(output: Output) -> None:
         (Output(response_schema='{"a":' * 64 + "{}" + "}" * 64), "response_schema"),
         (Output(response_schema='{"a":' * 9999 + "{}" + "}" * 9999), "response_schema"),
         (Output(tools=(Tool("f"), Tool("g", "", "true"))), "tools[1].parameters"),
+        (Output(tools=(Tool("f", "", '{"minimum": NaN}'),)), "tools[0].parameters"),
+        (Output(response_schema='{"description": "\\ud800"}'), "response_schema"),
+        (Output(tools=(Tool("f", "", '{"\\udfff": {}}'),)), "tools[0].parameters"),
     ],
 )
 def test_what_no_answer_could_be_held_to_is_refused(output: Output, field: str) -> None:

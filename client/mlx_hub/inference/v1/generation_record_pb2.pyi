@@ -60,7 +60,7 @@ Global___GenerationOutcome: _TypeAlias = GenerationOutcome  # noqa: Y015
 @_typing.final
 class GenerationRecord(_message.Message):
     """What is kept of an answer after it was given: everything but its text and the prompt's. Requests
-    that were refused before an engine worked on them leave none.
+    that were refused or given up before an engine worked on them leave none.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
