@@ -214,7 +214,9 @@ def test_a_schema_that_takes_too_long_to_compile_is_refused_and_the_next_is_not(
         held.hold(1, response_schema=endless)
     from services.inference.engine.grammar import Outputs  # noqa: PLC0415
 
-    form = ToolFormat("json_tools", "<tool_call>", "</tool_call>", frozenset(), lambda text, _: text)
+    form = ToolFormat(
+        "json_tools", "<tool_call>", "</tool_call>", frozenset(), lambda text, _: text
+    )
     outputs = Outputs(tiny_tools / "tokenizer.json", {EOS}, form)
     tool = tools_pb2.Tool(name="f", parameters=endless, strict=True)
     for choice in (tools_pb2.TOOL_CHOICE_REQUIRED, tools_pb2.TOOL_CHOICE_AUTO):

@@ -171,9 +171,9 @@ class Batch:
                 continue
             try:
                 slot = self._adapters.acquire(job.adapter, job.adapter_path, job.weights)
-            except HubError as error:
+            except BaseException as error:  # whatever its files bring about is its own
                 self._waiting.remove(job)
-                self._tell(Failed(job.request, error))
+                self._refuse(job, error)
                 continue
             if slot is None:
                 waits_for_room = True
@@ -182,9 +182,14 @@ class Batch:
             try:
                 self._insert(replace(job, weights=None), slot)
             except BaseException as error:
-                log.error("a request could not begin", exc_info=error, extra=job.ids)
                 self._adapters.release(job.adapter)
-                self._tell(Failed(job.request, generation_failed()))
+                self._refuse(job, error)
+
+    def _refuse(self, job: Job, error: BaseException) -> None:
+        known = error if isinstance(error, HubError) else generation_failed()
+        if known is not error:
+            log.error("a request could not begin", exc_info=error, extra=job.ids)
+        self._tell(Failed(job.request, known))
 
     def _has_room(self, job: Job) -> bool:
         rows = len(self._rows) + 1
@@ -246,12 +251,11 @@ class Batch:
         """End one row whose token could not be picked or told; the others go on."""
         job = self._rows[response.uid].job
         log.error("one request failed", exc_info=error, extra=job.ids)
-        request = job.request
         if response.finish_reason is None:
             self._generator.remove([response.uid])  # type: ignore[no-untyped-call]
         self._forget(response.uid)
         known = error if isinstance(error, HubError) else generation_failed()
-        self._tell(Failed(request, known))
+        self._tell(Failed(job.request, known))
 
     def _keep_row(self, row: Row, response: GenerationBatch.Response) -> None:
         """Keep a prompt once it has been read, and the answer with it once it has ended."""
