@@ -7,7 +7,7 @@ from services.inference.domain import Base, EngineLimits
 from services.inference.packing import number_bytes
 from services.runtime.shape import Shape, Weight
 
-# Python, MLX, the tokenizer twice, and the process that renders chat templates.
+# Python, MLX, the tokenizer twice, and the processes that render chat templates and try schemas.
 PROCESS_BYTES = 400 * 1024**2
 # One step of prompt reading, as the engine bounds it at most: tokens of a row, and of all rows.
 PREFILL_ON_CPU = 256, 1024

@@ -160,21 +160,24 @@ class Residency:
 
     async def _launch(self, seat: Seat) -> Resident:
         if wait := seat.guard.wait(time.monotonic()):
-            if seat.damage:
+            if isinstance(seat.damage, DataLoss):
                 raise seat.damage.with_traceback(None)
-            why = f"the engine of {seat.base.name} keeps ending; it starts again in {wait:.0f} s"
-            raise start_failed(seat.base, why, wait)
+            known = f"the engine of {seat.base.name} keeps ending"
+            why = seat.damage.message if seat.damage else known
+            raise start_failed(seat.base, f"{why}; it starts again in {wait:.0f} s", wait)
         seat.loading = Loading(seat.base.name, "queued")
         if self._outfit:
             seat.base = await self._outfit(seat.base)
         base = seat.base
         seat.lease = lease = await self.rooms.take(seat, base)
         try:
-            return await self._start(base, lease, partial(setattr, seat, "loading"))
+            started = await self._start(base, lease, partial(setattr, seat, "loading"))
         except Exception as error:
-            seat.damage = error if isinstance(error, DataLoss) else None
+            seat.damage = error if isinstance(error, HubError) else None
             seat.guard.crashed(time.monotonic())
             raise
+        seat.damage = None
+        return started
 
     def _started(self, seat: Seat, task: asyncio.Task[Resident]) -> None:
         seat.loading = None

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from services.chassis.errors import DataLoss
+from services.chassis.errors import HubError
 from services.chassis.leases import Lease, Ledger
 from services.inference.crash_guard import CrashGuard
 from services.inference.domain import (
@@ -100,8 +100,8 @@ class Seat:
     lease: Lease | None = None
     """Its engine's memory; the engine's process holds it, not this one."""
     evicted: Resident | None = None
-    damage: DataLoss | None = None
-    """Why it did not start the last time, if its files were to blame."""
+    damage: HubError | None = None
+    """Why it did not start the last time, if it did not and that is known."""
     users: int = 0
     last_used: float = 0.0
     """`time.monotonic()`; 0 before the first use."""

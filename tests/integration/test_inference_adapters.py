@@ -248,3 +248,17 @@ def test_what_does_not_fit_is_named(bench: Bench, adapters: list[Adapter], dora:
     assert "more or less than lora_a and lora_b" in refusal(
         bench, Adapter(checksum(dora.path), dora.path)
     )
+
+
+def test_files_that_break_their_loading_fail_their_request_alone(
+    bench: Bench, adapters: list[Adapter]
+) -> None:
+    expected = bench.alone(PROMPT, adapters[1])
+    bench.outcomes.clear()
+    weights = load_file(adapters[0].path / "adapters.safetensors")
+    # A digit to Python's isdigit, and to nothing else.
+    broken = {name.replace(".1.", ".\u00b2."): array for name, array in weights.items()}
+    bench.add(1, PROMPT, changed(adapters[0], **broken))
+    bench.add(2, PROMPT, adapters[1])
+    assert bench.finish()[2] == expected
+    assert bench.failures() == [1]

@@ -13,6 +13,7 @@ from mlx_hub.inference.v1 import tools_pb2
 
 from services.chassis.errors import Invalid
 from services.inference.engine.events import Ended, Failed, Job, Token
+from services.inference.engine.tools import ToolFormat
 from tests.fixtures.tiny_model import EOS, VOCABULARY
 from tests.integration.test_inference_batch import Bench
 
@@ -202,3 +203,25 @@ def test_a_model_without_an_end_cannot_be_held(held: Held, tiny_model: Path) -> 
     outputs = Outputs(tiny_model / "tokenizer.json", set(), None)
     with pytest.raises(Invalid, match="no token that ends a text"):
         outputs.matcher_of(pb.GenerateRequest(regex="a"))
+
+
+def test_a_schema_that_takes_too_long_to_compile_is_refused_and_the_next_is_not(
+    held: Held, tiny_tools: Path
+) -> None:
+    patterns = [{"type": "string", "pattern": f"x{n}"} for n in range(24)]
+    endless = json.dumps({"allOf": patterns})
+    with pytest.raises(Invalid, match="response_schema can't be followed: it takes too long to c"):
+        held.hold(1, response_schema=endless)
+    from services.inference.engine.grammar import Outputs  # noqa: PLC0415
+
+    form = ToolFormat(
+        "json_tools", "<tool_call>", "</tool_call>", frozenset(), lambda text, _: text
+    )
+    outputs = Outputs(tiny_tools / "tokenizer.json", {EOS}, form)
+    tool = tools_pb2.Tool(name="f", parameters=endless, strict=True)
+    for choice in (tools_pb2.TOOL_CHOICE_REQUIRED, tools_pb2.TOOL_CHOICE_AUTO):
+        with pytest.raises(Invalid, match="tools can't be followed: it takes too long to compile"):
+            outputs.matcher_of(pb.GenerateRequest(tools=[tool], tool_choice=choice))
+    held.hold(1, response_schema=SCHEMA)
+    held.finish()
+    assert json.loads(held.answer(1)[0])

@@ -112,11 +112,11 @@ async def test_a_call_that_the_model_does_not_close_is_one_all_the_same() -> Non
 async def running(tiny_tools: Path) -> AsyncIterator[Running]:
     running = await start(tiny_tools)
     yield running
-    renderers = psutil.Process(running.engine.pid).children()
-    assert len(renderers) == 1
+    children = psutil.Process(running.engine.pid).children()
+    assert len(children) == 2, "one renders and one compiles"
     await running.engine.stop()
-    _, alive = psutil.wait_procs(renderers, timeout=60)
-    assert not alive, "a renderer outlives its engine"
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not alive, "a child outlives its engine"
 
 
 SMALL = json.dumps(

@@ -198,6 +198,24 @@ async def test_a_failed_start_fails_those_who_asked_and_the_next_may_try(
     assert (await hall.touch(A)).base == A
 
 
+async def test_what_keeps_an_engine_from_starting_is_told_until_it_has_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hall = Hall(tmp_path)
+    hall.failure = Unavailable("ENGINE_START_FAILED", "its heads are 16 numbers wide")
+    for _ in range(5):
+        with pytest.raises(Unavailable, match="its heads are 16 numbers wide"):
+            await hall.touch(A)
+    [seat] = hall.residency.seats
+    assert seat.trouble == "its heads are 16 numbers wide; it starts again in 1 s"
+    hall.failure = None
+    with monkeypatch.context() as patched:
+        patched.setattr(CrashGuard, "wait", lambda *_: 0)
+        (await hall.touch(A)).die()
+    with pytest.raises(Unavailable, match="the engine of a keeps ending; it starts again in"):
+        await hall.touch(A)
+
+
 async def test_nothing_is_started_again_while_the_service_drains(tmp_path: Path) -> None:
     hall = Hall(tmp_path)
     engine = await hall.touch(A)

@@ -174,7 +174,7 @@ class Batch:
                 continue
             try:
                 slot = self._adapters.acquire(job.adapter, job.adapter_path, job.weights)
-            except Exception as error:
+            except BaseException as error:  # whatever its files bring about is its own
                 self._waiting.remove(job)
                 self._tell(not_begun(job, error))
                 continue
@@ -248,12 +248,11 @@ class Batch:
         """End one row whose token could not be picked or told; the others go on."""
         job = self._rows[response.uid].job
         log.error("one request failed", exc_info=error, extra=job.ids)
-        request = job.request
         if response.finish_reason is None:
             self._generator.remove([response.uid])  # type: ignore[no-untyped-call]
         self._forget(response.uid)
         known = error if isinstance(error, HubError) else generation_failed()
-        self._tell(Failed(request, known))
+        self._tell(Failed(job.request, known))
 
     def _keep_row(self, row: Row, response: GenerationBatch.Response) -> None:
         """Keep a prompt once it has been read, and the answer with it once it has ended."""

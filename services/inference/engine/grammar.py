@@ -11,25 +11,17 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from llguidance import LLMatcher, LLTokenizer
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.inference.v1 import tools_pb2
 
 from services.chassis.errors import Invalid
+from services.inference.engine.bounded import Bounded, BrokenBounds
 from services.inference.engine.calls import ToolReader
+from services.inference.engine.compiling import LIMITS
 from services.inference.engine.sampling import Processor, guarded
 from services.inference.engine.tools import ToolFormat, offered
 
-# They bound compiling to about 0.1 s, a token to about 20 ms, and a row to some tens of megabytes;
-# the library's own defaults bound the rest.
-_LIMITS = LLParserLimits(
-    initial_lexer_fuel=1_000_000,
-    step_lexer_fuel=200_000,
-    step_max_items=50_000,
-    max_lexer_states=20_000,
-    max_grammar_size=500_000,
-    verbose_errors=False,
-)
 # As json.dumps writes it: a model that may write any white space may never stop doing so. A
 # schema can't change it, nor ask to have a part of itself ignored.
 _JSON = {
@@ -50,6 +42,7 @@ class Outputs:
         self._eos = sorted(eos)
         self._tools = tools
         self._tokenizer: LLTokenizer | None = None
+        self._trial = Bounded("services.inference.engine.compiling", "compile")
 
     def matcher_of(self, request: pb.GenerateRequest) -> LLMatcher | None:
         """Compile the request's constraint, if it has one; raises Invalid CONSTRAINT_REFUSED."""
@@ -60,7 +53,7 @@ class Outputs:
             raise refused(field, "this model has no token that ends a text")
         if self._tokenizer is None:
             self._tokenizer = LLTokenizer(str(self._file), eos_token=self._eos)
-        matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=_LIMITS)
+        matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=LIMITS)
         if matcher.is_error():
             raise refused(field, matcher.get_error())
         return matcher
@@ -74,8 +67,9 @@ class Outputs:
         field = request.WhichOneof("constraint")
         match field:
             case "response_schema":
-                schema = json.dumps(_pinned(json.loads(request.response_schema)))
-                return field, LLMatcher.grammar_from_json_schema(schema)
+                schema = _pinned(json.loads(request.response_schema))
+                self._try(field, [schema])
+                return field, LLMatcher.grammar_from_json_schema(json.dumps(schema))
             case "regex":
                 return field, LLMatcher.grammar_from_regex(request.regex)
             case "choice":
@@ -89,11 +83,26 @@ class Outputs:
             return ""
         if request.tool_choice == tools_pb2.TOOL_CHOICE_REQUIRED:
             named = [t for t in tools if t["function"]["name"] == request.required_tool]
-            return LLMatcher.grammar_from_lark(self._tools.one_call(_held(named or tools)))
+            return LLMatcher.grammar_from_lark(self._tools.one_call(self._held(named or tools)))
         strict = {tool.name for tool in request.tools if tool.strict}
         if strict:
-            return LLMatcher.grammar_from_lark(self._tools.free_calls(_held(tools, strict)))
+            return LLMatcher.grammar_from_lark(self._tools.free_calls(self._held(tools, strict)))
         return ""
+
+    def _held(
+        self, tools: list[dict[str, Any]], strict: set[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Give tools with the schemas that calls are held to, tried; any object if not strict."""
+        held = _held(tools, strict)
+        self._try("tools", [tool["function"]["parameters"] for tool in held])
+        return held
+
+    def _try(self, field: str, schemas: list[dict[str, Any]]) -> None:
+        """Refuse what takes too long to compile: nothing here could end it."""
+        try:
+            self._trial.ask(schemas=[json.dumps(schema) for schema in schemas])
+        except BrokenBounds as error:
+            raise refused(field, str(error)) from error
 
 
 def held_to(matcher: LLMatcher, request: pb.GenerateRequest, prompt_tokens: int) -> Processor:

@@ -1,19 +1,8 @@
 """Chat templates of the model, rendered by a process that may be ended at any time."""
 
-import json
-import logging
-import signal
-import socket
-import subprocess
-import sys
 from typing import Any
 
-from services.chassis import children
-
-log = logging.getLogger(__name__)
-
-# Enough for every request that the contract lets in, and for its rendering, written as JSON.
-_MAX_LINE = 64 << 20
+from services.inference.engine.bounded import Bounded, BrokenBounds
 
 
 class TemplateError(Exception):
@@ -21,73 +10,29 @@ class TemplateError(Exception):
 
 
 class Renderer:
-    """The process that renders; started when first needed, and again after it was ended."""
+    """Renders; its process is started when first needed, and again after it was ended."""
 
     def __init__(self) -> None:
         """Start nothing yet."""
-        self._child: _Child | None = None
+        self._process = Bounded("services.inference.engine.rendering", "render")
 
     def start(self) -> None:
         """Start the process unless it runs; it is ready a moment later."""
-        if self._child is None:
-            self._child = _Child()
+        self._process.start()
 
     def render(self, **asked: Any) -> str:
         """Render one conversation; raises TemplateError with the reason."""
-        child = self._child = self._child or _Child()
-        line = child.exchange(json.dumps(asked, default=str).encode() + b"\n")
-        if not line.endswith(b"\n"):
-            self.close()
-            self.start()
-            raise TemplateError(child.epitaph())
-        answer = json.loads(line)
+        try:
+            answer = self._process.ask(**asked)
+        except BrokenBounds as error:
+            raise TemplateError(str(error)) from error
         if "error" in answer:
             raise TemplateError(answer["error"])
         return str(answer["text"])
 
     def close(self) -> None:
         """End the process."""
-        if self._child is not None:
-            self._child.close()
-            self._child = None
-
-
-class _Child:
-    """One run of the process; it ends when its link is closed."""
-
-    def __init__(self) -> None:
-        self._link, theirs = socket.socketpair()
-        self._lines = self._link.makefile("rb")
-        quiet = {"TRANSFORMERS_OFFLINE": "1", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "services.inference.engine.rendering"],
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
-                env=children.environment(**quiet),
-            )
-
-    def exchange(self, line: bytes) -> bytes:
-        """Send a line and give the answer's, or less than a line where the process ended."""
-        try:
-            self._link.sendall(line)
-            return self._lines.readline(_MAX_LINE)
-        except OSError:
-            return b""
-
-    def close(self) -> None:
-        self._lines.close()
-        self._link.close()
-        self._process.wait()
-
-    def epitaph(self) -> str:
-        """Say how the process ended."""
-        code = self._process.returncode
-        if code == -signal.SIGPROF:
-            log.warning("a chat template was ended: it took too long")
-            return "it takes too long to render"
-        log.error("the process that renders chat templates ended with %s", code)
-        return "rendering it failed"
+        self._process.close()
 
 
 class BoundedTokenizer:
