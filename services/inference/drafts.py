@@ -113,7 +113,7 @@ def _objection(base: str, draft: str, known: Mapping[str, Base]) -> str:
     """Say why one can't draft for the other; nothing if it may."""
     setting = f"MLX_HUB_DRAFT_MODELS says that {draft} drafts for {base}"
     if missing := [name for name in (base, draft) if name not in known]:
-        names = ", and none ".join(missing)
+        names = " and no base model ".join(missing)
         return f"{setting}, and there is no base model {names}; import it, or name another"
     if known[base].digest == known[draft].digest:
         return f"{setting}, which is the same model; name a smaller one, or none"

@@ -53,7 +53,7 @@ PAIRS = [
     (("large", "small"), ("large", "small"), "", False),
     (("large",), ("large", "small"), "there is no base model small", True),
     (("small",), ("large", "small"), "there is no base model large", False),
-    ((), ("large", "small"), "there is no base model large, and none small", False),
+    ((), ("large", "small"), "there is no base model large and no base model small", False),
     (("tiny", "twin"), ("tiny", "twin"), "the same model", True),
 ]
 
