@@ -30,10 +30,12 @@ _OPENAI = "mlx_hub.openai.v1"
 _SCOPES = dict(entries())
 
 
-def events(schema: Json, more: str = "") -> Json:
-    """Describe the events of a stream, each as what its lines say."""
+def events(schema: Json, more: str = "", last: str = "") -> Json:
+    """Describe the events of a stream, each by its data; `last` is one that is no JSON."""
     text = f"One event a frame, as JSON in a `data:` line{more}."
-    data = {"type": "string", "contentMediaType": JSON, "contentSchema": schema}
+    data: Json = {"type": "string", "contentMediaType": JSON, "contentSchema": schema}
+    if last:
+        data = {"anyOf": [data, {"const": last}]}
     return {
         "type": "object",
         "description": text,
@@ -49,7 +51,7 @@ def _ref(name: str) -> Json:
 def _answered(whole: str, piece: str) -> Json:
     """Describe an answer of OpenAI's, whole and as a stream."""
     last = "; the last one says [DONE], or has the error that broke the answer off"
-    streamed = events({"anyOf": [_ref(piece), _ref("OpenAIError")]}, last)
+    streamed = events({"anyOf": [_ref(piece), _ref("OpenAIError")]}, last, "[DONE]")
     return {JSON: {"schema": _ref(whole)}, EVENTS: {"schema": streamed}}
 
 

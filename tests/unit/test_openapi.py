@@ -213,3 +213,11 @@ def test_the_bounds_of_the_forms_are_made_from_this_document() -> None:
     made = json.loads((ROOT / "frontend/src/api/bounds.json").read_text())
     assert made == bounds(DOCUMENT), "run make client-types"
     assert made["CreateTrainingJobRequest"]["lora_rank"]["maximum"] > 1
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+def test_the_last_event_of_openais_streams_is_described_too(path: str) -> None:
+    content = DOCUMENT["paths"][path]["post"]["responses"]["200"]["content"]
+    piece, last = content["text/event-stream"]["schema"]["properties"]["data"]["anyOf"]
+    assert piece["contentMediaType"] == "application/json"
+    assert errors(last, "[DONE]") == [], "it is no JSON, and the document said that each is"
