@@ -89,7 +89,8 @@ class OpenAIServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateCompletion(self, request, context):
-        """Continues text as it is, without a chat template; else as CreateChatCompletion.
+        """Continues text as it is, without a chat template; else as CreateChatCompletion. Fails as
+        CreateChatCompletion does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

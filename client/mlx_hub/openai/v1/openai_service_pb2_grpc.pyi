@@ -31,7 +31,9 @@ class OpenAIServiceStub:
     UNSUPPORTED_PARAMETER.
     """
     CreateCompletion: _aio.UnaryStreamMultiCallable[_openai_service_pb2.CreateCompletionRequest, _httpbody_pb2.HttpBody]
-    """Continues text as it is, without a chat template; else as CreateChatCompletion."""
+    """Continues text as it is, without a chat template; else as CreateChatCompletion. Fails as
+    CreateChatCompletion does.
+    """
 
 class OpenAIServiceServicer(metaclass=_abc_1.ABCMeta):
     """Speaks OpenAI's wire format, so that its clients work unchanged. Bodies are
@@ -73,6 +75,8 @@ class OpenAIServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _openai_service_pb2.CreateCompletionRequest,
         context: _aio.ServicerContext[_openai_service_pb2.CreateCompletionRequest, _abc.AsyncIterator[_httpbody_pb2.HttpBody]],
     ) -> _abc.AsyncIterator[_httpbody_pb2.HttpBody]:
-        """Continues text as it is, without a chat template; else as CreateChatCompletion."""
+        """Continues text as it is, without a chat template; else as CreateChatCompletion. Fails as
+        CreateChatCompletion does.
+        """
 
 def add_OpenAIServiceServicer_to_server(servicer: OpenAIServiceServicer, server: _aio.Server) -> None: ...
