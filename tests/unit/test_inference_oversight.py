@@ -185,7 +185,9 @@ class Surface:
     async def models(self, name: str) -> list[model_pb2.Model]:
         return [model_pb2.Model(id=7, name=name)]
 
-    async def answer(self, *_: object, **__: object) -> AsyncGenerator[Delta | Loading | Answer, None]:
+    async def answer(
+        self, *_: object, **__: object
+    ) -> AsyncGenerator[Delta | Loading | Answer, None]:
         yield Loading("tiny", "weights", 0.5)
         yield Delta("hi", 1)
         raise Unavailable("ENGINE_DIED", "it ended")
