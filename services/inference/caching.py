@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from services.chassis.errors import Unavailable
 from services.inference.answering import Resolves
 from services.inference.domain import Base
 from services.inference.prefix_files import CachedFile, files_in, remove_files
@@ -88,14 +89,24 @@ class PrefixCaches:
         )
 
     async def clear(self, model_id: int) -> Cleared:
-        """Forget all, or what is kept for a model's base model; raises the registry's errors."""
+        """Forget all, or what is kept for a model's base model.
+
+        Raises the registry's errors, and Unavailable where files can't be removed.
+        """
         digest = "*"
         if model_id:
             digest = (await self._catalogue.resolve(model_id, "base")).base.digest
         engines = [e for e in self._running() if digest in ("*", e.base.digest)]
         cleared = await asyncio.gather(*(engine.clear_cache() for engine in engines))
         # After the engines, which may have been writing: the files of bases without an engine.
-        rest = await asyncio.to_thread(remove_files, self._folder, digest)
+        rest, stay = await asyncio.to_thread(remove_files, self._folder, digest)
+        if stay:
+            raise Unavailable(
+                "DEPENDENCY_UNAVAILABLE",
+                f"{stay} files of the prefix cache can't be removed, all else is forgotten; the "
+                "service's log says why",
+                metadata={"dependency": "prefix cache's folder"},
+            )
         return Cleared(
             blocks=sum(each.blocks for each in cleared),
             bytes=sum(each.bytes for each in cleared),

@@ -17,7 +17,7 @@ from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
 
 from services.chassis.errors import DataLoss
 from services.chassis.status import from_rpc_error
-from services.inference.domain import Base, Target
+from services.inference.domain import Attention, Base, Target
 from services.inference.flights import Flights
 from services.inference.messages import base_of, target_of
 
@@ -30,11 +30,16 @@ AT_ONCE = 16
 class Catalogue:
     """Resolves models and versions to files; a numbered version is remembered for a moment."""
 
-    def __init__(self, channel: grpc.aio.Channel, archive: Path, kv_bits: int = 0) -> None:
-        """Take the way to the registry, the folder its paths are relative to, MLX_HUB_KV_BITS."""
+    def __init__(
+        self, channel: grpc.aio.Channel, archive: Path, attention: Attention | None = None
+    ) -> None:
+        """Take the way to the registry, the folder its paths are relative to, how engines attend.
+
+        The last is told with every answer.
+        """
         self._stub = registry_service_pb2_grpc.RegistryServiceStub(channel)
         self._archive = archive.resolve()
-        self._kv_bits = kv_bits
+        self._attention = attention
         self._kept: dict[tuple[int, str], tuple[float, Target]] = {}
         self._bases: dict[tuple[int, str], Base] = {}
         self._flights = Flights(self._ask)
@@ -71,7 +76,7 @@ class Catalogue:
             resolved = await self._stub.ResolveModel(request, timeout=CALL_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, "registry") from error
-        target = target_of(resolved, self._locate, self._kv_bits)
+        target = target_of(resolved, self._locate, self._attention)
         if len(self._bases) >= KEEP_ENTRIES:
             self._bases.clear()
         self._bases[key] = target.base
@@ -91,18 +96,17 @@ class Catalogue:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, "registry") from error
 
-    async def base_model(self, name: str) -> Base | None:
-        """Find a base model by its name; raises Unavailable when the registry does not answer."""
+    async def base_models(self) -> dict[str, Base]:
+        """Give all base models by name; raises Unavailable when the registry does not answer."""
         request = pb.ListBaseModelsRequest(page_size=1000)
+        found: dict[str, Base] = {}
         try:
             while True:
                 page = await self._stub.ListBaseModels(request, timeout=CALL_SECONDS)
-                for base in page.base_models:
-                    if base.name == name:
-                        return base_of(base, self._locate)
+                found |= {base.name: base_of(base, self._locate) for base in page.base_models}
                 request.page_token = page.next_page_token
                 if not request.page_token:
-                    return None
+                    return found
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, "registry") from error
 

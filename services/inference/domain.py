@@ -1,8 +1,7 @@
-"""What is asked, what answers it, and when an engine that crashes may start again."""
+"""What is asked, and what answers it."""
 
 import secrets
 import uuid
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -114,6 +113,8 @@ class Base:
     """Of a version: the base model, some or all of whose weights it replaces by its own."""
     draft: "Base | None" = None
     """Guesses for it, in the same engine."""
+    adapter_bytes: int = 0
+    """Of the largest adapter that was asked for: the engine has room for it at least."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,20 @@ class Provenance:
     code_commit: str = ""
     kv_bits: int = 0
     """Of each number in keys and values; 0: they are not quantised."""
+    max_kv_size: int = 0
+    """Tokens that each of its tokens attended to at most; 0: all."""
+    draft_model: str = ""
+    """Guessed some of its tokens."""
+
+
+@dataclass(frozen=True)
+class Attention:
+    """How all engines attend, by the node's settings: an answer's tokens depend on it."""
+
+    kv_bits: int = 0
+    """Of each number in keys and values; 0: they are not quantised."""
+    max_kv_size: int = 0
+    """Tokens that a row attends to; 0: all."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +217,8 @@ class Finished:
     accepted_tokens: int = 0
     wait_ms: float = 0.0
     decode_ms: float = 0.0
+    draft_model: str = ""
+    """If it guessed some of `drafted_tokens`."""
 
 
 @dataclass(frozen=True)
@@ -256,6 +273,8 @@ class EngineLimits:
     adapter_slots: int
     adapter_bytes: int = 16 * 1024**2
     """Of all resident adapters together."""
+    adapter_ahead_bytes: int = 1024**2
+    """Of adapters that are read before there is a slot for them."""
     max_kv_size: int = 0
     """Tokens that a row attends to; 0: all."""
     kv_bits: int = 0
@@ -264,37 +283,3 @@ class EngineLimits:
     cache_disk_bytes: int = 0
     cache_folder: Path = Path()
     """Of the prefix cache's files, for all base models."""
-
-
-class CrashGuard:
-    """Spaces the restarts of an engine that keeps ending: 0, 1, 2, 4 … seconds, then half minutes.
-
-    A quiet window forgets it all.
-    """
-
-    WINDOW_S = 60.0
-    LONGEST_WAIT_S = 30.0
-    LOOPING = 3
-
-    def __init__(self) -> None:
-        """Start without crashes."""
-        self._crashes: deque[float] = deque(maxlen=16)
-
-    def crashed(self, now: float) -> None:
-        """Note that the engine ended, or did not start."""
-        self._crashes.append(now)
-
-    def wait(self, now: float) -> float:
-        """Give the seconds until it may start again."""
-        recent = self._recent(now)
-        if len(recent) < 2:
-            return 0.0
-        pause = min(2.0 ** (len(recent) - 2), self.LONGEST_WAIT_S)
-        return max(0.0, recent[-1] + pause - now)
-
-    def looping(self, now: float) -> bool:
-        """Tell whether it crashed so often lately that the service counts as broken."""
-        return len(self._recent(now)) >= self.LOOPING
-
-    def _recent(self, now: float) -> list[float]:
-        return [at for at in self._crashes if now - at < self.WINDOW_S]

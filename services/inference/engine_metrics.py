@@ -31,7 +31,7 @@ RESTARTS = Counter(
 STALLS = Counter("mlx_hub_engine_stalls", "Engines ended for want of progress.", LABELS)
 EVICTIONS = Counter(
     "mlx_hub_engine_evictions",
-    "Engines unloaded: idle for long, or for the memory of another, for training, or as asked.",
+    "Engines unloaded: idle for long, for the memory of others, as asked, or for a large adapter.",
     [*LABELS, "reason"],
 )
 LOADS = Histogram(

@@ -7,10 +7,12 @@ from mlx_hub.inference.v1 import residency_pb2 as pb
 from services.chassis import traces
 from services.inference import engine_metrics
 from services.inference.answering import Resolves
+from services.inference.drafts import DraftModels
 from services.inference.quarantine import Quarantine
 from services.inference.residency import Residency
 from services.inference.residency_messages import (
     engine_of,
+    pair_to_proto,
     room_to_proto,
     state_of,
     suspect_to_proto,
@@ -21,9 +23,16 @@ from services.inference.seat import Seat
 class Engines:
     """What an operator asks of residency, in the contract's messages."""
 
-    def __init__(self, catalogue: Resolves, residency: Residency, quarantine: Quarantine) -> None:
-        """Take who resolves, who keeps the engines, and who remembers what ended them."""
+    def __init__(
+        self,
+        catalogue: Resolves,
+        residency: Residency,
+        quarantine: Quarantine,
+        drafts: DraftModels,
+    ) -> None:
+        """Take who resolves, who keeps the engines, who remembers what ended them, who drafts."""
         self._catalogue = catalogue
+        self._drafts = drafts
         self._residency = residency
         self._quarantine = quarantine
 
@@ -34,6 +43,7 @@ class Engines:
             engines=_shown(self._residency.seats),
             memory=room_to_proto(await self._residency.rooms.room()),
             suspects=[suspect_to_proto(suspect, self._quarantine) for suspect in suspects],
+            draft_pairs=map(pair_to_proto, await self._drafts.pairs()),
         )
 
     async def load(self, request: pb.LoadModelRequest) -> pb.Engine:

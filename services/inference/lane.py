@@ -46,6 +46,11 @@ class Lane:
         """Requests in line."""
         return sum(map(len, self.queues.values()))
 
+    @property
+    def ahead(self) -> int:
+        """Places taken in line, those of who will come in a moment too; below 0: rows are free."""
+        return self.running + self.waiting + self.coming.total() - self.rows
+
     def check(self, caller: str) -> None:
         """Raise what `enter` would raise now."""
         if self.closed:
@@ -104,10 +109,9 @@ class Lane:
                     place.set_exception(shutting_down())
 
     def _has_place(self, caller: str) -> bool:
-        ahead = self.running + self.waiting + self.coming.total() - self.rows
         share = max(1, self.limit // len(self.queues.keys() | {caller}))
         mine = len(self.queues.get(caller, ())) + self.coming[caller]
-        return ahead < self.limit or (mine < share and ahead < 2 * self.limit)
+        return self.ahead < self.limit or (mine < share and self.ahead < 2 * self.limit)
 
     def _forget(self, caller: str, place: Place) -> None:
         queue = self.queues.get(caller, deque())
@@ -119,9 +123,9 @@ class Lane:
     def _full(self) -> HubError:
         return Exhausted(
             "QUEUE_FULL",
-            f"{self.waiting} requests wait for this model; try again later",
+            f"{self.ahead} requests wait for this model; try again later",
             metadata={"queue_limit": str(self.limit)},
-            retry_after_s=max(1.0, self.seconds * (self.waiting + 1) / self.rows),
+            retry_after_s=max(1.0, self.seconds * (self.ahead + 1) / self.rows),
         )
 
 

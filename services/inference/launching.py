@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from services.chassis import memory as node
 from services.chassis.errors import DataLoss
@@ -46,6 +45,7 @@ class Launcher:
             ledger=Ledger.of(self._settings),
             engines=self._settings.max_engines,
             forecast=self._forecast,
+            adapters=lambda base: self._limits_of(base).adapter_bytes,
             wait_seconds=self._settings.room_wait_seconds,
             keep_alive=self._settings.keep_alive_seconds,
             outfit=outfit,
@@ -88,13 +88,12 @@ class Launcher:
     def _limits_of(self, base: Base) -> EngineLimits:
         """Reckon the room for adapters; the engine of a version by itself takes none."""
         if base.under:
-            return replace(self._limits, adapter_bytes=0)
-        slots, rank = self._settings.adapter_slots, self._settings.adapter_rank
+            return memory.without_adapters(self._limits)
         try:
-            size = memory.adapter_bytes(read_weights(base.path), slots, rank)
+            share = memory.adapter_bytes(read_weights(base.path), self._settings.adapter_rank)
         except (OSError, ValueError, TypeError) as error:
             raise _corrupt(base, "model.safetensors") from error
-        return replace(self._limits, adapter_bytes=size)
+        return memory.with_adapters(self._limits, share, base.adapter_bytes)
 
 
 def _shape_of(base: Base) -> Shape:

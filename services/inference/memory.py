@@ -24,6 +24,8 @@ def forecast(base: Base, shape: Shape, limits: EngineLimits, *, dense: bool) -> 
     weights = base.parameters * 4 if dense else base.size_bytes
     numbers = 2 * shape.layers * shape.kv_heads * shape.head_dim * limits.kv_tokens
     kv = int(numbers * number_bytes(limits.kv_bits, shape.head_dim, width))
+    if limits.kv_bits:
+        kv += numbers // shape.layers * width  # a layer's, unpacked for its attention
     # Attention scores of every head, before and after softmax; rows share the tokens.
     scores = 2 * shape.heads * step * limits.kv_tokens
     layer = tokens * (4 * shape.hidden + 3 * shape.inner)
@@ -32,20 +34,34 @@ def forecast(base: Base, shape: Shape, limits: EngineLimits, *, dense: bool) -> 
     # While loading, the stored form lies beside the dense one.
     loading = base.size_bytes if dense else 0
     # Those of the running rows lie side by side once more.
-    adapters = 2 * limits.adapter_bytes
+    adapters = 2 * limits.adapter_bytes + limits.adapter_ahead_bytes
     return PROCESS_BYTES + weights + max(running + adapters + limits.cache_bytes, loading)
 
 
 def draft_bytes(draft: Base, shape: Shape, limits: EngineLimits, *, dense: bool) -> int:
     """Give the bytes that a draft model takes in an engine: weights, and one row's as above."""
-    alone = replace(limits, rows=1, adapter_bytes=0, cache_bytes=0, kv_bits=0)
+    alone = replace(without_adapters(limits), rows=1, cache_bytes=0, kv_bits=0)
     return forecast(draft, shape, alone, dense=dense) - PROCESS_BYTES
 
 
-def adapter_bytes(weights: Iterable[Weight], slots: int, rank: int) -> int:
-    """Give the bytes of an adapter of this rank on every linear layer, times the slots.
+def without_adapters(limits: EngineLimits) -> EngineLimits:
+    """Give the limits of an engine that takes none."""
+    return replace(limits, adapter_bytes=0, adapter_ahead_bytes=0)
 
-    Adapters are float32, as they are trained.
+
+def with_adapters(limits: EngineLimits, share: int, largest: int) -> EngineLimits:
+    """Make room for `share` bytes a slot, and for the largest adapter asked for if that is more.
+
+    So much again may be read while the slots are full: a share, or that largest one.
     """
-    sides = sum(sum(w.shape) for w in weights if w.layer is not None and len(w.shape) == 2)
-    return slots * rank * sides * 4
+    room, ahead = max(limits.adapter_slots * share, largest), max(share, largest)
+    return replace(limits, adapter_bytes=room, adapter_ahead_bytes=ahead)
+
+
+def adapter_bytes(weights: Iterable[Weight], rank: int) -> int:
+    """Give the bytes of an adapter of this rank on all that has one matrix.
+
+    That is every linear layer, embedding and head, and no mixture's experts, who are as many times
+    larger as they are many. Adapters are float32, as they are trained.
+    """
+    return rank * sum(sum(weight.shape) for weight in weights if len(weight.shape) == 2) * 4

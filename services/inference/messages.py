@@ -1,6 +1,7 @@
 """Between the contract's messages and the domain's values; pure functions."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from google.rpc.status_pb2 import Status
@@ -25,6 +26,7 @@ from services.inference import output_messages as output
 from services.inference.domain import (
     Adapter,
     Answer,
+    Attention,
     Base,
     Delta,
     Finished,
@@ -152,6 +154,7 @@ def finished_of(event: engine_pb2.EngineFinished) -> Finished:
         accepted_tokens=event.accepted_tokens,
         wait_ms=event.wait_ms,
         decode_ms=event.decode_ms,
+        draft_model=event.draft_model,
     )
 
 
@@ -221,16 +224,19 @@ def event_of(frame: Delta | Loading | Answer) -> pb.GenerateEvent:
 
 
 def target_of(
-    resolved: publication_pb2.ResolvedModel, locate: Callable[[str], Path], kv_bits: int = 0
+    resolved: publication_pb2.ResolvedModel,
+    locate: Callable[[str], Path],
+    attention: Attention | None = None,
 ) -> Target:
-    """Read what the registry resolved; `locate` finds a folder, `kv_bits` is MLX_HUB_KV_BITS."""
+    """Read what the registry resolved; `locate` finds a folder, `attention` is the engines'."""
     base, version = base_of(resolved.base_model, locate), resolved.version
-    provenance = _provenance_of(resolved, kv_bits)
+    provenance = _provenance_of(resolved, attention or Attention())
     lineage = _lineage_of(resolved).SerializeToString(deterministic=True)
     if not resolved.HasField("version"):
         return Target(base, None, provenance, lineage)
     files = Adapter(version.checksum, locate(version.artifact_path))
     if resolved.lineage.training.parameters.get("method") != "full":
+        base = replace(base, adapter_bytes=int(version.size_bytes))
         return Target(base, files, provenance, lineage)
     # Nothing of the base model's engine would be of use.
     own = Base(
@@ -255,7 +261,7 @@ def base_of(base: base_model_pb2.BaseModel, locate: Callable[[str], Path]) -> Ba
     )
 
 
-def _provenance_of(resolved: publication_pb2.ResolvedModel, kv_bits: int) -> Provenance:
+def _provenance_of(resolved: publication_pb2.ResolvedModel, attention: Attention) -> Provenance:
     """Give where an answer comes from; what a base model alone lacks is empty in the messages."""
     model, base, version = resolved.model, resolved.base_model, resolved.version
     return Provenance(
@@ -268,7 +274,7 @@ def _provenance_of(resolved: publication_pb2.ResolvedModel, kv_bits: int) -> Pro
         job_id=version.job_id,
         dataset_digest=resolved.lineage.dataset.digest,
         code_commit=resolved.lineage.training.code_commit,
-        kv_bits=kv_bits,
+        **vars(attention),
     )
 
 

@@ -39,7 +39,7 @@ CACHE_LOOKUPS = Counter(
     [*_MODEL, "result"],
 )
 TOKENS = Counter("mlx_hub_inference_generated_tokens", "Generated tokens of answers.", _MODEL)
-DRAFTED = Counter("mlx_hub_inference_drafted_tokens", "Tokens guessed from the text.", _MODEL)
+DRAFTED = Counter("mlx_hub_inference_drafted_tokens", "Tokens guessed.", _MODEL)
 ACCEPTED = Counter("mlx_hub_inference_accepted_tokens", "Guessed tokens that answers took.", _MODEL)
 ANSWERS = Counter("mlx_hub_inference_answers", "Finished answers.", [*_MODEL, "finish_reason"])
 FAILURES = Counter(

@@ -155,9 +155,10 @@ def _model(name: str, created: int) -> dict[str, Any]:
 
 
 def fingerprint(provenance: Provenance) -> str:
-    """Name the weights that answered, and how their keys and values are quantised."""
+    """Name the weights that answered, and how they attended, where that is set."""
     bits = f"kv{provenance.kv_bits}" if provenance.kv_bits else ""
-    named = (provenance.base_digest[:12], provenance.adapter_digest[:12], bits)
+    window = f"last{provenance.max_kv_size}" if provenance.max_kv_size else ""
+    named = (provenance.base_digest[:12], provenance.adapter_digest[:12], bits, window)
     return "-".join(filter(None, named))
 
 

@@ -16,6 +16,7 @@ from services.chassis.interceptors.validation import validate
 from services.inference.domain import MAX_LIKELY_TOKENS, MAX_PROMPT_BYTES, Generation
 from services.inference.openai_fields import boolean, items, string, unsupported, whole, wrong
 from services.inference.openai_tools import read_messages, read_output
+from services.inference.output import NO_SURROGATES, is_text
 
 MAX_CHOICES = 8
 MAX_LOGPROBS = 20
@@ -117,6 +118,8 @@ def _given(body: bytes, known: set[str]) -> dict[str, Any]:
     for key, value in given.items():
         if key not in known and value not in _NEUTRAL.get(key, ()):
             raise unsupported(key, value)
+        if not is_text(value):
+            raise wrong(key, NO_SURROGATES)
     return given
 
 

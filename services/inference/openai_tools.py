@@ -38,12 +38,9 @@ def read_output(given: dict[str, Any], request: pb.GenerateRequest) -> None:
     schema = _schema(given.get("response_format", {"type": "text"}))
     if schema is not None:
         request.response_schema = schema
-    if given.get("tools") == []:
-        raise wrong("tools", "left out, or a list of at least one")
-    for index, tool in enumerate(items(given.get("tools", []), "tools")):
-        request.tools.append(_tool(tool, f"tools[{index}]"))
-    if "tool_choice" in given:
-        _set_choice(given["tool_choice"], request)
+    _read_tools(given, request)
+    if schema is not None and request.tools:
+        raise wrong("response_format", "left out, or text, where there are tools")
     forced = request.required_tool or request.tool_choice == tools_pb2.TOOL_CHOICE_REQUIRED
     parallel = boolean(given.get("parallel_tool_calls", True), "parallel_tool_calls")
     if request.tools and not parallel and not forced:
@@ -51,8 +48,24 @@ def read_output(given: dict[str, Any], request: pb.GenerateRequest) -> None:
         raise unsupported("parallel_tool_calls", False)
 
 
+def _read_tools(given: dict[str, Any], request: pb.GenerateRequest) -> None:
+    if given.get("tools") == []:
+        raise wrong("tools", "left out, or a list of at least one")
+    for index, tool in enumerate(items(given.get("tools", []), "tools")):
+        request.tools.append(_tool(tool, f"tools[{index}]"))
+    names = {tool.name for tool in request.tools}
+    if len(names) < len(request.tools):
+        raise wrong("tools", "functions of different names")
+    if "tool_choice" in given:
+        _set_choice(given["tool_choice"], request)
+    if request.tool_choice == tools_pb2.TOOL_CHOICE_REQUIRED and not names:
+        raise wrong("tool_choice", "left out, auto or none where there are no tools")
+
+
 def _schema(value: Any) -> str | None:
     form = fields(value, "response_format", {"type", "json_schema"})
+    if "json_schema" in form and form.get("type") != "json_schema":
+        raise wrong("response_format.json_schema", "left out unless type is json_schema")
     match form.get("type"):
         case "text":
             return None
@@ -92,7 +105,10 @@ def _set_choice(value: Any, request: pb.GenerateRequest) -> None:
         raise unsupported("tool_choice", value)
     given = fields(value, "tool_choice", {"type", "function"})
     function = fields(given.get("function"), "tool_choice.function", {"name"})
-    request.required_tool = string(function.get("name"), "tool_choice.function.name")
+    where = "tool_choice.function.name"
+    request.required_tool = string(function.get("name"), where)
+    if request.required_tool not in {tool.name for tool in request.tools}:
+        raise wrong(where, "the name of one of the tools")
 
 
 def _message(turn: Any, where: str) -> pb.ChatMessage:

@@ -7,6 +7,7 @@ from typing import Any
 from services.chassis.errors import Invalid
 
 MAX_DEPTH = 64
+NO_SURROGATES = r"without halves of surrogate pairs (\ud800 to \udfff), which are no text"
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,29 @@ class Output:
 def check_object(text: str, where: str) -> None:
     """Refuse text that is no JSON object, or one that is nested too deeply to be worked on."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_not_json)
     except (ValueError, RecursionError) as error:
         raise _wrong(where, "a JSON object as text") from error
     if not isinstance(value, dict):
         raise _wrong(where, "a JSON object as text")
     if _deeper(value, MAX_DEPTH):
         raise _wrong(where, f"nested at most {MAX_DEPTH} levels deep")
+    if not is_text(value):
+        raise _wrong(where, NO_SURROGATES)
+
+
+def is_text(value: Any) -> bool:
+    """Tell whether a JSON value's strings are text: JSON can hold halves of surrogate pairs."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _not_json(name: str) -> None:
+    """Refuse NaN and Infinity, which only Python reads."""
+    raise ValueError(name)
 
 
 def _deeper(value: Any, levels: int) -> bool:

@@ -1,7 +1,10 @@
 """The files of the prefix cache: a folder for each base model, `<digest>/<key>.safetensors`."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 SUFFIX = ".safetensors"
 
@@ -28,9 +31,18 @@ def files_in(root: Path, base_digest: str = "*") -> list[CachedFile]:
     return found
 
 
-def remove_files(root: Path, base_digest: str = "*") -> int:
-    """Remove the files of one base model or all; give their bytes."""
-    files = files_in(root, base_digest)
-    for file in files:
+def remove(file: CachedFile) -> bool:
+    """Remove a file; tell whether it is gone."""
+    try:
         file.path.unlink(missing_ok=True)
-    return sum(file.size for file in files)
+    except OSError as error:
+        log.warning("a file of the prefix cache can't be removed: %s", error)
+        return False
+    return True
+
+
+def remove_files(root: Path, base_digest: str = "*") -> tuple[int, int]:
+    """Remove the files of one base model or all; give their bytes, and how many stay."""
+    files = files_in(root, base_digest)
+    gone = [file.size for file in files if remove(file)]
+    return sum(gone), len(files) - len(gone)

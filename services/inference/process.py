@@ -128,6 +128,7 @@ class EngineProcess:
             running=self._stats.running,
             waiting=self._stats.waiting,
             stalled=self._watchdog.stalled,
+            draft_failed=self._stats.draft_failed,
         )
 
     async def generate(
@@ -194,6 +195,7 @@ class EngineProcess:
             kv_tokens=limits.kv_tokens,
             adapter_slots=limits.adapter_slots,
             adapter_bytes=limits.adapter_bytes,
+            adapter_ahead_bytes=limits.adapter_ahead_bytes,
             tuned_path=str(self.base.path) if self.base.under else "",
             prefix_cache=bounds_of(self.base, limits),
             max_kv_size=limits.max_kv_size,

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -26,7 +27,8 @@ _KEPT = ("stop", "logit_bias", "response_schema", "regex", "choice", "required_t
 def entry_of(course: Course) -> Entry:
     """Write a generation down; its text and its prompt's are measured and hashed, not kept."""
     provenance, generation = course.target.provenance, course.generation
-    done = course.finished
+    if done := course.finished:
+        provenance = replace(provenance, draft_model=done.draft_model)
     record = pb.GenerationRecord(
         generation_id=generation.id,
         finish_reason=reason_to_proto(done.reason) if done else _NO_END,
@@ -39,6 +41,8 @@ def entry_of(course: Course) -> Entry:
         text_bytes=course.text_bytes,
         prompt_tokens=done.prompt_tokens if done else 0,
         cached_tokens=done.cached_tokens if done else 0,
+        drafted_tokens=done.drafted_tokens if done else 0,
+        accepted_tokens=done.accepted_tokens if done else 0,
         tokens=course.tokens,
         ttft_ms=course.ttft_ms,
         engine_ttft_ms=done.ttft_ms if done else 0,

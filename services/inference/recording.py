@@ -5,7 +5,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from services.chassis.errors import HubError, Internal, Unavailable
+from services.chassis.errors import DeadlineExceeded, HubError, Internal, Unavailable
 from services.inference.domain import Answer, Course, Delta, Finished, Generation, Outcome, Target
 from services.inference.journal import Journal
 from services.inference.record_messages import entry_of
@@ -18,8 +18,8 @@ class Recording:
     """A generation between its beginning and its end: `with Recording(…) as r: r.saw(frame)`.
 
     It is written down with its first frame, so that a crash leaves a trace of what was sent, and
-    again at its end. A request that was refused is not: refusals of an overloaded service would
-    push the answers out of the journal.
+    again at its end. A request that was refused is not, nor one that was given up in the line:
+    those of an overloaded service would push the answers out of the journal.
     """
 
     def __init__(self, journal: Journal, target: Target, generation: Generation, at: float) -> None:
@@ -34,6 +34,11 @@ class Recording:
         self._tokens = 0
         self._ttft_ms = 0.0
         self._finished: Finished | None = None
+        self._begun = False
+
+    def begin(self) -> None:
+        """Hear that an engine has the request; before, one that is given up leaves no record."""
+        self._begun = True
 
     def __enter__(self) -> Self:
         """Begin to follow."""
@@ -41,7 +46,7 @@ class Recording:
 
     def saw(self, frame: Delta | Answer) -> None:
         """Take note of a frame before it is passed on."""
-        first = not self._ttft_ms
+        self._begun, first = True, not self._ttft_ms
         self._ttft_ms = self._ttft_ms or self._since()
         if isinstance(frame, Answer):
             self._finished = frame.finished
@@ -62,13 +67,17 @@ class Recording:
         """Write down how it ended; an error that is recorded names the generation."""
         if self._finished:
             self._write(Outcome.FINISHED)
-        elif not isinstance(error, Exception):
-            self._write(Outcome.CANCELLED)
+        elif not isinstance(error, Exception) or isinstance(error, DeadlineExceeded):
+            if self._begun:
+                self._write(Outcome.CANCELLED)
+                self._name_in(error)
         elif self._ttft_ms or not _refused(error):
-            reason = "INTERNAL"
-            if isinstance(error, HubError):
-                error.metadata["generation_id"], reason = self._generation.id, error.reason
-            self._write(Outcome.FAILED, reason)
+            self._write(Outcome.FAILED, error.reason if isinstance(error, HubError) else "INTERNAL")
+            self._name_in(error)
+
+    def _name_in(self, error: BaseException | None) -> None:
+        if isinstance(error, HubError):
+            error.metadata["generation_id"] = self._generation.id
 
     def _write(self, outcome: Outcome, reason: str = "") -> None:
         finished = self._finished

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 from services.chassis.errors import DataLoss, FailedPrecondition, HubError, Unavailable
@@ -62,9 +63,12 @@ class Residency:
     async def use(self, base: Base) -> AsyncIterator[Resident]:
         """Give the base model's engine, started if need be; it isn't evicted meanwhile.
 
-        Raises OUT_OF_MEMORY, ENGINE_START_FAILED or ARTIFACT_CORRUPT.
+        It has room for an adapter of `adapter_bytes`. Raises OUT_OF_MEMORY, ENGINE_START_FAILED or
+        ARTIFACT_CORRUPT.
         """
-        seat = self._seats.setdefault(base.digest, Seat(base, self._keep_alive))
+        plain = replace(base, adapter_bytes=0)
+        seat = self._seats.setdefault(base.digest, Seat(plain, self._keep_alive))
+        await self.rooms.widen(seat, base.adapter_bytes)
         seat.users += 1
         try:
             yield await self._engine_of(seat)
@@ -163,9 +167,10 @@ class Residency:
         seat.loading = Loading(seat.base.name, "queued")
         if self._outfit:
             seat.base = await self._outfit(seat.base)
-        seat.lease = lease = await self.rooms.take(seat)
+        base = seat.base
+        seat.lease = lease = await self.rooms.take(seat, base)
         try:
-            return await self._start(seat.base, lease, partial(setattr, seat, "loading"))
+            return await self._start(base, lease, partial(setattr, seat, "loading"))
         except Exception as error:
             seat.damage = error if isinstance(error, DataLoss) else None
             seat.guard.crashed(time.monotonic())
@@ -175,6 +180,7 @@ class Residency:
         seat.loading = None
         if task.cancelled() or (error := task.exception()):
             self.rooms.empty(seat)
+            seat.make_room(0)
             if not task.cancelled():
                 seat.trouble = error.message if isinstance(error, HubError) else "it did not start"
                 log.error("no engine for %s: %s", seat.base.name, error)

@@ -6,6 +6,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from mlx_hub.inference.v1 import residency_pb2 as pb
 
 from services.chassis import leases
+from services.inference.drafts import Pair
 from services.inference.messages import loading_to_proto
 from services.inference.quarantine import Quarantine, Suspect
 from services.inference.seat import Facts, Seat
@@ -62,6 +63,7 @@ def engine_of(seat: Seat) -> pb.Engine:
         pid=facts.pid,
         restarts=seat.restarts,
         loading=loading_to_proto(seat.loading) if seat.loading else None,
+        draft_model=seat.base.draft.name if seat.base.draft and not facts.draft_failed else "",
     )
 
 
@@ -71,7 +73,16 @@ def reason_of(seat: Seat) -> str:
         return "it has requests and makes no progress"
     if seat.starting and seat.loading and seat.loading.stage == "queued":
         return "it waits for memory that others hold"
+    if seat.ready and seat.ready.facts().draft_failed:
+        return "its draft model failed, and guesses again once the engine is loaded anew"
     return seat.trouble
+
+
+def pair_to_proto(pair: Pair) -> pb.DraftPair:
+    """Write who drafts for whom."""
+    return pb.DraftPair(
+        base_model=pair.base, draft_model=pair.draft, reason=pair.reason, refused=pair.refused
+    )
 
 
 def room_to_proto(room: leases.Room) -> pb.MemoryRoom:

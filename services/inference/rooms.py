@@ -5,12 +5,14 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from enum import StrEnum
 
 from services.chassis import leases
 from services.chassis.errors import HubError
 from services.chassis.leases import Lease, NoRoom, gigabytes, out_of_memory
 from services.inference import engine_metrics
+from services.inference.domain import Base
 from services.inference.seat import Room, Seat, leased, longest_unused
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,7 @@ class Eviction(StrEnum):
     MEMORY = "memory"
     TRAINING = "training"
     ASKED = "asked"
+    ADAPTER = "adapter"
 
 
 class Rooms:
@@ -38,14 +41,14 @@ class Rooms:
         self._deciding = asyncio.Lock()
         self._freed = asyncio.Event()
 
-    async def take(self, seat: Seat) -> Lease:
-        """Lease the forecast for a seat's engine, or wait for what others hold.
+    async def take(self, seat: Seat, base: Base) -> Lease:
+        """Lease the forecast for what a seat's engine will load, or wait for what others hold.
 
         Waits only while somebody asks for the engine, and for the room's `wait_seconds`; then
         raises OUT_OF_MEMORY with the numbers, and at once if it could never fit. Who waits is
         tried in turn; a small engine may pass a large one that still does not fit.
         """
-        needed = await asyncio.to_thread(self._room.forecast, seat.base)
+        needed = await asyncio.to_thread(self._room.forecast, base)
         until = time.monotonic() + self._room.wait_seconds
         while True:
             freed = self._freed
@@ -56,9 +59,25 @@ class Rooms:
             left = until - time.monotonic()
             if left <= 0 or not seat.users or needed > self._room.ledger.budget:
                 raise await self._refusal(seat, needed, got)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(min(left, LOOK_PAUSE_S)):
-                    await freed.wait()
+            await _first_of(freed, left)
+
+    async def widen(self, seat: Seat, size: int) -> None:
+        """See to it that a seat's engine, or its next one, has room for an adapter of `size` bytes.
+
+        One that has less ends for that when it is idle and there is memory for one with more.
+        Waits for that as long as `take` does and then raises OUT_OF_MEMORY with the numbers and
+        the setting; at once where the budget is too small. What runs goes on.
+        """
+        until = time.monotonic() + self._room.wait_seconds
+        while size > seat.base.adapter_bytes:
+            freed = self._freed
+            async with self._deciding:
+                refusal = await self._widen(seat, size)
+            left = until - time.monotonic()
+            if refusal and (left <= 0 or refusal.retry_after_s is None):
+                raise refusal
+            if refusal:
+                await _first_of(freed, left)
 
     async def make_way(self) -> None:
         """Evict spare engines, least used first, for a job that waits for memory.
@@ -79,13 +98,14 @@ class Rooms:
                 if seat.expired():
                     await self.evict(seat, Eviction.IDLE)
 
-    async def evict(self, seat: Seat, why: Eviction) -> None:
-        """End a seat's engine, whoever uses it."""
+    async def evict(self, seat: Seat, why: Eviction, adapter_bytes: int = 0) -> None:
+        """End a seat's engine, whoever uses it; the next has room for an adapter so large."""
         engine = seat.ready
         if engine is None:
             return
         engine_metrics.evicted(seat.base.name, why)
         self.empty(seat)
+        seat.make_room(adapter_bytes)
         seat.evicted, seat.stopping = engine, True
         log.info("the engine of %s gives its memory back", seat.base.name)
         try:
@@ -130,6 +150,35 @@ class Rooms:
                 return no_room
             await self.evict(longest_unused(spare), Eviction.MEMORY)
 
+    async def _widen(self, seat: Seat, size: int) -> HubError | None:
+        """Make room for an adapter, or say why there is none now."""
+        has = await asyncio.to_thread(self._room.adapters, seat.base)
+        wider = replace(seat.base, adapter_bytes=size)
+        needed = await asyncio.to_thread(self._room.forecast, wider)
+        room = await self.room()
+        name, adapter = seat.base.name, f"{size / 1e6:.1f} MB"
+        if size > has and needed > room.budget:
+            why = (
+                f"{name} with room for this version's adapter of {adapter} needs "
+                f"{gigabytes(needed)}, and engines and training have {gigabytes(room.budget)}; "
+                "raise MLX_HUB_MEMORY_BUDGET_BYTES or lower MLX_HUB_KV_TOKENS"
+            )
+            return out_of_memory(why, needed, room, None)
+        if size <= has or seat.engine is None:
+            seat.make_room(max(size, seat.base.adapter_bytes))
+            return None
+        others = [other for other in self._seats.values() if other.spare and other is not seat]
+        if seat.idle and needed <= room.free + leased([seat, *others]):
+            await self.evict(seat, Eviction.ADAPTER, size)
+            return None
+        why = (
+            f"the engine of {name} has room for {has / 1e6:.1f} MB of adapters, and this version's "
+            f"has {adapter}; one with more needs {gigabytes(needed)} and starts when nobody uses "
+            "this one and the memory is free: try again later, or raise MLX_HUB_ADAPTER_RANK to "
+            f"{-(-size // has)} times what it is"
+        )
+        return out_of_memory(why, needed, room)
+
     async def _refusal(self, seat: Seat, needed: int, no_room: NoRoom | None) -> HubError:
         if no_room is None:
             room = await self.room()
@@ -141,3 +190,10 @@ class Rooms:
                 f"{gigabytes(room.budget)} for engines and training are free"
             )
         return out_of_memory(why, needed, room, 5 if needed <= room.budget else None)
+
+
+async def _first_of(freed: asyncio.Event, seconds: float) -> None:
+    """Wait until something was freed, or for a moment: others free memory without a word."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(min(seconds, LOOK_PAUSE_S)):
+            await freed.wait()

@@ -10,7 +10,7 @@ from contextlib import (
     asynccontextmanager,
     nullcontext,
 )
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.chassis.errors import DeadlineExceeded, HubError
 from services.inference import metrics
@@ -70,15 +70,20 @@ class Scheduler:
         return sum(lane.running for lane in self._lanes.values())
 
     async def generate(
-        self, target: Target, generation: Generation, arrival: Arrival
+        self,
+        target: Target,
+        generation: Generation,
+        arrival: Arrival,
+        begun: Callable[[], None] = lambda: None,
     ) -> AsyncGenerator[Delta | Answer, None]:
         """Yield text as it comes and the whole answer last; closing it drops the request.
 
+        `begun` hears when the request goes to an engine.
         Raises DEADLINE_PASSED at the caller's deadline, wherever the request is then.
         """
         generation.check_size()
         generation.check_output()
-        course = Course(target, generation)
+        course = Course(target, generation, begun)
         try:
             async with aclosing(self._serve(target, generation, arrival, course)) as frames:
                 while frame := await self._in_time(frames, arrival, course):
@@ -150,7 +155,7 @@ class Scheduler:
                     finished=frame,
                     latency_ms=self._since(arrival),
                     ttft_ms=first,
-                    provenance=target.provenance,
+                    provenance=replace(target.provenance, draft_model=frame.draft_model),
                     generation=generation,
                     logprobs=tuple(logprobs),
                     tool_calls=tuple(calls),

@@ -3,15 +3,15 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from services.chassis.errors import DataLoss
 from services.chassis.leases import Lease, Ledger
+from services.inference.crash_guard import CrashGuard
 from services.inference.domain import (
     Adapter,
     Base,
-    CrashGuard,
     Delta,
     Finished,
     Generation,
@@ -56,6 +56,8 @@ class Facts:
     running: int = 0
     waiting: int = 0
     stalled: bool = False
+    draft_failed: bool = False
+    """Its draft model is asked no more."""
 
 
 class Resident(Engine, Protocol):
@@ -78,6 +80,8 @@ class Room:
     ledger: Ledger
     engines: int
     forecast: Callable[[Base], int]
+    adapters: Callable[[Base], int]
+    """Tells the bytes that adapters have in a base model's engine, all together."""
     wait_seconds: float = 0.0
     """How long a start may wait for what others hold."""
     keep_alive: int = 1800
@@ -108,6 +112,10 @@ class Seat:
     trouble: str = ""
     """Why there is no engine, where it ended unasked or did not start."""
     restarts: int = 0
+
+    def make_room(self, adapter_bytes: int) -> None:
+        """Have the next engine take an adapter of so many bytes; 0: as settings say."""
+        self.base = replace(self.base, adapter_bytes=adapter_bytes)
 
     @property
     def starting(self) -> bool:

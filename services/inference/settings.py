@@ -8,6 +8,7 @@ from pydantic_settings import NoDecode
 
 from services.chassis.settings import HubSettings
 from services.inference import drafts
+from services.inference.domain import Attention
 
 
 def _kv_bits(bits: int) -> int:
@@ -31,10 +32,9 @@ class InferenceSettings(HubSettings):
     adapter_slots: int = Field(default=16, ge=1, le=1024)
     """MLX_HUB_ADAPTER_SLOTS: versions resident in one engine at the same time."""
     adapter_rank: int = Field(default=16, ge=1, le=4096)
-    """MLX_HUB_ADAPTER_RANK: each slot is reckoned as an adapter of this rank on every linear layer.
-
-    Larger adapters are served in the room of several; one larger than all slots is refused.
-    """
+    """MLX_HUB_ADAPTER_RANK: each slot is reckoned as an adapter of this rank on every layer but a
+    mixture's experts. Larger adapters are served in the room of several, and one larger than all
+    slots by an engine that starts with room for it."""
     keep_alive_seconds: int = Field(default=1800, ge=0, le=31_536_000)
     """MLX_HUB_KEEP_ALIVE_SECONDS: how long an unused engine stays; 0 unloads it at once."""
     room_wait_seconds: float = Field(default=30, ge=0, le=3600)
@@ -74,6 +74,11 @@ class InferenceSettings(HubSettings):
                 "quantised; leave one of them out"
             )
         return self
+
+    @property
+    def attention(self) -> Attention:
+        """How the engines attend."""
+        return Attention(self.kv_bits, self.max_kv_size)
 
     @property
     def prefix_cache_folder(self) -> Path:

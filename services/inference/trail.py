@@ -38,10 +38,15 @@ class Course:
     """A request on its way, and the span that tells of it."""
 
     def __init__(
-        self, target: Target, generation: Generation, clock: Callable[[], float] = time.time
+        self,
+        target: Target,
+        generation: Generation,
+        begun: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """Begin in the line."""
+        """Begin in the line; `begun` hears when an engine begins to read the prompt."""
         self.phase = Phase.QUEUED
+        self._begun = begun
         self._clock = clock
         self._marks = [(_SPANS[self.phase], clock())]
         self._span = _begin(target, generation)
@@ -50,6 +55,8 @@ class Course:
         """Go on to a phase; to stay in one is fine."""
         if phase is not self.phase:
             self.phase = phase
+            if phase is Phase.PREFILL:
+                self._begun()
             self._marks.append((_SPANS[phase], self._clock()))
 
     def finish(self, finished: Finished, ttft_ms: float) -> None:

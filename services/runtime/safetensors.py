@@ -9,7 +9,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 MAX_HEADER_BYTES = 100_000_000  # the reference implementation's own limit
 _MAX_DIMENSIONS = 16
@@ -29,11 +29,13 @@ class SafetensorsError(ValueError):
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor of a file: its type name as stored, its shape, and its size in bytes."""
+    """One tensor of a file: its type name as stored, its shape, its size and place in bytes."""
 
     dtype: str
     shape: tuple[int, ...]
     size_bytes: int
+    begin: int
+    """Counted from the end of the header."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,16 @@ def read_header(path: Path) -> Header:
     unknown type, a size that contradicts the shape, and data that overlap, have holes or leave the
     file.
     """
-    file_bytes = path.stat().st_size
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > MAX_HEADER_BYTES or length > file_bytes - 8:
-            raise SafetensorsError("its header is cut short or too large")
-        header = _parse(file.read(length))
+        return header_of(file, path.stat().st_size)
+
+
+def header_of(file: IO[bytes], file_bytes: int) -> Header:
+    """Do the same for a file that is open, or read already; the data is what it gives next."""
+    length = int.from_bytes(file.read(8), "little")
+    if length > MAX_HEADER_BYTES or length > file_bytes - 8:
+        raise SafetensorsError("its header is cut short or too large")
+    header = _parse(file.read(length))
     metadata = _metadata(header.pop("__metadata__", {}))
     spans = [_span(name, entry) for name, entry in header.items()]
     position = 0
@@ -106,5 +112,5 @@ def _span(name: str, entry: Any) -> tuple[int, int, str, Tensor]:
             size = math.prod(shape) * _BITS[dtype] // 8
             if end - begin != size:
                 raise SafetensorsError(f"tensor {name!r} has a size that contradicts its shape")
-            return begin, end, name, Tensor(dtype, tuple(shape), size)
+            return begin, end, name, Tensor(dtype, tuple(shape), size, begin)
     raise SafetensorsError(f"tensor {name!r} has a malformed entry")

@@ -18,6 +18,7 @@ from mlx_hub.trainer.v1.training_job_pb2 import (
 )
 from typer.testing import CliRunner, Result
 
+from services.chassis.errors import Unavailable
 from tests.fixtures.scripted_answers import answering
 from tests.fixtures.scripted_hub import ScriptedHub
 
@@ -86,8 +87,8 @@ VERBS = {
     "unload m --force": [],
     "status": ["services", "status"],
     "metrics": ["calls_total"],
-    "doctor": ["verdict", "findings", "storage"],
-    "doctor --reconcile": ["verdict", "findings", "storage"],
+    "doctor": ["verdict", "findings", "storage", "engines"],
+    "doctor --reconcile": ["verdict", "findings", "storage", "engines"],
 }
 
 
@@ -99,6 +100,16 @@ def test_every_verb_prints_for_people_and_for_programs(hub: ScriptedHub, verb: s
     assert result.exit_code == 0, result.output
     value = json.loads(result.stdout)
     assert set(VERBS[verb]) <= set(value[0] if isinstance(value, list) else value)
+
+
+def test_the_doctor_examines_what_it_can_reach(hub: ScriptedHub) -> None:
+    shown = run(hub, "doctor").stdout
+    for text in ("third has none: it is broken", "there is no base model bsae", "small for base"):
+        assert text in " ".join(shown.split())
+    hub.on["ListEngines"] = lambda _: Unavailable("DEPENDENCY_UNAVAILABLE", "inference is away")
+    without = json.loads(run(hub, "doctor", "--json").stdout)
+    assert without["engines"] is None
+    assert not [each for each in without["findings"] if each["subject"] in ("engine", "draft")]
 
 
 def test_the_cache_is_cleared_for_all_or_one_base_model(hub: ScriptedHub) -> None:

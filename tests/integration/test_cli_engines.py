@@ -37,10 +37,12 @@ def run(hub: ScriptedHub, *args: str) -> str:
 def test_engines_are_a_table_with_notes(hub: ScriptedHub) -> None:
     shown = [line.split() for line in run(hub, "engines").splitlines()]
     assert shown[1][:4] == ["base", "ready", "yes", "0"]
+    assert "small" in shown[1] and "small" not in shown[2]
     assert shown[2][:3] == ["other", "weights", "50%"]
     assert shown[3][0:2] == ["third", "failed"] and shown[3][-3:] == ["it", "is", "broken"]
     assert " ".join(shown[4]) == "2 GB of 12 GB leased, 10 GB free"
-    assert " ".join(shown[5]).startswith("request abababababab on base: there for 1 ends")
+    assert " ".join(shown[5]) == "there is no base model bsae"
+    assert " ".join(shown[6]).startswith("request abababababab on base: there for 1 ends")
 
 
 def test_options_reach_the_hub_and_what_is_not_given_stays_unset(hub: ScriptedHub) -> None:

@@ -235,7 +235,66 @@ def test_a_model_that_takes_its_embedding_past_the_layer_keeps_it(
             return self.model(inputs, cache) @ self.model.embed_tokens.weight.T
 
     kind, model.__class__ = type(model), Direct
-    assert "computes with the embedding's weights themselves" in refusal(bench, adapter)
+    message = refusal(bench, adapter)
+    assert "computes with the weights of a layer that it adapts themselves" in message
+    assert f"it adapts {EMBEDDING}" in message
     assert bench.alone("as it should be") == before
     model.__class__ = kind
     assert bench.alone("as it should be", adapter) == stock(tiny_model, adapter)
+
+
+@pytest.mark.parametrize("way", ["weights", "halves", "heads"])
+def test_a_model_with_a_way_of_its_own_with_a_layer_keeps_it(
+    bench: Bench, adapters: list[Adapter], way: str
+) -> None:
+    """As muse_spark takes its gate's weights, and afm7's layers give two halves."""
+    import mlx.core as mx  # noqa: PLC0415
+    from mlx.nn.layers.linear import Linear  # noqa: PLC0415
+
+    class Halves(Linear):
+        def __call__(self, x: Any) -> Any:
+            return tuple(mx.split(super().__call__(x), 2, axis=-1))
+
+    layer = bench.batch._model.model.layers[1]
+
+    class Own(type(layer.mlp)):  # type: ignore[misc]
+        def __call__(self, x: Any) -> Any:
+            if way == "weights":
+                return x * self.down_proj.weight.sum()
+            wide = mx.concatenate([x, x], axis=-1)
+            if way == "heads":
+                return self.down_proj(mx.stack([wide] * 4, axis=1)).mean(axis=1)
+            return mx.concatenate(self.down_proj(wide), axis=-1)
+
+    layer.mlp.__class__ = Own
+    if way == "halves":
+        layer.mlp.down_proj.__class__ = Halves
+    before = bench.alone("as it should be")
+    message = refusal(bench, adapters[0])
+    assert "it adapts model.layers.N.mlp.down_proj, model.layers.N.self_attn.q_proj" in message
+    assert bench.alone("as it should be") == before
+    assert bench.alone("as it should be", adapters[1]) != before
+
+
+def test_dora_of_a_packed_embedding_is_reckoned_in_blocks(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLX-LM has none: the measure is its layer over the same weights, unpacked."""
+    import mlx.core as mx  # noqa: PLC0415
+    from mlx_lm.utils import dequantize_model  # noqa: PLC0415
+
+    from services.inference.engine.adapters import dora as module  # noqa: PLC0415
+
+    monkeypatch.setattr(module, "BLOCK_NUMBERS", 100 * 64)
+    adapter = adapter_of(tiny_model, tmp_path / "dora", (EMBEDDING, "mlp.up_proj"), dora=True)
+    served = Served(tiny_model, pack=True)
+    [slot] = served.slots(adapter)
+    tokens = np.random.default_rng(3).integers(3, 250, (2, 5))
+    found = served.logits([0, slot], tokens)
+    model = dequantize_model(packed(load_lazily(tiny_model)[0]))
+    assert np.abs(found[0] - np.array(model(mx.array(tokens[:1])))[0]).max() < 1e-3
+    from mlx_lm.tuner.utils import load_adapters  # noqa: PLC0415
+
+    load_adapters(model, str(adapter.path))
+    wanted = np.array(model(mx.array(tokens[1:])))[0]
+    np.testing.assert_allclose(found[1], wanted, atol=1e-3)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from services.chassis.errors import Unavailable
 from services.inference.caching import PrefixCaches
 from services.inference.domain import Base, Provenance, Target, Turn
 from services.inference.prefix_files import files_in
@@ -121,3 +122,13 @@ async def test_files_outlive_the_engine_and_are_cleared_without_one(node: Node) 
     assert (cleared.blocks, cleared.bytes) == (0, 0)
     assert cleared.disk_bytes > 0
     assert files_in(node.settings.prefix_cache_folder) == []
+
+
+async def test_files_that_stay_are_told(node: Node) -> None:
+    stuck = node.settings.prefix_cache_folder / node.base.digest / "0.safetensors"
+    (stuck / "in it").mkdir(parents=True)
+    with pytest.raises(Unavailable, match="1 files of the prefix cache can't be removed"):
+        await node.caches.clear(0)
+    (stuck / "in it").rmdir()
+    stuck.rmdir()
+    await node.caches.clear(0)

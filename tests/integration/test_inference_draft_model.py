@@ -60,6 +60,7 @@ def test_what_speaks_alike_is_taken_in_far_fewer_passes(twins: Bench) -> None:
         assert not twins.drafted
         found = twins.alone(prompt, drafting=True)
         assert [told.token for told in found] == plain
+        assert found[-1].draft_model == "small"
         assert found[-1].accepted >= found[-1].drafted - LONGEST, "only the last goes too far"
         assert len(twins.passes) < passes / 2
 
@@ -128,7 +129,7 @@ def test_the_draft_keeps_in_step_whatever_is_taken_of_its_guesses(tiny_model: Pa
 
 def again(draft: Any, vocabulary: int, room: int = 1000) -> Any:
     """Give the same draft model, which has read nothing."""
-    return type(draft)(draft._model, vocabulary=vocabulary, room=room, piece=room)
+    return type(draft)("small", draft._model, vocabulary=vocabulary, room=room, piece=room)
 
 
 def test_texts_beyond_its_room_and_tokens_beyond_its_own_are_no_fault(twins: Bench) -> None:
@@ -148,7 +149,7 @@ def test_a_draft_model_that_raises_fails_no_request(
     assert tokens_of(bench, prompt, drafting=True) == plain
     assert tokens_of(bench, prompt, drafting=True) == plain
     assert [record.message for record in caplog.records] == [
-        "the draft model failed; it is not asked again"
+        "the draft model small failed; it is not asked again"
     ]
 
 

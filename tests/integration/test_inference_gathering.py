@@ -26,12 +26,13 @@ class Scripted:
         return work
 
 
-@pytest.fixture(scope="module")
-def engine() -> Any:
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Any:
     prepare()
-    from services.inference.engine.loop import Engine  # noqa: PLC0415  after prepare
+    from services.inference.engine import loop  # noqa: PLC0415  after prepare
 
-    return Engine(frames=None)  # type: ignore[arg-type]
+    monkeypatch.setattr(loop, "on_cpu", lambda: True)  # a GPU's engine waits for nobody
+    return loop.Engine(frames=None)  # type: ignore[arg-type]
 
 
 def test_an_idle_engine_waits_for_the_first_request_and_a_moment_for_each_other(

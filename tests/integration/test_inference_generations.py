@@ -142,6 +142,23 @@ async def test_one_who_left_is_told_with_the_tokens_made_so_far(served: Served) 
     assert record.HasField("ended_at")
 
 
+async def test_one_who_left_the_line_leaves_no_record(served: Served) -> None:
+    asked = pb.GenerateRequest(model_id=7, prompt="ahead", max_tokens=1900)
+    ahead = [served.stub.StreamGenerate(asked) for _ in range(served.settings.max_rows)]
+    for call in ahead:
+        await anext(aiter(call))
+    late = served.stub.Generate(pb.GenerateRequest(model_id=7, prompt="late"))
+    await asyncio.sleep(0.1)
+    late.cancel()
+    for call in ahead:
+        call.cancel()
+    await served.stub.Generate(pb.GenerateRequest(model_id=7, prompt="last", max_tokens=1))
+    told = await served.stub.ListGenerations(record_pb.ListGenerationsRequest())
+    digests = [record.prompt_digest for record in told.generations]
+    assert digests[:5] == [sha256(word) for word in ("last", *["ahead"] * 4)]
+    assert sha256("late") not in digests
+
+
 async def test_what_a_killed_engine_left_unfinished_says_so_and_outlives_the_service(
     served: Served, registry: ScriptedRegistry
 ) -> None:

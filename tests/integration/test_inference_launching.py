@@ -25,6 +25,7 @@ from services.runtime.folder import digest_of, hash_files, inspect_model_folder
 from tests.fixtures.flips import flips
 from tests.fixtures.scripted_registry import ScriptedRegistry
 from tests.fixtures.tiny_adapters import write_adapter
+from tests.fixtures.tiny_kinds import write_model
 
 
 @pytest.fixture
@@ -108,26 +109,46 @@ async def test_any_changed_bit_keeps_a_version_from_its_own_engine(full: Base, n
 
 
 def test_room_for_adapters_is_forecast_by_rank_and_slots(base: Base, full: Base) -> None:
-    forecast, larger, more = (
-        launcher(base, **fields).room().forecast
+    least, larger, more = (
+        launcher(base, **fields).room()
         for fields in ({"adapter_rank": 1}, {"adapter_rank": 64}, {"adapter_slots": 17})
     )
-    # Both sides of the seven layers of each of two blocks.
-    numbers = 2 * (128 + 96 + 96 + 128 + 3 * 192)
-    # Once as they are, once side by side.
-    assert larger(base) - forecast(base) == 2 * 16 * 63 * numbers * 4
-    assert more(base) - forecast(base) == 2 * (17 * 16 - 16) * numbers * 4
-    assert larger(full) == forecast(full) < forecast(base) + full.size_bytes
+    # Both sides of the seven layers of each of two blocks, and of the embedding.
+    share = (2 * (128 + 96 + 96 + 128 + 3 * 192) + 259 + 64) * 4
+    assert [room.adapters(base) for room in (least, larger, more)] == [
+        16 * share, 16 * 64 * share, 17 * 16 * share,
+    ]  # fmt: skip
+    # Once as they are, once side by side, and one that is read meanwhile.
+    assert larger.forecast(base) - least.forecast(base) == (2 * 16 + 1) * 63 * share
+    assert more.forecast(base) - least.forecast(base) == (2 * 17 * 16 + 16 - 2 * 16 - 1) * share
+    assert larger.forecast(full) == least.forecast(full) < least.forecast(base) + full.size_bytes
+    assert larger.adapters(full) == 0
+
+
+def test_an_adapter_as_large_as_a_mixtures_experts_has_room_of_its_own_size(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = write_model(tiny_model, tmp_path / "experts", "qwen3_moe")
+    found = inspect_model_folder(folder)
+    base = Base("experts", found.digest, folder, found.parameters, found.size_bytes)
+    room = launcher(base, adapter_slots=2, adapter_rank=1).room()
+    # Attention, the gate of four experts, the embedding and the head; no expert.
+    share = (2 * (128 + 96 + 96 + 128 + 68) + 2 * (259 + 64)) * 4
+    assert room.adapters(base) == 2 * share
+    for size, of_all in ((share, 2 * share), (2 * share, 2 * share), (5 * share, 5 * share)):
+        asked = replace(base, adapter_bytes=size)
+        assert room.adapters(asked) == of_all
+        # The largest is read while others are in use.
+        assert room.forecast(asked) - room.forecast(base) == 2 * of_all + size - 5 * share
 
 
 def outfits(draft: Base | None) -> Outfit:
     """Have `small` draft for `tiny`, if there is a model of that name."""
 
-    async def find(name: str) -> Base | None:
-        assert name == "small"
-        return draft
+    async def bases() -> dict[str, Base]:
+        return {"small": draft} if draft else {}
 
-    return DraftModels({"tiny": "small"}, find).outfit
+    return DraftModels({"tiny": "small"}, bases).outfit
 
 
 def small_of(base: Base) -> Base:
@@ -170,15 +191,14 @@ class Paged(registry_service_pb2_grpc.RegistryServiceServicer):
         return pb.ListBaseModelsResponse(base_models=listed, next_page_token=following)
 
 
-async def test_a_base_model_is_found_by_its_name(tmp_path: Path) -> None:
+async def test_base_models_are_found_by_their_names(tmp_path: Path) -> None:
     server = HubServer("registry", HubSettings(drain_seconds=0))
     registry_service_pb2_grpc.add_RegistryServiceServicer_to_server(Paged(), server.grpc)  # type: ignore[abstract]
     channel = connect(f"127.0.0.1:{await server.start(0)}")
-    catalogue = Catalogue(channel, tmp_path)
-    found = [await catalogue.base_model(name) for name in ("tiny", "small", "large")]
-    assert [base and base.path for base in found] == [
-        tmp_path / "base" / "tiny", tmp_path / "base" / "small", None,
-    ]  # fmt: skip
+    found = await Catalogue(channel, tmp_path).base_models()
+    assert {name: base.path for name, base in found.items()} == {
+        name: tmp_path / "base" / name for name in ("tiny", "small")
+    }
     await channel.close()
     await server.stop()
 

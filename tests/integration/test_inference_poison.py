@@ -60,7 +60,7 @@ class Stations:
         prompts = Prompts(self.tokenizer, 2048, len(VOCABULARY))
         adapters = Adapters(routed, limit=2, max_bytes=0)
         outputs = Outputs(folder / "tokenizer.json", {2}, None)
-        helpers = outputs, Reader(adapters.resident, 0)
+        helpers = outputs, Reader(adapters.resident, 0, 0)
         self.desk = PromptDesk(self.submitted, prompts, self.work.put, tell, *helpers)
         self.batch = Batch(routed, adapters, {2}, limits, tell)
 
@@ -214,3 +214,19 @@ def test_a_fault_in_one_station_fails_its_request_alone(
     assert all(event.HasField("delta") for event in deltas)
     assert len(deltas) <= 3
     assert "poisoned" not in last.failed.message
+
+
+def test_an_engine_that_can_compute_nothing_any_more_ends_with_its_requests(
+    stations: Stations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from services.inference.engine import batch  # noqa: PLC0415
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("misaligned address")
+
+    stations.submit(1, prompt="hello")
+    monkeypatch.setattr(stations.batch, "_generate", broken)
+    monkeypatch.setattr(batch, "expect_sums", broken)
+    with pytest.raises(RuntimeError, match="misaligned"):
+        stations.run()
+    assert stations.told(1) == [], "it was running when the engine ended, which its service tells"

@@ -31,9 +31,14 @@ def bits(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
 
-@pytest.fixture(scope="module")
-def shared(wide_model: Path, bits: int) -> PrefixBench:
-    return PrefixBench(wide_model, kv_bits=bits)
+@pytest.fixture(scope="module", params=[True, False], ids=["packed", "unpacked"])
+def shared(wide_model: Path, bits: int, request: pytest.FixtureRequest) -> PrefixBench:
+    """Give a bench whose attention multiplies by quantised numbers, as on Metal, or does not."""
+    import mlx.core as mx  # noqa: PLC0415
+
+    if request.param and mx.cuda.is_available():
+        pytest.skip("MLX has no such products on CUDA")
+    return PrefixBench(wide_model, kv_bits=bits, packed=request.param)
 
 
 @pytest.fixture
@@ -160,10 +165,10 @@ def test_attention_that_can_not_take_them_is_refused() -> None:
     prepare()
     from mlx_lm.models.deepseek_v3 import Model, ModelArgs  # noqa: PLC0415
 
-    from services.inference.engine.quantised import group_size_for  # noqa: PLC0415
+    from services.inference.engine.quantised import form_for  # noqa: PLC0415
 
     sizes = ("vocab_size", "hidden_size", "intermediate_size", "kv_lora_rank", "v_head_dim")
     args: Any = {**dict.fromkeys(sizes, 64), "num_hidden_layers": 1, "num_attention_heads": 2}
     model = Model(ModelArgs(**args, qk_nope_head_dim=64, q_lora_rank=64))
     with pytest.raises(Unavailable, match="a way of their own; MLX_HUB_KV_BITS must be 0"):
-        group_size_for(model, 8)
+        form_for(model, 8, packed=True)

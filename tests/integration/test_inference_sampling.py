@@ -1,5 +1,6 @@
 """Sampling in a batch, against the same rules written down in NumPy, for any settings."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,20 @@ def test_half_precision_samples_as_well() -> None:
     logprobs = (logits - mx.logsumexp(logits) - 4.0).astype(mx.float16)
     sample = sampling.sampler_of(GenerateRequest(temperature=1e-5, seed=1))
     assert [sample(logprobs).item() for _ in range(8)] == [1] * 8
+
+
+@pytest.mark.parametrize("penalty", [1e-3, 1e-38, 1e-45])
+def test_the_smallest_penalty_leaves_likelihoods(
+    shared: tuple[Bench, Reference], penalty: float
+) -> None:
+    bench, _ = shared
+    bench.outcomes.clear()
+    bench.add(1, PROMPT, repetition_penalty=penalty, logprobs=True, top_logprobs=3)
+    bench.finish()
+    told = [o.likelihood for o in bench.outcomes if isinstance(o, Token) and o.likelihood]
+    values = [value for each in told for value in (each.logprob, *(v for _, v in each.top))]
+    assert values
+    assert all(-math.inf < value <= 0 for value in values)
 
 
 @pytest.mark.parametrize(

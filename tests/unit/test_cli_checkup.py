@@ -2,12 +2,24 @@
 
 import pytest
 from mlx_hub.cli.checkup import Finding, Level, findings
+from mlx_hub.inference.v1.residency_pb2 import (
+    DraftPair,
+    Engine,
+    EngineState,
+    ListEnginesResponse,
+)
 from mlx_hub.registry.v1 import storage_report_pb2 as pb
 from mlx_hub.system.v1.system_service_pb2 import Health, ServiceHealth, ServingStatus
 
 SERVING = ServingStatus.SERVING_STATUS_SERVING
 HEALTHY = Health(status=SERVING, services=[ServiceHealth(name="registry", status=SERVING)])
 LOST = pb.QuarantinedVersion(model_name="bot", version=2, file="adapters.safetensors")
+
+
+ENGINES = ListEnginesResponse(
+    engines=[Engine(base_model="tiny", state=EngineState.ENGINE_STATE_READY)],
+    draft_pairs=[DraftPair(base_model="tiny", draft_model="small")],
+)
 
 
 def sound() -> pb.StorageReport:
@@ -31,9 +43,10 @@ def with_alias() -> pb.QuarantinedVersion:
 
 
 def test_a_sound_hub_has_only_good_findings() -> None:
-    found = findings(HEALTHY, sound())
+    found = findings(HEALTHY, sound(), ENGINES)
     assert {finding.level for finding in found} == {Level.OK}
-    assert len(found) == 10
+    assert len(found) == 12
+    assert len(findings(HEALTHY, sound(), None)) == 10, "of engines nothing is known"
     assert not [finding.advice for finding in found if finding.advice]
 
 
@@ -126,13 +139,34 @@ def test_each_finding_says_what_to_do(case: str) -> None:
     if not report.ListFields():
         whole.ClearField(subject.replace("reconcile", "last_reconcile"))  # type: ignore[arg-type]
     whole.MergeFrom(report)
-    bad = [finding for finding in findings(HEALTHY, whole) if finding.level is not Level.OK]
+    bad = [f for f in findings(HEALTHY, whole, ENGINES) if f.level is not Level.OK]
     assert [(finding.level, finding.subject) for finding in bad] == [(level, subject)]
     assert advice in bad[0].advice
 
 
 def test_what_is_broken_comes_first() -> None:
     down = Health(services=[ServiceHealth(name="trainer")])
-    first: Finding = findings(down, pb.StorageReport())[0]
+    first: Finding = findings(down, pb.StorageReport(), None)[0]
     assert (first.level, first.subject) == (Level.BROKEN, "services")
     assert "trainer" in first.text
+
+
+UNFIT = ListEnginesResponse(
+    engines=[Engine(base_model="huge", state=EngineState.ENGINE_STATE_FAILED, reason="no room")],
+    draft_pairs=[
+        DraftPair(base_model="tyni", draft_model="small", reason="no tyni"),
+        DraftPair(base_model="tiny", draft_model="smal", reason="no smal", refused=True),
+    ],
+)
+
+
+def test_what_keeps_engines_from_answering_is_broken_and_what_is_of_no_use_is_told() -> None:
+    found = {f.text: f for f in findings(HEALTHY, sound(), UNFIT) if f.level is not Level.OK}
+    assert [(f.level, f.subject) for f in found.values()] == [
+        (Level.BROKEN, "draft"),
+        (Level.ATTENTION, "engine"),
+        (Level.ATTENTION, "draft"),
+    ]
+    assert "huge has none: no room" in found
+    assert found["no smal"].advice.startswith("tiny answers nothing until then")
+    assert "MLX_HUB_DRAFT_MODELS" in found["no tyni"].advice

@@ -24,6 +24,7 @@ def test_an_answer_is_traced_to_its_sampling_version_job_data_code_and_base() ->
         "first text after 0.120 s (the engine's 0.100 s), 1.500 s in all",
         "max_tokens 20, temperature 0.7, stop ['[b]\\x1b'], seed 11",
         "keys and values  in 8 bits",
+        "drafted  9 tokens, 6 of them taken; some by small",
         f"adapter  {'3' * 64}",
         f"base model base  {'4' * 64}",
         f"dataset tickets  {'5' * 64}",
@@ -41,4 +42,6 @@ def test_an_answer_of_the_base_model_that_broke_off_says_why_and_needs_no_job() 
     assert text.startswith("generation f    failed (ENGINE_DIED)\n")
     assert f"base model base  {'4' * 64}  from org/base" in text
     assert "answered  3 tokens" in text
+    assert "keys and values  of the last 64 tokens" in text
+    assert "drafted" not in text
     assert "job" not in text and "dataset" not in text

@@ -197,7 +197,7 @@ def test_reads_a_header(tmp_path: Path) -> None:
     header = {"__metadata__": {"format": "mlx"}, "b": entry("F16", [3], 8, 14)}
     header["a"] = entry("F32", [2, 1], 0, 8)
     file = weights(tmp_path / "w", header, bytes(14))
-    tensors = {"a": Tensor("F32", (2, 1), 8), "b": Tensor("F16", (3,), 6)}
+    tensors = {"a": Tensor("F32", (2, 1), 8, 0), "b": Tensor("F16", (3,), 6, 8)}
     assert read_header(file) == Header(tensors, {"format": "mlx"})
 
 

@@ -1,6 +1,7 @@
 """Adapters read ahead of the batch: verified, unpacked, shared, and never larger than allowed."""
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import pytest
 
 from services.chassis.errors import DataLoss, FailedPrecondition
 from services.inference.domain import Adapter
-from services.inference.engine.adapters.files import Reader, read_adapter
-from tests.fixtures.tiny_adapters import checksum
+from services.inference.engine.adapters.files import Reader, read_adapter, size_of
+from tests.fixtures.tiny_adapters import checksum, write_adapter
 
 NAME = "model.layers.0.mlp.down_proj"
 A = np.array([[1.5, -2.0], [0.25, 3.0]], np.float32)
@@ -52,7 +53,7 @@ def test_all_float_types_are_unpacked_as_float32(tmp_path: Path, kind: str, a: b
 
 def test_requests_that_come_together_share_what_is_read(tmp_path: Path) -> None:
     adapter = stored(tmp_path / "a", "F32", A.tobytes())
-    reader = Reader(lambda name: name == "resident", 1000)
+    reader = Reader(lambda name: name == "resident", 1000, 32)
     assert reader.weights_of("", "") is None
     assert reader.weights_of("resident", "/nowhere") is None
     first = reader.weights_of(adapter.digest, str(adapter.path))
@@ -61,6 +62,44 @@ def test_requests_that_come_together_share_what_is_read(tmp_path: Path) -> None:
     (adapter.path / "adapters.safetensors").write_bytes(b"other")
     with pytest.raises(DataLoss):
         reader.weights_of(adapter.digest, str(adapter.path))
+
+
+def test_no_more_is_read_ahead_than_may_be_and_what_was_taken_makes_room(tmp_path: Path) -> None:
+    adapters = [stored(tmp_path / str(n), "F32", (A + n).tobytes()) for n in range(3)]
+    reader = Reader(lambda name: False, 1000, 32 + 31)
+    first = reader.weights_of(adapters[0].digest, str(adapters[0].path))
+    assert first
+    for _ in range(2):
+        assert reader.weights_of(adapters[1].digest, str(adapters[1].path)) is None
+    assert reader.weights_of(adapters[0].digest, str(adapters[0].path)) is first
+    del first
+    assert reader.weights_of(adapters[2].digest, str(adapters[2].path))
+    halves = stored(tmp_path / "halves", "F16", A.astype(np.float16).tobytes())
+    assert size_of(halves.path) == 32, "as float32"
+    assert size_of(tmp_path) == 0
+
+
+def test_what_is_read_is_in_memory_once(tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "a", 1, rank=4096, keys=("mlp.down_proj",))
+    size = size_of(adapter.path)
+    assert size == 2 * 4 * 4096 * (128 + 64)
+    tracemalloc.start()
+    try:
+        found = read_adapter(adapter.path, adapter.digest, size)
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found.nbytes == size <= held <= peak < 1.1 * size
+
+
+def test_a_scale_that_would_reach_the_neighbours_is_refused(tmp_path: Path) -> None:
+    """Zero of another row times infinity is no number."""
+    adapter = stored(tmp_path / "a", "F32", A.tobytes())
+    for scale in ("2e38", "-2e38", "1e400", "NaN"):
+        text = f'{{"lora_parameters": {{"rank": 2, "scale": {scale}}}}}'
+        (adapter.path / "adapter_config.json").write_text(text)
+        with pytest.raises(FailedPrecondition, match=r"times its scale, .* are not finite"):
+            read_adapter(adapter.path, checksum(adapter.path), 1000)
 
 
 def test_a_file_larger_than_all_adapters_may_be_is_not_read(tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ from mlx_hub.registry.v1 import publication_pb2
 
 from services.chassis.errors import DataLoss, HubError, Internal, Invalid
 from services.inference import memory
+from services.inference.crash_guard import CrashGuard
 from services.inference.domain import (
     Answer,
+    Attention,
     Base,
-    CrashGuard,
     Delta,
     EngineLimits,
     Finished,
@@ -78,7 +79,8 @@ def test_the_forecast_counts_weights_and_admitted_keys_and_values(tmp_path: Path
     assert kept == small + 10**9
     quantised = memory.forecast(base, shape, EngineLimits(8, 8192, 16, kv_bits=8), dense=True)
     # A byte each, and of 64 together a scale and a bias of four.
-    assert small - quantised == keys_and_values - keys_and_values // 4 * (1 + 8 / 64)
+    layer = keys_and_values // shape.layers  # unpacked for its attention
+    assert small - quantised == keys_and_values - keys_and_values // 4 * (1 + 8 / 64) - layer
 
 
 def test_a_multi_modal_config_is_read_where_its_text_part_is(tmp_path: Path) -> None:
@@ -144,6 +146,9 @@ def test_what_answers_are_held_to_survives_the_wire(output: Output) -> None:
         (Output(response_schema='{"a":' * 64 + "{}" + "}" * 64), "response_schema"),
         (Output(response_schema='{"a":' * 9999 + "{}" + "}" * 9999), "response_schema"),
         (Output(tools=(Tool("f"), Tool("g", "", "true"))), "tools[1].parameters"),
+        (Output(tools=(Tool("f", "", '{"minimum": NaN}'),)), "tools[0].parameters"),
+        (Output(response_schema='{"description": "\\ud800"}'), "response_schema"),
+        (Output(tools=(Tool("f", "", '{"\\udfff": {}}'),)), "tools[0].parameters"),
     ],
 )
 def test_what_no_answer_could_be_held_to_is_refused(output: Output, field: str) -> None:
@@ -259,12 +264,13 @@ def test_a_resolved_base_model_has_no_adapter() -> None:
     assert target.adapter is None
     assert target.base == Base("tiny", "b" * 64, Path("/archive/base/b"), 10, 0)
     assert (target.provenance.version, target.provenance.adapter_digest) == (0, "")
-    assert target.provenance.kv_bits == 0
+    assert (target.provenance.kv_bits, target.provenance.max_kv_size) == (0, 0)
     resolved.version.version, resolved.version.checksum = 3, "a" * 64
     resolved.version.artifact_path, resolved.version.job_id = "versions/v", 8
     resolved.lineage.dataset.digest = "d" * 64
-    target = target_of(resolved, Path("/archive").joinpath, kv_bits=8)
+    target = target_of(resolved, Path("/archive").joinpath, Attention(kv_bits=8, max_kv_size=48))
     assert target.adapter is not None
     assert target.adapter.path == Path("/archive/versions/v")
     assert (target.provenance.version, target.provenance.job_id) == (3, 8)
-    assert completion_pb.Provenance(**vars(target.provenance)).kv_bits == 8
+    told = completion_pb.Provenance(**vars(target.provenance))
+    assert (told.kv_bits, told.max_kv_size) == (8, 48)

@@ -13,6 +13,7 @@ from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.inference.v1 import generation_record_pb2 as pb
 
 from services.chassis.errors import (
+    DeadlineExceeded,
     Exhausted,
     HubError,
     Internal,
@@ -129,6 +130,29 @@ async def test_a_refused_request_leaves_no_record_unless_it_had_begun(
     assert refusal.metadata == {}
     follow(journal, "begun", refusal)
     assert record_of(await journal.get("begun")).error_reason == refusal.reason
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        GeneratorExit(),
+        asyncio.CancelledError(),
+        DeadlineExceeded("DEADLINE_PASSED", "late", metadata={"phase": "prefill"}),
+    ],
+)
+async def test_who_leaves_the_line_leaves_no_record_and_who_leaves_an_engine_does(
+    journal: Journal, end: BaseException
+) -> None:
+    follow(journal, "queued", end, words=())
+    with pytest.raises(NotFound):
+        await journal.get("queued")
+    for name, words in (("prefill", ()), ("decode", ("a", "b"))):
+        follow(journal, name, end, words, begun=True)
+        record = record_of(await journal.get(name))
+        assert (record.outcome, record.tokens) == (pb.GENERATION_OUTCOME_CANCELLED, len(words))
+        assert (record.error_reason, record.HasField("ended_at")) == ("", True)
+        if isinstance(end, HubError):
+            assert end.metadata["generation_id"] == name
 
 
 async def test_a_fault_before_the_first_token_is_recorded(journal: Journal) -> None:

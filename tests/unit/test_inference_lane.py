@@ -146,7 +146,7 @@ async def test_a_caller_alone_may_fill_the_line_and_others_still_find_places() -
 async def test_those_who_will_come_have_their_places() -> None:
     lane = Lane(rows=1, limit=1)
     with lane.expecting("a"), lane.expecting("a"):
-        with pytest.raises(Exhausted):
+        with pytest.raises(Exhausted, match="1 requests wait"):
             lane.check("a")
         lane.check("b")
     first, second = await enter(lane, "a"), await enter(lane, "a")

@@ -24,7 +24,7 @@ from services.inference.domain import (
     Provenance,
     TokenLogprob,
 )
-from services.inference.openai_replies import ChatReply, Head, error_body, models_body
+from services.inference.openai_replies import ChatReply, Head, error_body, fingerprint, models_body
 from services.inference.openai_requests import read_chat
 
 HI = [{"role": "user", "content": "hi"}]
@@ -158,6 +158,11 @@ def test_what_asks_for_nothing_is_accepted(neutral: dict[str, Any]) -> None:
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"stream": True, "stream_options": {"x": 1}}, "stream_options.x"),
         ({"user": 5}, "user"),
+        ({"user": "\ud800"}, "user"),
+        ({"stop": ["a", "\udfff"]}, "stop"),
+        ({"cache_salt": "\udfff"}, "cache_salt"),
+        ({"messages": [*HI, {"role": "user", "content": "a\ud800b"}]}, "messages"),
+        ({"tools": [{"type": "function", "function": {"name": "\ud800"}}]}, "tools"),
         ({"n": 0}, "n"),
         ({"n": 9}, "n"),
         ({"n": True}, "n"),
@@ -234,6 +239,8 @@ def test_a_whole_answer_reads_as_openais_does() -> None:
         "prompt_tokens_details": {"cached_tokens": 4},
     }
     assert body["system_fingerprint"] == "b" * 12 + "-" + "a" * 12 + "-kv8"
+    windowed = Provenance(1, "bot", "tiny", "b" * 64, max_kv_size=48)
+    assert fingerprint(windowed) == "b" * 12 + "-last48"
 
 
 def test_logprobs_read_as_openais_do() -> None:

@@ -35,6 +35,10 @@ def read(**fields: Any) -> GenerateRequest:
     return read_chat(json.dumps({"model": "bot", "messages": HI, **fields}).encode()).requests[0]
 
 
+def named(function: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": function}}
+
+
 def formatted(**json_schema: Any) -> dict[str, Any]:
     return {"response_format": {"type": "json_schema", "json_schema": json_schema}}
 
@@ -55,10 +59,9 @@ def test_tools_and_choices_reach_the_request() -> None:
     for choice in ("auto", "none", "required"):
         found = read(tools=[TOOL], tool_choice=choice).tool_choice
         assert ToolChoice.Name(found) == f"TOOL_CHOICE_{choice.upper()}"
-    named = {"type": "function", "function": {"name": "f"}}
-    assert read(tools=[TOOL], tool_choice=named).required_tool == "f"
+    assert read(tools=[TOOL], tool_choice=named("f")).required_tool == "f"
     assert read(tools=[TOOL], tool_choice="required", parallel_tool_calls=False)
-    assert read(tools=[TOOL], tool_choice=named, parallel_tool_calls=False)
+    assert read(tools=[TOOL], tool_choice=named("f"), parallel_tool_calls=False)
     assert read(tools=[TOOL], parallel_tool_calls=True)
 
 
@@ -84,6 +87,10 @@ def test_calls_and_their_results_are_turns() -> None:
     [
         ({"response_format": "json"}, "response_format"),
         ({"response_format": {"type": "grammar"}}, "response_format.type"),
+        (
+            {"response_format": {"type": "json_object", "json_schema": {"schema": SCHEMA}}},
+            "response_format.json_schema",
+        ),
         (formatted(name="n"), "response_format.json_schema.schema"),
         (formatted(schema=SCHEMA, strict=1), "response_format.json_schema.strict"),
         (formatted(schema=SCHEMA, x=1), "response_format.json_schema.x"),
@@ -99,6 +106,12 @@ def test_calls_and_their_results_are_turns() -> None:
             "tools[0].function.parameters",
         ),
         ({"tools": [TOOL | {"function": {"name": "a b"}}]}, "tools[0].name"),
+        ({"tools": [TOOL, TOOL]}, "tools"),
+        ({"tools": [TOOL], "response_format": {"type": "json_object"}}, "response_format"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": named("g")}, "tool_choice.function.name"),
+        ({"tools": [TOOL], "tool_choice": named("")}, "tool_choice.function.name"),
+        ({"tool_choice": named("f")}, "tool_choice.function.name"),
         ({"tools": [TOOL], "tool_choice": "any"}, "tool_choice"),
         ({"tools": [TOOL], "tool_choice": {"type": "allowed_tools"}}, "tool_choice"),
         ({"tools": [TOOL], "parallel_tool_calls": False}, "parallel_tool_calls"),

@@ -1,6 +1,7 @@
 """Blocks on disk: given back as they were written, or not at all."""
 
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,8 +118,39 @@ def test_what_a_crash_left_goes_and_clearing_spares_other_base_models(folder: Pa
     assert told[0] > 0
     assert disk.read(KEY, LAYOUT, TOKENS) is None
     assert other.read(KEY, LAYOUT, TOKENS) == raw()
-    assert remove_files(folder.parent) == told[0]
+    assert remove_files(folder.parent) == (told[0], 0)
     assert files_in(folder.parent) == []
+
+
+def test_a_file_that_cannot_be_removed_stands_in_nobodys_way(folder: Path) -> None:
+    disk = written(folder)
+    (folder / f"{bytes(32).hex()}.safetensors" / "in it").mkdir(parents=True)
+    (folder / "empty.safetensors").touch()
+    told = list[int]()
+    disk.clear(told.append)
+    disk.drain()
+    assert told[0] > 0, "who asked is answered"
+    assert [path.is_dir() for path in folder.iterdir()] == [True]
+    assert remove_files(folder.parent) == (0, 1)
+    full = Disk(folder, files_in(folder.parent)[0].size)
+    full.write(KEY, LAYOUT, raw())
+    full.drain()
+    assert len(files_in(folder.parent)) == 1, "there is no room beside it"
+
+
+def test_a_full_disk_is_left_as_it_was(folder: Path) -> None:
+    disk = written(folder, keys=())
+    most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        disk.write(KEY, LAYOUT, raw())
+        disk.drain()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    assert list(folder.iterdir()) == [], "what fitted of the block would never be counted"
+    disk.write(KEY, LAYOUT, raw())
+    disk.drain()
+    assert disk.read(KEY, LAYOUT, TOKENS) == raw()
 
 
 def test_a_folder_that_goes_away_stops_nothing(folder: Path) -> None:

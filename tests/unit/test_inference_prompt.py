@@ -160,7 +160,7 @@ def test_the_desk_refuses_one_and_goes_on_with_the_next(prompts: Prompts) -> Non
     work: list[Work] = []
     outcomes: list[Outcome] = []
     outputs: Any = Unbounded()
-    reader = Reader(lambda adapter: False, max_bytes=1)
+    reader = Reader(lambda adapter: False, max_bytes=1, ahead_bytes=1)
     desk = PromptDesk(submitted, prompts, work.append, outcomes.append, outputs, reader)
     for number, prompt in enumerate(("x" * 200, "fine"), 1):
         generate = pb.GenerateRequest(prompt=prompt, max_tokens=5, stop=["."])

@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.chassis.errors import DataLoss, Exhausted, HubError, Unavailable
-from services.inference.domain import (
-    CrashGuard,
-)
+from services.inference.crash_guard import CrashGuard
 from tests.fixtures.hall import A, B, C, FakeEngine, Hall, base, settle
 
 

@@ -12,7 +12,7 @@ from services.inference.settings import InferenceSettings
         ("MLX_HUB_KV_BITS", "3", "must be 4 or 8, or 0"),
         ("MLX_HUB_MAX_KV_SIZE", "16385", "MLX_HUB_MAX_KV_SIZE must not be more than"),
         ("MLX_HUB_DRAFT_MODELS", "large", "not of the form base=draft"),
-        ("MLX_HUB_DRAFT_MODELS", "large=small,large=tiny", "each base once"),
+        ("MLX_HUB_DRAFT_MODELS", "large=small,large=tiny", "large is there twice"),
         ("MLX_HUB_PREFIX_CACHE_BYTES", "-1", "MLX_HUB_PREFIX_CACHE_BYTES"),
     ],
 )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.internal.v1 import engine_pb2
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders, models
 
 from services.chassis.errors import Internal
 from services.inference.engine import text
@@ -22,6 +22,7 @@ from services.inference.engine.events import (
     Token,
 )
 from services.inference.engine.text import StopBuffer, Writer
+from services.inference.inbox import MAX_UNREAD_BYTES
 
 few_letters = st.text(alphabet="ab ", max_size=30)
 stops = st.lists(st.text(alphabet="ab ", min_size=1, max_size=4), min_size=1, max_size=3)
@@ -116,6 +117,40 @@ def test_likelihoods_without_text_still_come(desk: Desk) -> None:
     desk.writer.handle(Ended(1, completion_pb.FINISH_REASON_LENGTH))
     assert [len(e.delta.logprobs) for e in desk.sent] == [1, 0]
     assert desk.sent[-1].HasField("finished")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_likelihoods_whose_text_is_held_back_come_in_small_pieces(desk: Desk, whole: bool) -> None:
+    desk.writer.handle(Opened(1, 1, ("\x00" * 99,), whole=whole))
+    top = tuple((token, -0.5) for token in range(20))
+    for _ in range(3000):  # as many as one answer may have
+        desk.writer.handle(Token(1, 0, 5, likelihood=Likelihood(-0.5, top)))
+    desk.writer.handle(Ended(1, completion_pb.FINISH_REASON_LENGTH))
+    deltas = [event.delta for event in desk.sent if event.HasField("delta")]
+    assert sum(len(delta.logprobs) for delta in deltas) == 3000
+    assert max(delta.ByteSize() for delta in deltas) < MAX_UNREAD_BYTES / 10
+
+
+def byte_fallback(folder: Path) -> Path:
+    """Write a tokenizer as Llama 2's, Gemma's and Mistral's: bytes are tokens of their own."""
+    letters = [f"<0x{byte:02X}>" for byte in range(256)] + ["▁", "a", "b", "▁the"]
+    vocabulary = {letter: number for number, letter in enumerate(letters)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], byte_fallback=True))
+    steps = decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()
+    tokenizer.decoder = decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def test_bytes_that_are_no_letter_behind_one_show_as_such(tmp_path: Path) -> None:
+    desk = Desk(byte_fallback(tmp_path))
+    desk.writer.handle(Opened(1, 1, ()))
+    known = desk.tokenizer.get_vocab()
+    cut = [*"🙂".encode(), *"é".encode()[:1]]
+    for token in (known["▁the"], *cut, known["a"], known["▁the"], *"é".encode(), known["b"]):
+        desk.writer.outcomes.put(Token(1, token, ttft_ms=1))
+    desk.writer.drain()
+    assert desk.text == "the🙂\ufffda theéb"
 
 
 def test_letters_of_several_tokens_come_whole(desk: Desk) -> None:

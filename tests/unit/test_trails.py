@@ -49,7 +49,7 @@ def seconds(span: ReadableSpan) -> float:
 
 
 def test_an_answers_phases_are_as_long_as_the_engine_says(spans: InMemorySpanExporter) -> None:
-    course = Course(target(), Generation(prompt="secret"), Clock())
+    course = Course(target(), Generation(prompt="secret"), clock=Clock())
     for phase in (Phase.LOADING, Phase.PREFILL, Phase.DECODE, Phase.DECODE):
         course.enter(phase)
     # At 5 s it ends: first token at 4.6, its row at 4.2, its tokens ready at 4.1, submitted at 3.
@@ -79,7 +79,7 @@ def test_an_answers_phases_are_as_long_as_the_engine_says(spans: InMemorySpanExp
 def test_an_answer_that_ends_early_says_where_and_why(
     spans: InMemorySpanExporter, error: BaseException, kind: str, status: StatusCode
 ) -> None:
-    course = Course(target(), Generation(prompt="x"), Clock())
+    course = Course(target(), Generation(prompt="x"), clock=Clock())
     course.enter(Phase.LOADING)
     course.enter(Phase.PREFILL)
     course.fail(error)

@@ -1,10 +1,11 @@
-"""What the hub's health and its storage report mean for a person: findings, worst first."""
+"""What the hub's health, storage and engines mean for a person: findings, worst first."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
 from mlx_hub.cli.output import moment, size
+from mlx_hub.inference.v1.residency_pb2 import DraftPair, EngineState, ListEnginesResponse
 from mlx_hub.registry.v1.storage_report_pb2 import (
     ArtifactKind,
     DamagedArtifact,
@@ -37,8 +38,10 @@ class Finding:
     advice: str = ""
 
 
-def findings(health: Health, report: StorageReport) -> list[Finding]:
-    """Judge everything; what is in order is a finding too."""
+def findings(
+    health: Health, report: StorageReport, engines: ListEnginesResponse | None
+) -> list[Finding]:
+    """Judge everything; what is in order is a finding too. None: nobody tells of engines."""
     found = [
         _services(health),
         _reconcile(report),
@@ -49,6 +52,8 @@ def findings(health: Health, report: StorageReport) -> list[Finding]:
         _orphans(report),
         _scrub(report),
         _mlflow(report),
+        *(_engines(engines) if engines else ()),
+        *(map(_pair, engines.draft_pairs) if engines else ()),
     ]
     return sorted(found, key=lambda finding: -finding.level)
 
@@ -155,3 +160,24 @@ def _mlflow(report: StorageReport) -> Finding:
     error = f"; last error: {mirror.last_error}" if mirror.last_error else ""
     advice = "look at the MLflow of MLFLOW_TRACKING_URI; nothing is lost, the hub tries again"
     return Finding(Level.ATTENTION, "mlflow", text + error, advice)
+
+
+def _engines(found: ListEnginesResponse) -> Iterator[Finding]:
+    failed = [e for e in found.engines if e.state == EngineState.ENGINE_STATE_FAILED]
+    for engine in failed:
+        advice = "put that right; the next request, or `mlx-hub load`, tries again"
+        text = f"{engine.base_model} has none: {engine.reason}"
+        yield Finding(Level.ATTENTION, "engine", text, advice)
+    if not failed:
+        yield Finding(Level.OK, "engines", f"{len(found.engines)} in memory, and none failed")
+
+
+def _pair(pair: DraftPair) -> Finding:
+    if not pair.reason:
+        there = "both are there; their tokens are compared when the engine starts"
+        return Finding(Level.OK, "draft", f"{pair.draft_model} for {pair.base_model}: {there}")
+    if pair.refused:
+        advice = f"{pair.base_model} answers nothing until then; a changed setting takes a restart"
+        return Finding(Level.BROKEN, "draft", pair.reason, advice)
+    advice = "correct MLX_HUB_DRAFT_MODELS if the name is wrong, and restart the hub"
+    return Finding(Level.ATTENTION, "draft", pair.reason, advice)

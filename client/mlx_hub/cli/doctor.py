@@ -6,6 +6,8 @@ import typer
 from mlx_hub.cli.checkup import Finding, Level, findings
 from mlx_hub.cli.output import JsonOption, console, emit, literal, plain, printable
 from mlx_hub.cli.session import hub
+from mlx_hub.client import Hub, Unavailable
+from mlx_hub.inference.v1.residency_pb2 import ListEnginesResponse
 from rich.table import Table
 from rich.text import Text
 
@@ -24,11 +26,12 @@ def doctor(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Examine services and stored files, and say what to do; exits 1 if something is broken."""
+    """Examine services, files and engines, and say what to do; exits 1 if something is broken."""
     here = hub(ctx)
     health = here.health()
     report = here.storage.reconcile() if reconcile else here.storage.report()
-    found = findings(health, report)
+    engines = _engines(here)
+    found = findings(health, report, engines)
     worst = max(finding.level for finding in found)
     if json:
         named = [{**vars(finding), "level": finding.level.name.lower()} for finding in found]
@@ -38,6 +41,7 @@ def doctor(
                 "findings": named,
                 "health": plain(health),
                 "storage": plain(report),
+                "engines": plain(engines) if engines else None,
             }
         )
     else:
@@ -45,6 +49,14 @@ def doctor(
         console().print(literal(VERDICTS[worst], STYLES[worst]))
     if worst is Level.BROKEN:
         raise typer.Exit(1)
+
+
+def _engines(here: Hub) -> ListEnginesResponse | None:
+    """Ask who knows; that it is away is told of the services."""
+    try:
+        return here.engines.list()
+    except Unavailable:
+        return None
 
 
 def _table(found: list[Finding]) -> Table:

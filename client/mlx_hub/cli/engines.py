@@ -53,6 +53,7 @@ def engines(ctx: typer.Context, json: JsonOption = False) -> None:
         "peak": lambda engine: size(engine.peak_bytes),
         "forecast": lambda engine: size(engine.forecast_bytes),
         "adapters": lambda engine: engine.adapters,
+        "draft model": lambda engine: engine.draft_model,
         "last step": lambda engine: moment(engine.last_step_at),
         "kept until": lambda engine: moment(engine.keep_alive_until),
         "restarts": lambda engine: engine.restarts,
@@ -112,6 +113,7 @@ def _notes(found: ListEnginesResponse) -> list[str]:
         f"{size(memory.held_bytes)} of {size(memory.budget_bytes)} leased, "
         f"{size(memory.free_bytes)} free"
     ]
+    notes += [pair.reason for pair in found.draft_pairs if pair.reason]
     for suspect in found.suspects:
         until = moment(suspect.refused_until)
         refused = f"refused until {until}" if until else "not refused"

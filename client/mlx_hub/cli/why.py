@@ -103,6 +103,10 @@ def show_generation(record: GenerationRecord, ui: Console | None = None) -> None
     tree.add(literal(f"sampling  {_sampling(record.request)}"))
     if bits := record.provenance.kv_bits:
         tree.add(literal(f"keys and values  in {bits} bits"))
+    if record.drafted_tokens:
+        tree.add(literal(f"drafted  {_drafts(record)}"))
+    if window := record.provenance.max_kv_size:
+        tree.add(literal(f"keys and values  of the last {window} tokens"))
     if record.provenance.version:
         tree.children.append(lineage_tree(record.lineage))
     else:
@@ -136,6 +140,12 @@ def _times(record: GenerationRecord) -> str:
         return whole
     engine = f" (the engine's {record.engine_ttft_ms / 1000:.3f} s)" * bool(record.engine_ttft_ms)
     return f"first text after {record.ttft_ms / 1000:.3f} s{engine}, {whole}"
+
+
+def _drafts(record: GenerationRecord) -> str:
+    taken = f"{record.drafted_tokens} tokens, {record.accepted_tokens} of them taken"
+    model = record.provenance.draft_model
+    return f"{taken}; some by {model}" if model else f"{taken}, all from the text itself"
 
 
 def _sampling(request: GenerateRequest) -> str:

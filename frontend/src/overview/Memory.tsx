@@ -21,6 +21,7 @@ export function Memory() {
         : error && !samples.length ? <ErrorState error={error} className="py-2" />
         : <><Skeleton className="h-4" /><Skeleton className="mt-3 h-4 w-2/3" /></>}
       <Holders last={samples.at(-1)} jobs={budget?.jobs ?? 0} />
+      <Objections />
     </Card>
   );
 }
@@ -56,12 +57,19 @@ function Holders({ last, jobs }: { last: Sample | undefined; jobs: number }) {
   );
 }
 
+/** What speaks against the draft models as they are set. */
+function Objections() {
+  const told = (useEngines().data?.draft_pairs ?? []).filter(({ reason }) => reason);
+  return told.map(({ base_model, reason }) => <p key={base_model} className="mt-3 text-xs break-words text-warn">{reason}</p>);
+}
+
 function EngineRow({ engine }: { engine: Engine }) {
   const measured = !!engine.peak_bytes;
   return (
     <tr>
       <td className="pr-3">
         <span className="flex gap-x-2 gap-y-1 py-1 max-sm:flex-col max-sm:items-start sm:items-center"><span className="max-w-full truncate font-medium" title={engine.base_model}>{engine.base_model}</span><StatusBadge status={engine.state} prefix="ENGINE_STATE" /></span>
+        {engine.draft_model && <span className="block truncate pb-1 text-muted" title={engine.draft_model}>draft model {engine.draft_model}</span>}
       </td>
       <td className="text-right"><Bytes value={engine.forecast_bytes ?? 0} /></td>
       <td className="text-right">{measured ? <Bytes value={engine.peak_bytes ?? 0} /> : "–"}</td>

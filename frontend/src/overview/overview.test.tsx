@@ -35,6 +35,16 @@ it("shows each engine's forecast and peak beneath the budget", async () => {
   expect(await screen.findByText("4.0 GB of 10.0 GB may be taken")).toBeVisible();
 });
 
+it("names an engine's draft model, and what speaks against the setting", async () => {
+  const reason = "there is no base model smlo; import it, or name another";
+  const engines = [{ base_model: "big", state: "ENGINE_STATE_READY", draft_model: "smol" }, { base_model: "other", state: "ENGINE_STATE_READY" }];
+  answer({ "/metrics": METRICS, "/inference/models": { engines, draft_pairs: [{ base_model: "big", draft_model: "smol" }, { base_model: "smlo", draft_model: "smol", reason }] } });
+  renderInShell(<Memory />);
+  expect(await screen.findByRole("row", { name: /big/ })).toHaveTextContent("draft model smol");
+  expect(screen.getByRole("row", { name: /other/ })).not.toHaveTextContent("draft model");
+  expect(screen.getByText(reason)).toBeVisible();
+});
+
 it("shows the budget although the engines are refused, and says why", async () => {
   answer({ "/metrics": METRICS, "/inference/models": () => Response.json({ code: 14, message: "inference is away", details: [] }, { status: 503 }) });
   renderInShell(<Memory />);

@@ -36,7 +36,7 @@ function Chain({ record }: { record: GenerationRecord }) {
         ["Text", digest(record.text_digest)], ["Prompt", digest(record.prompt_digest)],
         ["When", <Time key="at" value={record.started_at} />],
       ]} />
-      <Step title="Sampling" rows={[...sampling(request), ...(provenance?.kv_bits ? [["Attention", `keys and values in ${provenance.kv_bits} bits`] as Row] : [])]} />
+      <Step title="Sampling" rows={[...sampling(request), ...attention(provenance), ...drafts(record)]} />
       <Step title="Version" rows={[
         ["Model", <Link prefetch={false} key="model" className="underline underline-offset-2" href={`/models/?id=${provenance?.model_id}${provenance?.version ? `&version=${provenance.version}` : ""}`}>{provenance?.model_name}{provenance?.version ? ` version ${provenance.version}` : ", the base model alone"}</Link>],
         ...(provenance?.adapter_digest ? [["Adapter", digest(provenance.adapter_digest)] as Row] : []),
@@ -66,6 +66,21 @@ function sampling(request: Schemas["GenerateRequestOutput"] | undefined): Row[] 
     ...(request.seed !== undefined && temperature > 0 ? [["Seed", <span key="seed" className="inline-flex items-center">{request.seed}<Copy text={String(request.seed)} label="Copy the seed" /></span>] as Row] : []),
     ["Tokens", `at most ${number(request.max_tokens ?? 0)}`],
   ];
+}
+
+/** What of the node's settings changed the tokens, if anything did. */
+function attention(provenance: Schemas["Provenance"] | undefined): Row[] {
+  return [
+    ...(provenance?.kv_bits ? [["Attention", `keys and values in ${provenance.kv_bits} bits`] as Row] : []),
+    ...(provenance?.max_kv_size ? [["Attention", `to the last ${number(provenance.max_kv_size)} tokens`] as Row] : []),
+  ];
+}
+
+/** How many tokens were guessed, and by whom, if any were. */
+function drafts({ drafted_tokens = 0, accepted_tokens = 0, provenance }: GenerationRecord): Row[] {
+  if (!drafted_tokens) return [];
+  const by = provenance?.draft_model ? `, some by ${provenance.draft_model}` : " from the text itself";
+  return [["Drafted", `${number(drafted_tokens)} tokens${by}; ${number(accepted_tokens)} of them taken`]];
 }
 
 function Step({ title, rows }: { title: string; rows: readonly Row[] }) {

@@ -23,12 +23,14 @@ from services.inference.engine.events import (
     Outcome,
     Token,
     generation_failed,
+    not_begun,
 )
 from services.inference.engine.groups import Groups
 from services.inference.engine.meter import Meter
 from services.inference.engine.pace import BatchLimits, Pace
 from services.inference.engine.prefix_cache import PrefixCache
 from services.inference.engine.row import Row
+from services.runtime.model import expect_sums
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +108,7 @@ class Batch:
             self._tell_early(read)
         except Exception as error:
             log.error("the batch failed; all its requests fail", exc_info=error)
+            expect_sums()  # else the engine ends, and they count as running when it did
             self._fail_all()
             return
         rows = dict(self._rows)
@@ -171,9 +174,9 @@ class Batch:
                 continue
             try:
                 slot = self._adapters.acquire(job.adapter, job.adapter_path, job.weights)
-            except HubError as error:
+            except Exception as error:
                 self._waiting.remove(job)
-                self._tell(Failed(job.request, error))
+                self._tell(not_begun(job, error))
                 continue
             if slot is None:
                 waits_for_room = True
@@ -182,9 +185,8 @@ class Batch:
             try:
                 self._insert(replace(job, weights=None), slot)
             except BaseException as error:
-                log.error("a request could not begin", exc_info=error, extra=job.ids)
                 self._adapters.release(job.adapter)
-                self._tell(Failed(job.request, generation_failed()))
+                self._tell(not_begun(job, error))
 
     def _has_room(self, job: Job) -> bool:
         rows = len(self._rows) + 1

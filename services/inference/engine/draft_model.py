@@ -30,11 +30,12 @@ class DraftModel:
     Its tally is of all rows: how near it comes to the served model is the model's own.
     """
 
-    def __init__(self, model: Any, *, vocabulary: int, room: int, piece: int) -> None:
-        """Take a loaded model, the number of tokens that both models know, and two bounds.
+    def __init__(self, name: str, model: Any, *, vocabulary: int, room: int, piece: int) -> None:
+        """Take a name, a loaded model, the number of tokens that both models know, two bounds.
 
         They are the tokens of the longest text, and those that are read between two of a row's.
         """
+        self.name = name
         self.tally = Tally()
         self._model = model
         self._vocabulary = vocabulary
@@ -44,9 +45,14 @@ class DraftModel:
         """Of these the cache has the keys and values."""
         self._size = 0
 
+    @property
+    def failed(self) -> bool:
+        """Tell whether it raised once: nobody is asked any more then."""
+        return self._model is None
+
     def ready(self, text: Text, left: int) -> bool:
         """Tell whether the text has room for a guess, and reading what is new of it is worth it."""
-        if self._model is None or text.size + 1 + LONGEST > self._known.size:
+        if self.failed or text.size + 1 + LONGEST > self._known.size:
             return False
         return text.size - self._common(text) <= WORTH * left
 
@@ -59,14 +65,14 @@ class DraftModel:
         try:
             return self._guess(np.append(text, np.int32(drawn)), count)
         except Exception as error:
-            log.error("the draft model failed; it is not asked again", exc_info=error)
+            log.error("the draft model %s failed; it is not asked again", self.name, exc_info=error)
             self._model, self._cache = None, []
             return []
 
     def warm_up(self) -> None:
         """Read a piece and guess: a GPU compiles kernels for each shape."""
         text = np.zeros(self._piece, np.int32)
-        while self._model is not None and not self.guess(text, 0, LONGEST + 1):
+        while not self.failed and not self.guess(text, 0, LONGEST + 1):
             pass
 
     def _guess(self, text: Text, count: int) -> list[int]:
@@ -130,6 +136,7 @@ def load_draft(
         quicken_head(model)
     log.info("%s drafts, with %d bytes of weights", name, weight_bytes(model))
     draft = DraftModel(
+        name,
         model,
         vocabulary=min(vocabulary, vocabulary_of(config) or vocabulary),
         room=min(start.kv_tokens, context_of(config) or start.kv_tokens),

@@ -41,6 +41,8 @@ class Draft:
         self.lookup = Lookup()
         self.plain_next = False
         self.drafted = self.accepted = 0
+        self.model = ""
+        """The draft model that guessed some of these."""
         self._text = np.zeros(capacity, np.int32)
         self._size = 0
 
@@ -130,6 +132,7 @@ class Drafter:
                 guessed, accepted = len(guess) - 1, max(len(responses) - 1, 0)
                 draft.drafted += guessed
                 draft.accepted += accepted
+                draft.model = draft.model or proposer.name
                 proposer.tally.book(guessed, accepted)
                 steps = (self._clock() - start) / self._plain_seconds
                 proposer.tally.payoff.book(len(responses), steps)

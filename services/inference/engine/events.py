@@ -1,5 +1,6 @@
 """What the threads of the engine tell each other; plain values, never arrays."""
 
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher
 
     from services.inference.engine.calls import ToolReader
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ class Token:
     drafted: int = 0
     accepted: int = 0
     """Of the request so far: tokens guessed, and those of them that it took."""
+    draft_model: str = ""
+    """If it guessed some of them."""
 
 
 @dataclass(frozen=True)
@@ -135,3 +140,11 @@ type Outcome = Opened | Token | Ended | Closed | Failed | Told
 def generation_failed() -> HubError:
     """Give the error of a fault in the engine; the log has more."""
     return Internal("GENERATION_FAILED", "the engine failed on this request; others go on")
+
+
+def not_begun(job: Job, error: BaseException) -> Failed:
+    """Tell why a request could not begin; the log has more of what nobody foresaw."""
+    if isinstance(error, HubError):
+        return Failed(job.request, error)
+    log.error("a request could not begin", exc_info=error, extra=job.ids)
+    return Failed(job.request, generation_failed())

@@ -20,7 +20,7 @@ from services.inference.engine.adapters.files import Reader
 from services.inference.engine.adapters.routing import BASE_SLOT, RoutedModel
 from services.inference.engine.adapters.slots import Adapters
 from services.inference.engine.batch import Batch
-from services.inference.engine.draft_model import load_draft
+from services.inference.engine.draft_model import DraftModel, load_draft
 from services.inference.engine.drafting import Drafter
 from services.inference.engine.events import Cancel, ClearCache, Failed, Job, Outcome, Work
 from services.inference.engine.grammar import Outputs
@@ -61,6 +61,7 @@ class Engine:
         self._stats_due = 0.0
         self._steps = 0
         self._last_step = 0.0
+        self._draft: DraftModel | None = None
 
     def run(self, base: Path, start: engine_pb2.StartCommand) -> None:
         """Load, say ready, and batch for ever; the reader thread ends the process.
@@ -73,7 +74,7 @@ class Engine:
         routed = _routed(model, start)
         limits, vocabulary = _limits(start), vocabulary_of(config) or len(tokenizer)
         adapters = Adapters(routed, start.adapter_slots, int(start.adapter_bytes))
-        draft = load_draft(base, start, vocabulary, limits.prefill_shared)
+        self._draft = load_draft(base, start, vocabulary, limits.prefill_shared)
         loading.warming_up()
         _warm_up(routed, adapters, limits)
         # What is here stays: looking through it again would stall a step for milliseconds.
@@ -87,9 +88,9 @@ class Engine:
         prompts = Prompts(bounded, context, vocabulary)
         outputs = Outputs(base / "tokenizer.json", eos, ToolFormat.of(tokenizer))
         prefixes = _prefixes(routed, limits, start.prefix_cache)
-        helpers = outputs, Reader(adapters.resident, adapters.max_bytes), prefixes.recall
+        helpers = outputs, _reader(adapters, start), prefixes.recall
         desk = PromptDesk(self._submitted, prompts, self._work.put, tell, *helpers)
-        batch = Batch(routed, adapters, eos, limits, tell, prefixes, Drafter(draft))
+        batch = Batch(routed, adapters, eos, limits, tell, prefixes, Drafter(self._draft))
         size = float(mx.get_active_memory())
         ready = engine_pb2.EngineReady(context_length=context, weight_bytes=size)
         self._frames.write(engine_pb2.EngineEvent(ready=ready))
@@ -98,10 +99,10 @@ class Engine:
         self._spawn(desk.run)
         self._spawn(writer.run)
         while True:
+            self._tell_stats(batch, prefixes, adapters, tell)
             self._save(batch, prefixes)
             self._take_work(batch, prefixes, tell)
             self._step(batch)
-            self._tell_stats(batch, prefixes, adapters, tell)
 
     def _spawn(self, work: Callable[[], None]) -> None:
         threading.Thread(target=work, daemon=True).start()
@@ -192,6 +193,7 @@ class Engine:
             kv_bytes=batch.kv_bytes,
             rows_per_step=batch.meter.rows.told(),
             inter_token_seconds=batch.meter.inter_token.told(),
+            draft_failed=self._draft is not None and self._draft.failed,
         )
         tell(stats)
 
@@ -207,6 +209,10 @@ def _tuned(start: engine_pb2.StartCommand) -> Path | None:
 def _routed(model: Any, start: engine_pb2.StartCommand) -> RoutedModel:
     ends = quicken_head(model) if on_cpu() else None
     return RoutedModel(model, start.max_kv_size, ends, start.kv_bits)
+
+
+def _reader(adapters: Adapters, start: engine_pb2.StartCommand) -> Reader:
+    return Reader(adapters.resident, adapters.max_bytes, int(start.adapter_ahead_bytes))
 
 
 def _warm_up(model: RoutedModel, adapters: Adapters, limits: BatchLimits) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.inference.prefix_files import SUFFIX, files_in, remove_files
+from services.inference.prefix_files import SUFFIX, files_in, remove, remove_files
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class Disk:
 
     def clear(self, cleared: Callable[[int], None]) -> None:
         """Remove all files soon; `cleared` is told their bytes, on the disk's thread."""
-        self._queue.put(lambda: cleared(remove_files(self._folder.parent, self._folder.name)))
+        self._queue.put(lambda: cleared(remove_files(self._folder.parent, self._folder.name)[0]))
 
     def drain(self) -> None:
         """Wait until all that was asked for is done."""
@@ -110,20 +110,25 @@ class Disk:
         data = _head(key, layout, len(body) // _size(layout, 1), body) + body
         if path.exists() or len(data) > self._limit:
             return
-        self._make_room(len(data))
+        if not self._make_room(len(data)):
+            return
         unfinished = path.with_name(f".{path.name}")
-        unfinished.write_bytes(data)
-        unfinished.chmod(0o600)
-        unfinished.rename(path)
+        try:
+            unfinished.write_bytes(data)
+            unfinished.chmod(0o600)
+            unfinished.rename(path)
+        except OSError:  # a full disk, which must not be filled further by what no bound counts
+            unfinished.unlink(missing_ok=True)
+            raise
 
-    def _make_room(self, size: int) -> None:
+    def _make_room(self, size: int) -> bool:
         files = sorted(files_in(self._folder.parent), key=lambda file: file.used)
         total = sum(file.size for file in files) + size
         for file in files:
             if total <= self._limit:
-                return
-            file.path.unlink(missing_ok=True)
-            total -= file.size
+                break
+            total -= file.size if remove(file) else 0
+        return total <= self._limit
 
     def _path(self, key: bytes) -> Path:
         return self._folder / f"{key.hex()}{SUFFIX}"

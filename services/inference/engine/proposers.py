@@ -58,6 +58,8 @@ class Tally:
 class Proposer(Protocol):
     """Guesses how a text goes on."""
 
+    name: str
+    """Of the draft model; empty for the text itself."""
     tally: Tally
 
     def ready(self, text: Text, left: int) -> bool:
@@ -74,6 +76,8 @@ class Proposer(Protocol):
 
 class Lookup:
     """Guesses what followed the last tokens where they stood before; of one row."""
+
+    name = ""
 
     def __init__(self) -> None:
         """Begin before any text."""

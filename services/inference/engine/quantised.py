@@ -7,6 +7,7 @@ rows is done by MLX-LM. A token is quantised by itself, whatever it is read toge
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
@@ -17,26 +18,35 @@ from services.inference.packing import GROUP_SIZES, group_size
 
 type Triple = tuple[mx.array, ...]
 """What `mx.quantize` gives: packed numbers, scales, biases."""
+type Held = tuple[Triple, Triple] | tuple[mx.array, mx.array]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How numbers are quantised, and what attention is given."""
+
+    bits: int
+    group_size: int
+    packed: bool
+    """Attention multiplies by the quantised numbers; else each layer's are unpacked for it."""
 
 
 class QuantisedCache:
-    """The keys and values of one layer, of a row or of a batch.
+    """The keys and values of one layer, of a row or of a batch."""
 
-    MLX-LM's attention computes with quantised ones where a cache has `bits` and `group_size`.
-    """
-
-    def __init__(self, bits: int, group_size: int, parts: Sequence[Any] = ()) -> None:
+    def __init__(self, form: Form, parts: Sequence[Any] = ()) -> None:
         """Take three caches of the same rows and tokens, or make a row's empty ones."""
-        self.bits = bits
-        self.group_size = group_size
+        self.form = form
+        if form.packed:  # MLX-LM's attention looks for these
+            self.bits, self.group_size = form.bits, form.group_size
         self.parts: Sequence[Any] = parts or [KVCache() for _ in range(3)]  # type: ignore[no-untyped-call]
 
     def of(self, parts: Sequence[Any]) -> "QuantisedCache":
         """Give other parts the same form."""
-        return QuantisedCache(self.bits, self.group_size, parts)
+        return QuantisedCache(self.form, parts)
 
-    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[Triple, Triple]:
-        """Add (rows, heads, tokens, width) keys and values; give all of them, quantised."""
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> Held:
+        """Add (rows, heads, tokens, width) keys and values; give all of them to attention."""
         quantised = zip(self._quantise(keys), self._quantise(values), strict=True)
         held = [
             part.update_and_fetch(*pair) for part, pair in zip(self.parts, quantised, strict=True)
@@ -44,10 +54,18 @@ class QuantisedCache:
         # Only the first's is ever looked at: the others' would be sums that nobody computes.
         for part in self.parts[1:]:
             part.offset = self.offset
-        return tuple(k for k, _ in held), tuple(v for _, v in held)
+        all_keys, all_values = tuple(k for k, _ in held), tuple(v for _, v in held)
+        if self.form.packed:
+            return all_keys, all_values
+        return self._unpacked(all_keys, keys.dtype), self._unpacked(all_values, values.dtype)
 
     def _quantise(self, numbers: mx.array) -> Triple:
-        return tuple(mx.quantize(numbers, group_size=self.group_size, bits=self.bits))
+        return tuple(mx.quantize(numbers, group_size=self.form.group_size, bits=self.form.bits))
+
+    def _unpacked(self, numbers: Triple, dtype: mx.Dtype) -> mx.array:
+        packed, scales, biases = numbers
+        size, bits = self.form.group_size, self.form.bits
+        return mx.dequantize(packed, scales, biases, size, bits).astype(dtype)
 
     @property
     def offset(self) -> Any:
@@ -140,10 +158,12 @@ def expect_plain_caches(model: Any, setting: str) -> None:
         raise _refused("its layers decide themselves what they attend to", setting)
 
 
-def group_size_for(model: Any, bits: int) -> int:
-    """Give how many numbers of a head are quantised together; nothing is computed for it.
+def form_for(model: Any, bits: int, *, packed: bool | None = None) -> Form:
+    """Give the form of a model's keys and values in so many bits; nothing is computed for it.
 
-    Raises Unavailable where the heads' widths or the layers' attention don't allow it.
+    Attention multiplies by quantised numbers on Metal, unless `packed` says otherwise: elsewhere
+    that is slow, or missing. Raises Unavailable where the heads' widths or the layers' attention
+    don't allow it.
     """
     expect_plain_caches(model, "MLX_HUB_KV_BITS")
     caches = make_prompt_cache(model)
@@ -155,13 +175,14 @@ def group_size_for(model: Any, bits: int) -> int:
             f"its heads are {told} numbers wide, and they are quantised in groups of {sizes}",
             "MLX_HUB_KV_BITS",
         )
+    form = Form(bits, size, mx.metal.is_available() if packed is None else packed)
     try:
-        model(mx.array([[0, 0]]), cache=[QuantisedCache(bits, size) for _ in caches])
+        model(mx.array([[0, 0]]), cache=[QuantisedCache(form) for _ in caches])
     except Exception as error:
         raise _refused(
             "its layers compute with keys and values in a way of their own", "MLX_HUB_KV_BITS"
         ) from error
-    return size
+    return form
 
 
 def _refused(why: str, setting: str) -> Unavailable:

@@ -34,6 +34,7 @@ class Row:
         return not self.ttft_ms or self.told_early
 
     @property
-    def drafts(self) -> tuple[int, int]:
-        """Give how many of its tokens were guessed, and how many of those it took."""
-        return (self.draft.drafted, self.draft.accepted) if self.draft else (0, 0)
+    def drafts(self) -> tuple[int, int, str]:
+        """Give how many of its tokens were guessed, how many it took, and by which draft model."""
+        draft = self.draft
+        return (draft.drafted, draft.accepted, draft.model) if draft else (0, 0, "")

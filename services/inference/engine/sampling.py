@@ -113,7 +113,8 @@ def processors_of(request: pb.GenerateRequest, prompt_tokens: int) -> list[Proce
     if request.logit_bias:
         found += make_logits_processors(logit_bias=dict(request.logit_bias))
     if request.repetition_penalty not in (0, 1):
-        found.append(make_repetition_penalty(request.repetition_penalty, REPETITION_WINDOW))
+        penalty = make_repetition_penalty(request.repetition_penalty, REPETITION_WINDOW)
+        found.append(_finite(penalty))
     for penalty, make in (
         (request.presence_penalty, make_presence_penalty),
         (request.frequency_penalty, make_frequency_penalty),
@@ -145,6 +146,17 @@ def likelihood_of(logprobs: mx.array, token: int, top: int) -> Likelihood:
 def error_of(calls: list[Any]) -> BaseException | None:
     """Give the first error of a request's guarded calls."""
     return next((c.error for c in calls if isinstance(c, Guarded) and c.error), None)
+
+
+def _finite(processor: Processor) -> Processor:
+    """Keep scores from becoming infinite, which has no likelihood: the least penalty divides so."""
+
+    def process(tokens: mx.array, logits: mx.array) -> mx.array:
+        scores = processor(tokens, logits)
+        most = mx.finfo(scores.dtype).max
+        return mx.clip(scores, -most, most)
+
+    return process
 
 
 def _of_answer(processor: Processor, prompt_tokens: int) -> Processor:

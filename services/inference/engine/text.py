@@ -14,9 +14,9 @@ from google.protobuf.message import Message
 from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.internal.v1 import engine_pb2
 from tokenizers import Tokenizer
-from tokenizers.decoders import DecodeStream
 
 from services.chassis.errors import HubError
+from services.inference.engine.decoder import Decoder
 from services.inference.engine.events import (
     Cancel,
     Closed,
@@ -37,6 +37,10 @@ log = logging.getLogger(__name__)
 WHOLE_SECONDS = 0.25
 """Between the pieces of an answer that nobody reads before its end: each costs the service, and so
 all others, what a reader's would."""
+
+LIKELY_AT_ONCE = 100
+"""Tokens whose likelihoods one piece tells, at most: a call's or a stop string's text may be held
+back for thousands, and a piece of those alone would look like a reader who is far behind."""
 
 
 class StopBuffer:
@@ -76,10 +80,10 @@ class StopBuffer:
 class Stream:
     """One request's text so far."""
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: Opened, tokenizer: Tokenizer) -> None:
         """Start empty."""
         # Models write calls between special tokens, which are no part of other answers' texts.
-        self.decoder = DecodeStream(skip_special_tokens=opened.calls is None)
+        self.decoder = Decoder(tokenizer, special=opened.calls is not None)
         self.calls = opened.calls
         self.called = False
         self.stop = StopBuffer(opened.stops)
@@ -89,6 +93,7 @@ class Stream:
         self.first = 0.0
         """`time.monotonic()` of its first token."""
         self.cached_tokens = self.drafted = self.accepted = 0
+        self.draft_model = ""
         self.logprobs: list[completion_pb.TokenLogprob] = []
         """Of the tokens since the last delta."""
         self.pause = WHOLE_SECONDS if opened.whole else 0.0
@@ -139,7 +144,7 @@ class Writer:
         """Send what an outcome means; outcomes of a request that is over are dropped."""
         match outcome:
             case Opened():
-                self._streams[outcome.request] = Stream(outcome)
+                self._streams[outcome.request] = Stream(outcome, self._tokenizer)
             case Token():
                 self._token(outcome)
             case Ended():
@@ -163,13 +168,15 @@ class Writer:
         stream.wait_ms = event.wait_ms
         stream.ttft_ms = stream.ttft_ms or event.ttft_ms
         stream.drafted, stream.accepted = event.drafted, event.accepted
+        stream.draft_model = event.draft_model
         stream.cached_tokens = event.cached_tokens
         if not event.visible:
             return
         if event.likelihood:
             stream.logprobs.append(self._vocabulary.logprob(event.token, event.likelihood))
-        text = stream.decoder.step(self._tokenizer, event.token)
-        self._delta(event.request, stream, stream.stop.push(text or ""))
+        self._delta(event.request, stream, stream.stop.push(stream.decoder.step(event.token)))
+        if len(stream.logprobs) >= LIKELY_AT_ONCE:
+            self._flush(event.request, stream)
         if stream.stop.stopped:
             self._cancel(Cancel(event.request))
             self._finish(event.request, completion_pb.FINISH_REASON_STOP)
@@ -206,16 +213,19 @@ class Writer:
         stream.held, stream.logprobs = "", []
         self._send(engine_pb2.EngineEvent(delta=delta))
 
+    def _flush(self, request: int, stream: Stream) -> None:
+        """Send what is held for a piece, and likelihoods whose text is held back or is none."""
+        stream.held_until = 0.0
+        if stream.held or stream.logprobs:
+            self._send_delta(request, stream, "")
+
     def _finish(self, request: int, reason: completion_pb.FinishReason.ValueType) -> None:
         stream = self._streams.pop(request)
         if stream.calls:
             self._pieces(request, stream, stream.calls.flush())
         if stream.called and reason == completion_pb.FINISH_REASON_STOP:
             reason = completion_pb.FINISH_REASON_TOOL_CALLS
-        stream.held_until = 0.0
-        if stream.held or stream.logprobs:
-            # The text of likelihoods was held back or is none, and never came.
-            self._send_delta(request, stream, "")
+        self._flush(request, stream)
         finished = engine_pb2.EngineFinished(
             request=request,
             finish_reason=reason,
@@ -227,6 +237,7 @@ class Writer:
             decode_ms=(time.monotonic() - stream.first) * 1000 if stream.first else 0.0,
             drafted_tokens=stream.drafted,
             accepted_tokens=stream.accepted,
+            draft_model=stream.draft_model,
         )
         self._send(engine_pb2.EngineEvent(finished=finished))
 

@@ -83,8 +83,8 @@ class Completion(_message.Message):
     generation_id: _builtins.str
     """Names this answer in logs; unique."""
     drafted_tokens: _builtins.int
-    """Tokens that were guessed from the text so far (`drafting`), and those of them that the answer
-    took.
+    """Tokens that were guessed (`drafting`), from the text so far or by the `draft_model` of
+    `provenance`, and those of them that the answer took.
     """
     accepted_tokens: _builtins.int
     @_builtins.property
@@ -129,7 +129,7 @@ Global___Completion: _TypeAlias = Completion  # noqa: Y015
 @_typing.final
 class Sampling(_message.Message):
     """How tokens were picked. The same request with this seed gives the same tokens again, by the same
-    weights on the same machine.
+    weights, `kv_bits` and `max_kv_size`, by the same release of the hub on the same machine.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -250,6 +250,8 @@ class Provenance(_message.Message):
     DATASET_DIGEST_FIELD_NUMBER: _builtins.int
     CODE_COMMIT_FIELD_NUMBER: _builtins.int
     KV_BITS_FIELD_NUMBER: _builtins.int
+    MAX_KV_SIZE_FIELD_NUMBER: _builtins.int
+    DRAFT_MODEL_FIELD_NUMBER: _builtins.int
     model_id: _builtins.int
     model_name: _builtins.str
     version: _builtins.int
@@ -269,6 +271,12 @@ class Provenance(_message.Message):
     """Bits of each number in the keys and values that it was computed with, 4 or 8 (MLX_HUB_KV_BITS);
     0: they were not quantised.
     """
+    max_kv_size: _builtins.int
+    """Each of its tokens attended to so many of the last ones at most (MLX_HUB_MAX_KV_SIZE); 0: to all."""
+    draft_model: _builtins.str
+    """The base model that guessed some of the drafted tokens (MLX_HUB_DRAFT_MODELS); empty where it was
+    the text alone, or nobody, and before the end. No token depends on it.
+    """
     def __init__(
         self,
         *,
@@ -282,10 +290,12 @@ class Provenance(_message.Message):
         dataset_digest: _builtins.str = ...,
         code_commit: _builtins.str = ...,
         kv_bits: _builtins.int = ...,
+        max_kv_size: _builtins.int = ...,
+        draft_model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_digest", b"adapter_digest", "base_digest", b"base_digest", "base_model", b"base_model", "code_commit", b"code_commit", "dataset_digest", b"dataset_digest", "job_id", b"job_id", "kv_bits", b"kv_bits", "model_id", b"model_id", "model_name", b"model_name", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_digest", b"adapter_digest", "base_digest", b"base_digest", "base_model", b"base_model", "code_commit", b"code_commit", "dataset_digest", b"dataset_digest", "draft_model", b"draft_model", "job_id", b"job_id", "kv_bits", b"kv_bits", "max_kv_size", b"max_kv_size", "model_id", b"model_id", "model_name", b"model_name", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

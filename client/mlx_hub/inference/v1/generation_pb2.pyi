@@ -140,10 +140,10 @@ class GenerateRequest(_message.Message):
     max_tokens × (1 + top_logprobs) is 65536 at most.
     """
     drafting: _builtins.bool
-    """While nothing else runs, guess the next tokens from the text so far and check them in one step:
-    faster where the answer repeats the prompt, by the same tokens. Left out where penalties or
-    biases change the odds. Default: as the service is set, which is true unless
-    MLX_HUB_DRAFTING is false.
+    """While nothing else runs, guess the next tokens from the text so far, or by a smaller model where
+    MLX_HUB_DRAFT_MODELS names one, and check them in one step: faster where guesses hold, as where
+    the answer repeats the prompt, by the same tokens. Left out where penalties or biases change the
+    odds. Default: as the service is set, which is true unless MLX_HUB_DRAFTING is false.
     """
     cache_prompt: _builtins.bool
     """Start from kept keys and values where the prompt begins as an earlier one did, and keep those

@@ -60,7 +60,7 @@ Global___GenerationOutcome: _TypeAlias = GenerationOutcome  # noqa: Y015
 @_typing.final
 class GenerationRecord(_message.Message):
     """What is kept of an answer after it was given: everything but its text and the prompt's. Requests
-    that were refused before an engine worked on them leave none.
+    that were refused or given up before an engine worked on them leave none.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -77,6 +77,8 @@ class GenerationRecord(_message.Message):
     TEXT_BYTES_FIELD_NUMBER: _builtins.int
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     CACHED_TOKENS_FIELD_NUMBER: _builtins.int
+    DRAFTED_TOKENS_FIELD_NUMBER: _builtins.int
+    ACCEPTED_TOKENS_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
     TTFT_MS_FIELD_NUMBER: _builtins.int
     ENGINE_TTFT_MS_FIELD_NUMBER: _builtins.int
@@ -104,6 +106,9 @@ class GenerationRecord(_message.Message):
     """With `finished`."""
     cached_tokens: _builtins.int
     """With `finished`: prompt tokens whose keys and values were reused."""
+    drafted_tokens: _builtins.int
+    """With `finished`: tokens that were guessed, and those of them that the answer took."""
+    accepted_tokens: _builtins.int
     tokens: _builtins.int
     """Generated tokens, as far as they were sent."""
     ttft_ms: _builtins.float
@@ -118,8 +123,9 @@ class GenerationRecord(_message.Message):
     def request(self) -> _generation_pb2.GenerateRequest:
         """The request as it was honoured: its model and version by number, every default decided, the seed
         drawn. The prompt, tools and all other text is left out, but for `stop` and what the answer was
-        held to; with it put back, the same request gives the same tokens again, by the same weights and
-        `kv_bits` on the same machine.
+        held to; with it put back, the same request gives the same tokens again, by the same weights,
+        `kv_bits` and `max_kv_size`, by the same release of the hub on the same machine. A chat template
+        that writes the date writes that of `started_at`.
         """
 
     @_builtins.property
@@ -149,6 +155,8 @@ class GenerationRecord(_message.Message):
         text_bytes: _builtins.int = ...,
         prompt_tokens: _builtins.int = ...,
         cached_tokens: _builtins.int = ...,
+        drafted_tokens: _builtins.int = ...,
+        accepted_tokens: _builtins.int = ...,
         tokens: _builtins.int = ...,
         ttft_ms: _builtins.float = ...,
         engine_ttft_ms: _builtins.float = ...,
@@ -159,7 +167,7 @@ class GenerationRecord(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "lineage", b"lineage", "provenance", b"provenance", "request", b"request", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_tokens", b"cached_tokens", "ended_at", b"ended_at", "engine_ttft_ms", b"engine_ttft_ms", "error_reason", b"error_reason", "finish_reason", b"finish_reason", "generation_id", b"generation_id", "latency_ms", b"latency_ms", "lineage", b"lineage", "outcome", b"outcome", "prompt_bytes", b"prompt_bytes", "prompt_digest", b"prompt_digest", "prompt_tokens", b"prompt_tokens", "provenance", b"provenance", "request", b"request", "started_at", b"started_at", "text_bytes", b"text_bytes", "text_digest", b"text_digest", "tokens", b"tokens", "ttft_ms", b"ttft_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_tokens", b"accepted_tokens", "cached_tokens", b"cached_tokens", "drafted_tokens", b"drafted_tokens", "ended_at", b"ended_at", "engine_ttft_ms", b"engine_ttft_ms", "error_reason", b"error_reason", "finish_reason", b"finish_reason", "generation_id", b"generation_id", "latency_ms", b"latency_ms", "lineage", b"lineage", "outcome", b"outcome", "prompt_bytes", b"prompt_bytes", "prompt_digest", b"prompt_digest", "prompt_tokens", b"prompt_tokens", "provenance", b"provenance", "request", b"request", "started_at", b"started_at", "text_bytes", b"text_bytes", "text_digest", b"text_digest", "tokens", b"tokens", "ttft_ms", b"ttft_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

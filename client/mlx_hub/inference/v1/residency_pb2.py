@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$mlx_hub/inference/v1/residency.proto\x12\x14mlx_hub.inference.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x14\n\x12ListEnginesRequest\"\xae\x01\n\x13ListEnginesResponse\x12-\n\x07\x65ngines\x18\x01 \x03(\x0b\x32\x1c.mlx_hub.inference.v1.Engine\x12\x30\n\x06memory\x18\x02 \x01(\x0b\x32 .mlx_hub.inference.v1.MemoryRoom\x12\x36\n\x08suspects\x18\x03 \x03(\x0b\x32$.mlx_hub.inference.v1.SuspectRequest\"\xca\x04\n\x06\x45ngine\x12\x12\n\nbase_model\x18\x01 \x01(\t\x12\x13\n\x0b\x62\x61se_digest\x18\x02 \x01(\t\x12\x30\n\x05state\x18\x03 \x01(\x0e\x32!.mlx_hub.inference.v1.EngineState\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06pinned\x18\x05 \x01(\x08\x12\r\n\x05users\x18\x06 \x01(\x05\x12\x30\n\x0clast_used_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12keep_alive_seconds\x18\x08 \x01(\x05\x12\x34\n\x10keep_alive_until\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x66orecast_bytes\x18\n \x01(\x01\x12\x14\n\x0c\x61\x63tive_bytes\x18\x0b \x01(\x01\x12\x12\n\npeak_bytes\x18\x0c \x01(\x01\x12\x16\n\x0e\x66orecast_error\x18\r \x01(\x02\x12\x14\n\x0cweight_bytes\x18\x0e \x01(\x01\x12\x10\n\x08\x61\x64\x61pters\x18\x0f \x01(\x05\x12\x30\n\x0clast_step_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05steps\x18\x11 \x01(\x01\x12\x0f\n\x07running\x18\x12 \x01(\x05\x12\x0f\n\x07waiting\x18\x13 \x01(\x05\x12\x0b\n\x03pid\x18\x14 \x01(\x05\x12\x10\n\x08restarts\x18\x15 \x01(\x05\x12.\n\x07loading\x18\x16 \x01(\x0b\x32\x1d.mlx_hub.inference.v1.Loading\"_\n\x07Loading\x12\x12\n\nbase_model\x18\x01 \x01(\t\x12\x31\n\x05stage\x18\x02 \x01(\x0e\x32\".mlx_hub.inference.v1.LoadingStage\x12\r\n\x05share\x18\x03 \x01(\x02\"J\n\nMemoryRoom\x12\x14\n\x0c\x62udget_bytes\x18\x01 \x01(\x01\x12\x12\n\nheld_bytes\x18\x02 \x01(\x01\x12\x12\n\nfree_bytes\x18\x03 \x01(\x01\"\xbf\x01\n\x0eSuspectRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12\x12\n\nbase_model\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65\x61ths\x18\x03 \x01(\x05\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x31\n\rlast_death_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rrefused_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc5\x01\n\x10LoadModelRequest\x12\x19\n\x08model_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x36\n\x07version\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^([a-z0-9][a-z0-9._-]{0,62})?$\x12\x10\n\x03pin\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12-\n\x12keep_alive_seconds\x18\x04 \x01(\x05\x42\x0c\xbaH\t\x1a\x07\x18\x80\xe7\x84\x0f(\x00H\x01\x88\x01\x01\x42\x06\n\x04_pinB\x15\n\x13_keep_alive_seconds\"v\n\x12UnloadModelRequest\x12\x19\n\x08model_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x36\n\x07version\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^([a-z0-9][a-z0-9._-]{0,62})?$\x12\r\n\x05\x66orce\x18\x03 \x01(\x08*\xdf\x01\n\x0b\x45ngineState\x12\x1c\n\x18\x45NGINE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45NGINE_STATE_LOADING\x10\x01\x12\x16\n\x12\x45NGINE_STATE_READY\x10\x02\x12\x15\n\x11\x45NGINE_STATE_BUSY\x10\x03\x12\x18\n\x14\x45NGINE_STATE_STALLED\x10\x04\x12\x19\n\x15\x45NGINE_STATE_STOPPING\x10\x05\x12\x1b\n\x17\x45NGINE_STATE_RESTARTING\x10\x06\x12\x17\n\x13\x45NGINE_STATE_FAILED\x10\x07*\x9d\x01\n\x0cLoadingStage\x12\x1d\n\x19LOADING_STAGE_UNSPECIFIED\x10\x00\x12\x18\n\x14LOADING_STAGE_QUEUED\x10\x01\x12\x1b\n\x17LOADING_STAGE_VERIFYING\x10\x02\x12\x19\n\x15LOADING_STAGE_WEIGHTS\x10\x03\x12\x1c\n\x18LOADING_STAGE_WARMING_UP\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$mlx_hub/inference/v1/residency.proto\x12\x14mlx_hub.inference.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x14\n\x12ListEnginesRequest\"\xe4\x01\n\x13ListEnginesResponse\x12-\n\x07\x65ngines\x18\x01 \x03(\x0b\x32\x1c.mlx_hub.inference.v1.Engine\x12\x30\n\x06memory\x18\x02 \x01(\x0b\x32 .mlx_hub.inference.v1.MemoryRoom\x12\x36\n\x08suspects\x18\x03 \x03(\x0b\x32$.mlx_hub.inference.v1.SuspectRequest\x12\x34\n\x0b\x64raft_pairs\x18\x04 \x03(\x0b\x32\x1f.mlx_hub.inference.v1.DraftPair\"U\n\tDraftPair\x12\x12\n\nbase_model\x18\x01 \x01(\t\x12\x13\n\x0b\x64raft_model\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07refused\x18\x04 \x01(\x08\"\xdf\x04\n\x06\x45ngine\x12\x12\n\nbase_model\x18\x01 \x01(\t\x12\x13\n\x0b\x62\x61se_digest\x18\x02 \x01(\t\x12\x30\n\x05state\x18\x03 \x01(\x0e\x32!.mlx_hub.inference.v1.EngineState\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06pinned\x18\x05 \x01(\x08\x12\r\n\x05users\x18\x06 \x01(\x05\x12\x30\n\x0clast_used_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12keep_alive_seconds\x18\x08 \x01(\x05\x12\x34\n\x10keep_alive_until\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x66orecast_bytes\x18\n \x01(\x01\x12\x14\n\x0c\x61\x63tive_bytes\x18\x0b \x01(\x01\x12\x12\n\npeak_bytes\x18\x0c \x01(\x01\x12\x16\n\x0e\x66orecast_error\x18\r \x01(\x02\x12\x14\n\x0cweight_bytes\x18\x0e \x01(\x01\x12\x10\n\x08\x61\x64\x61pters\x18\x0f \x01(\x05\x12\x30\n\x0clast_step_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05steps\x18\x11 \x01(\x01\x12\x0f\n\x07running\x18\x12 \x01(\x05\x12\x0f\n\x07waiting\x18\x13 \x01(\x05\x12\x0b\n\x03pid\x18\x14 \x01(\x05\x12\x10\n\x08restarts\x18\x15 \x01(\x05\x12.\n\x07loading\x18\x16 \x01(\x0b\x32\x1d.mlx_hub.inference.v1.Loading\x12\x13\n\x0b\x64raft_model\x18\x17 \x01(\t\"_\n\x07Loading\x12\x12\n\nbase_model\x18\x01 \x01(\t\x12\x31\n\x05stage\x18\x02 \x01(\x0e\x32\".mlx_hub.inference.v1.LoadingStage\x12\r\n\x05share\x18\x03 \x01(\x02\"J\n\nMemoryRoom\x12\x14\n\x0c\x62udget_bytes\x18\x01 \x01(\x01\x12\x12\n\nheld_bytes\x18\x02 \x01(\x01\x12\x12\n\nfree_bytes\x18\x03 \x01(\x01\"\xbf\x01\n\x0eSuspectRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12\x12\n\nbase_model\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65\x61ths\x18\x03 \x01(\x05\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x31\n\rlast_death_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rrefused_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc5\x01\n\x10LoadModelRequest\x12\x19\n\x08model_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x36\n\x07version\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^([a-z0-9][a-z0-9._-]{0,62})?$\x12\x10\n\x03pin\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12-\n\x12keep_alive_seconds\x18\x04 \x01(\x05\x42\x0c\xbaH\t\x1a\x07\x18\x80\xe7\x84\x0f(\x00H\x01\x88\x01\x01\x42\x06\n\x04_pinB\x15\n\x13_keep_alive_seconds\"v\n\x12UnloadModelRequest\x12\x19\n\x08model_id\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x36\n\x07version\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^([a-z0-9][a-z0-9._-]{0,62})?$\x12\r\n\x05\x66orce\x18\x03 \x01(\x08*\xdf\x01\n\x0b\x45ngineState\x12\x1c\n\x18\x45NGINE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45NGINE_STATE_LOADING\x10\x01\x12\x16\n\x12\x45NGINE_STATE_READY\x10\x02\x12\x15\n\x11\x45NGINE_STATE_BUSY\x10\x03\x12\x18\n\x14\x45NGINE_STATE_STALLED\x10\x04\x12\x19\n\x15\x45NGINE_STATE_STOPPING\x10\x05\x12\x1b\n\x17\x45NGINE_STATE_RESTARTING\x10\x06\x12\x17\n\x13\x45NGINE_STATE_FAILED\x10\x07*\x9d\x01\n\x0cLoadingStage\x12\x1d\n\x19LOADING_STAGE_UNSPECIFIED\x10\x00\x12\x18\n\x14LOADING_STAGE_QUEUED\x10\x01\x12\x1b\n\x17LOADING_STAGE_VERIFYING\x10\x02\x12\x19\n\x15LOADING_STAGE_WEIGHTS\x10\x03\x12\x1c\n\x18LOADING_STAGE_WARMING_UP\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,24 +43,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UNLOADMODELREQUEST'].fields_by_name['model_id']._serialized_options = b'\272H\004\032\002 \000'
   _globals['_UNLOADMODELREQUEST'].fields_by_name['version']._loaded_options = None
   _globals['_UNLOADMODELREQUEST'].fields_by_name['version']._serialized_options = b'\272H\"r 2\036^([a-z0-9][a-z0-9._-]{0,62})?$'
-  _globals['_ENGINESTATE']._serialized_start=1600
-  _globals['_ENGINESTATE']._serialized_end=1823
-  _globals['_LOADINGSTAGE']._serialized_start=1826
-  _globals['_LOADINGSTAGE']._serialized_end=1983
+  _globals['_ENGINESTATE']._serialized_start=1762
+  _globals['_ENGINESTATE']._serialized_end=1985
+  _globals['_LOADINGSTAGE']._serialized_start=1988
+  _globals['_LOADINGSTAGE']._serialized_end=2145
   _globals['_LISTENGINESREQUEST']._serialized_start=124
   _globals['_LISTENGINESREQUEST']._serialized_end=144
   _globals['_LISTENGINESRESPONSE']._serialized_start=147
-  _globals['_LISTENGINESRESPONSE']._serialized_end=321
-  _globals['_ENGINE']._serialized_start=324
-  _globals['_ENGINE']._serialized_end=910
-  _globals['_LOADING']._serialized_start=912
-  _globals['_LOADING']._serialized_end=1007
-  _globals['_MEMORYROOM']._serialized_start=1009
-  _globals['_MEMORYROOM']._serialized_end=1083
-  _globals['_SUSPECTREQUEST']._serialized_start=1086
-  _globals['_SUSPECTREQUEST']._serialized_end=1277
-  _globals['_LOADMODELREQUEST']._serialized_start=1280
-  _globals['_LOADMODELREQUEST']._serialized_end=1477
-  _globals['_UNLOADMODELREQUEST']._serialized_start=1479
-  _globals['_UNLOADMODELREQUEST']._serialized_end=1597
+  _globals['_LISTENGINESRESPONSE']._serialized_end=375
+  _globals['_DRAFTPAIR']._serialized_start=377
+  _globals['_DRAFTPAIR']._serialized_end=462
+  _globals['_ENGINE']._serialized_start=465
+  _globals['_ENGINE']._serialized_end=1072
+  _globals['_LOADING']._serialized_start=1074
+  _globals['_LOADING']._serialized_end=1169
+  _globals['_MEMORYROOM']._serialized_start=1171
+  _globals['_MEMORYROOM']._serialized_end=1245
+  _globals['_SUSPECTREQUEST']._serialized_start=1248
+  _globals['_SUSPECTREQUEST']._serialized_end=1439
+  _globals['_LOADMODELREQUEST']._serialized_start=1442
+  _globals['_LOADMODELREQUEST']._serialized_end=1639
+  _globals['_UNLOADMODELREQUEST']._serialized_start=1641
+  _globals['_UNLOADMODELREQUEST']._serialized_end=1759
 # @@protoc_insertion_point(module_scope)

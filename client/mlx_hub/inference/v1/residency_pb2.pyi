@@ -112,6 +112,7 @@ class ListEnginesResponse(_message.Message):
     ENGINES_FIELD_NUMBER: _builtins.int
     MEMORY_FIELD_NUMBER: _builtins.int
     SUSPECTS_FIELD_NUMBER: _builtins.int
+    DRAFT_PAIRS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def engines(self) -> _containers.RepeatedCompositeFieldContainer[Global___Engine]:
         """By base model. One that was unloaded or evicted is not listed."""
@@ -122,20 +123,59 @@ class ListEnginesResponse(_message.Message):
     def suspects(self) -> _containers.RepeatedCompositeFieldContainer[Global___SuspectRequest]:
         """Requests that were running when an engine ended unasked; the last to be suspected first."""
 
+    @_builtins.property
+    def draft_pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___DraftPair]:
+        """As MLX_HUB_DRAFT_MODELS names them."""
+
     def __init__(
         self,
         *,
         engines: _abc.Iterable[Global___Engine] | None = ...,
         memory: Global___MemoryRoom | None = ...,
         suspects: _abc.Iterable[Global___SuspectRequest] | None = ...,
+        draft_pairs: _abc.Iterable[Global___DraftPair] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engines", b"engines", "memory", b"memory", "suspects", b"suspects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draft_pairs", b"draft_pairs", "engines", b"engines", "memory", b"memory", "suspects", b"suspects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEnginesResponse: _TypeAlias = ListEnginesResponse  # noqa: Y015
+
+@_typing.final
+class DraftPair(_message.Message):
+    """A base model, and the one that guesses for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_MODEL_FIELD_NUMBER: _builtins.int
+    DRAFT_MODEL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    base_model: _builtins.str
+    draft_model: _builtins.str
+    reason: _builtins.str
+    """What speaks against it, for people; empty where both are there. Whether they have the same tokens
+    is looked at when the engine starts.
+    """
+    refused: _builtins.bool
+    """Whether the base model's engine does not start because of it."""
+    def __init__(
+        self,
+        *,
+        base_model: _builtins.str = ...,
+        draft_model: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        refused: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "draft_model", b"draft_model", "reason", b"reason", "refused", b"refused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DraftPair: _TypeAlias = DraftPair  # noqa: Y015
 
 @_typing.final
 class Engine(_message.Message):
@@ -165,12 +205,13 @@ class Engine(_message.Message):
     PID_FIELD_NUMBER: _builtins.int
     RESTARTS_FIELD_NUMBER: _builtins.int
     LOADING_FIELD_NUMBER: _builtins.int
+    DRAFT_MODEL_FIELD_NUMBER: _builtins.int
     base_model: _builtins.str
     base_digest: _builtins.str
     """sha256 (hex) of the base model's files."""
     state: Global___EngineState.ValueType
     reason: _builtins.str
-    """Why it is in this state, for people; empty where the state says it all."""
+    """Why it is as it is, for people; empty where the state says it all."""
     pinned: _builtins.bool
     """A pinned engine is never evicted and has no keep-alive."""
     users: _builtins.int
@@ -199,6 +240,11 @@ class Engine(_message.Message):
     """0 without a process."""
     restarts: _builtins.int
     """How often it has ended unasked since the service started."""
+    draft_model: _builtins.str
+    """The base model in it that guesses how a lone request goes on where the request's own text does
+    not say it, by MLX_HUB_DRAFT_MODELS; a part of weight_bytes. Empty: only the text is asked, also
+    because the draft model failed, which `reason` tells then.
+    """
     @_builtins.property
     def last_used_at(self) -> _timestamp_pb2.Timestamp:
         """When the last of its requests ended; unset before."""
@@ -240,10 +286,11 @@ class Engine(_message.Message):
         pid: _builtins.int = ...,
         restarts: _builtins.int = ...,
         loading: Global___Loading | None = ...,
+        draft_model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["keep_alive_until", b"keep_alive_until", "last_step_at", b"last_step_at", "last_used_at", b"last_used_at", "loading", b"loading"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_bytes", b"active_bytes", "adapters", b"adapters", "base_digest", b"base_digest", "base_model", b"base_model", "forecast_bytes", b"forecast_bytes", "forecast_error", b"forecast_error", "keep_alive_seconds", b"keep_alive_seconds", "keep_alive_until", b"keep_alive_until", "last_step_at", b"last_step_at", "last_used_at", b"last_used_at", "loading", b"loading", "peak_bytes", b"peak_bytes", "pid", b"pid", "pinned", b"pinned", "reason", b"reason", "restarts", b"restarts", "running", b"running", "state", b"state", "steps", b"steps", "users", b"users", "waiting", b"waiting", "weight_bytes", b"weight_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_bytes", b"active_bytes", "adapters", b"adapters", "base_digest", b"base_digest", "base_model", b"base_model", "draft_model", b"draft_model", "forecast_bytes", b"forecast_bytes", "forecast_error", b"forecast_error", "keep_alive_seconds", b"keep_alive_seconds", "keep_alive_until", b"keep_alive_until", "last_step_at", b"last_step_at", "last_used_at", b"last_used_at", "loading", b"loading", "peak_bytes", b"peak_bytes", "pid", b"pid", "pinned", b"pinned", "reason", b"reason", "restarts", b"restarts", "running", b"running", "state", b"state", "steps", b"steps", "users", b"users", "waiting", b"waiting", "weight_bytes", b"weight_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -360,7 +407,7 @@ class LoadModelRequest(_message.Message):
     model_id: _builtins.int
     version: _builtins.str
     """A number, an alias, `base`, or empty: `latest` if there is one, else `base`. It decides which
-    engine is meant; the version's adapter is loaded by its first request.
+    engine is meant, which has room for the version's adapter; its first request loads that.
     """
     pin: _builtins.bool
     """True: no other model and no training job evicts it. False: they may again. Default: as it is."""

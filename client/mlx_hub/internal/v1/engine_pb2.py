@@ -28,7 +28,7 @@ from mlx_hub.inference.v1 import residency_pb2 as mlx__hub_dot_inference_dot_v1_
 from mlx_hub.inference.v1 import tools_pb2 as mlx__hub_dot_inference_dot_v1_dot_tools__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n mlx_hub/internal/v1/engine.proto\x12\x13mlx_hub.internal.v1\x1a%mlx_hub/inference/v1/completion.proto\x1a%mlx_hub/inference/v1/generation.proto\x1a$mlx_hub/inference/v1/residency.proto\x1a mlx_hub/inference/v1/tools.proto\"\xf9\x01\n\rEngineCommand\x12\x32\n\x05start\x18\x01 \x01(\x0b\x32!.mlx_hub.internal.v1.StartCommandH\x00\x12\x34\n\x06submit\x18\x02 \x01(\x0b\x32\".mlx_hub.internal.v1.SubmitCommandH\x00\x12\x34\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\".mlx_hub.internal.v1.CancelCommandH\x00\x12=\n\x0b\x63lear_cache\x18\x04 \x01(\x0b\x32&.mlx_hub.internal.v1.ClearCacheCommandH\x00\x42\t\n\x07\x63ommand\"\x89\x02\n\x0cStartCommand\x12\x10\n\x08max_rows\x18\x01 \x01(\x05\x12\x11\n\tkv_tokens\x18\x02 \x01(\x05\x12\x15\n\radapter_slots\x18\x03 \x01(\x05\x12\x12\n\ntuned_path\x18\x08 \x01(\t\x12\x15\n\radapter_bytes\x18\t \x01(\x01\x12<\n\x0cprefix_cache\x18\x04 \x01(\x0b\x32&.mlx_hub.internal.v1.PrefixCacheBounds\x12\x13\n\x0bmax_kv_size\x18\x05 \x01(\x05\x12\x0f\n\x07kv_bits\x18\n \x01(\x05\x12.\n\x05\x64raft\x18\x0b \x01(\x0b\x32\x1f.mlx_hub.internal.v1.DraftModel\"(\n\nDraftModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\"[\n\x11PrefixCacheBounds\x12\r\n\x05\x62ytes\x18\x01 \x01(\x01\x12\x12\n\ndisk_bytes\x18\x02 \x01(\x01\x12\x0e\n\x06\x66older\x18\x03 \x01(\t\x12\x13\n\x0b\x62\x61se_digest\x18\x04 \x01(\t\"\xc8\x01\n\rSubmitCommand\x12\x0f\n\x07request\x18\x01 \x01(\x05\x12\x37\n\x08generate\x18\x02 \x01(\x0b\x32%.mlx_hub.inference.v1.GenerateRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x03 \x01(\t\x12\x14\n\x0c\x61\x64\x61pter_path\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\x12\x0e\n\x06\x63oming\x18\x07 \x01(\x05\x12\r\n\x05whole\x18\x08 \x01(\x08\" \n\rCancelCommand\x12\x0f\n\x07request\x18\x01 \x01(\x05\"$\n\x11\x43learCacheCommand\x12\x0f\n\x07request\x18\x01 \x01(\x05\"\xc5\x03\n\x0b\x45ngineEvent\x12\x31\n\x05ready\x18\x01 \x01(\x0b\x32 .mlx_hub.internal.v1.EngineReadyH\x00\x12\x31\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32 .mlx_hub.internal.v1.EngineDeltaH\x00\x12\x37\n\x08\x66inished\x18\x03 \x01(\x0b\x32#.mlx_hub.internal.v1.EngineFinishedH\x00\x12\x33\n\x06\x66\x61iled\x18\x04 \x01(\x0b\x32!.mlx_hub.internal.v1.EngineFailedH\x00\x12\x31\n\x05stats\x18\x05 \x01(\x0b\x32 .mlx_hub.internal.v1.EngineStatsH\x00\x12:\n\rcache_cleared\x18\x07 \x01(\x0b\x32!.mlx_hub.internal.v1.CacheClearedH\x00\x12\x38\n\ttool_call\x18\x08 \x01(\x0b\x32#.mlx_hub.internal.v1.EngineToolCallH\x00\x12\x30\n\x07loading\x18\x06 \x01(\x0b\x32\x1d.mlx_hub.inference.v1.LoadingH\x00\x42\x07\n\x05\x65vent\";\n\x0b\x45ngineReady\x12\x16\n\x0e\x63ontext_length\x18\x01 \x01(\x05\x12\x14\n\x0cweight_bytes\x18\x02 \x01(\x01\"r\n\x0b\x45ngineDelta\x12\x0f\n\x07request\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\x12\x34\n\x08logprobs\x18\x04 \x03(\x0b\x32\".mlx_hub.inference.v1.TokenLogprob\"_\n\x0e\x45ngineToolCall\x12\x0f\n\x07request\x18\x01 \x01(\x05\x12,\n\x04\x63\x61ll\x18\x02 \x01(\x0b\x32\x1e.mlx_hub.inference.v1.ToolCall\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\"\x80\x02\n\x0e\x45ngineFinished\x12\x0f\n\x07request\x18\x01 \x01(\x05\x12\x39\n\rfinish_reason\x18\x02 \x01(\x0e\x32\".mlx_hub.inference.v1.FinishReason\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\x12\x15\n\rprompt_tokens\x18\x04 \x01(\x05\x12\x15\n\rcached_tokens\x18\x05 \x01(\x05\x12\x0f\n\x07ttft_ms\x18\x06 \x01(\x02\x12\x16\n\x0e\x64rafted_tokens\x18\x07 \x01(\x05\x12\x17\n\x0f\x61\x63\x63\x65pted_tokens\x18\x08 \x01(\x05\x12\x0f\n\x07wait_ms\x18\t \x01(\x02\x12\x11\n\tdecode_ms\x18\n \x01(\x02\"\xb4\x01\n\x0c\x45ngineFailed\x12\x0f\n\x07request\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x41\n\x08metadata\x18\x04 \x03(\x0b\x32/.mlx_hub.internal.v1.EngineFailed.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf6\x02\n\x0b\x45ngineStats\x12\x0f\n\x07running\x18\x01 \x01(\x05\x12\x0f\n\x07waiting\x18\x02 \x01(\x05\x12\x14\n\x0c\x61\x63tive_bytes\x18\x03 \x01(\x01\x12\x12\n\npeak_bytes\x18\x04 \x01(\x01\x12\x18\n\x10tokens_generated\x18\x05 \x01(\x01\x12\x35\n\x05\x63\x61\x63he\x18\x06 \x01(\x0b\x32&.mlx_hub.internal.v1.PrefixCacheCounts\x12\r\n\x05steps\x18\x0b \x01(\x01\x12\x1d\n\x15last_step_age_seconds\x18\x0c \x01(\x01\x12\x10\n\x08\x61\x64\x61pters\x18\r \x01(\x05\x12\x10\n\x08kv_bytes\x18\x0e \x01(\x01\x12\x38\n\rrows_per_step\x18\x0f \x01(\x0b\x32!.mlx_hub.internal.v1.Distribution\x12>\n\x13inter_token_seconds\x18\x10 \x01(\x0b\x32!.mlx_hub.internal.v1.Distribution\"+\n\x0c\x44istribution\x12\x0e\n\x06\x63ounts\x18\x01 \x03(\x01\x12\x0b\n\x03sum\x18\x02 \x01(\x01\"g\n\x11PrefixCacheCounts\x12\r\n\x05\x62ytes\x18\x01 \x01(\x01\x12\x0e\n\x06\x62locks\x18\x02 \x01(\x05\x12\x0c\n\x04hits\x18\x03 \x01(\x01\x12\x0e\n\x06misses\x18\x04 \x01(\x01\x12\x15\n\rtokens_reused\x18\x05 \x01(\x01\"R\n\x0c\x43\x61\x63heCleared\x12\x0f\n\x07request\x18\x01 \x01(\x05\x12\x0e\n\x06\x62locks\x18\x02 \x01(\x05\x12\r\n\x05\x62ytes\x18\x03 \x01(\x01\x12\x12\n\ndisk_bytes\x18\x04 \x01(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n mlx_hub/internal/v1/engine.proto\x12\x13mlx_hub.internal.v1\x1a%mlx_hub/inference/v1/completion.proto\x1a%mlx_hub/inference/v1/generation.proto\x1a$mlx_hub/inference/v1/residency.proto\x1a mlx_hub/inference/v1/tools.proto\"\xf9\x01\n\rEngineCommand\x12\x32\n\x05start\x18\x01 \x01(\x0b\x32!.mlx_hub.internal.v1.StartCommandH\x00\x12\x34\n\x06submit\x18\x02 \x01(\x0b\x32\".mlx_hub.internal.v1.SubmitCommandH\x00\x12\x34\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\".mlx_hub.internal.v1.CancelCommandH\x00\x12=\n\x0b\x63lear_cache\x18\x04 \x01(\x0b\x32&.mlx_hub.internal.v1.ClearCacheCommandH\x00\x42\t\n\x07\x63ommand\"\xa6\x02\n\x0cStartCommand\x12\x10\n\x08max_rows\x18\x01 \x01(\x05\x12\x11\n\tkv_tokens\x18\x02 \x01(\x05\x12\x15\n\radapter_slots\x18\x03 \x01(\x05\x12\x12\n\ntuned_path\x18\x08 \x01(\t\x12\x15\n\radapter_bytes\x18\t \x01(\x01\x12\x1b\n\x13\x61\x64\x61pter_ahead_bytes\x18\x0c \x01(\x01\x12<\n\x0cprefix_cache\x18\x04 \x01(\x0b\x32&.mlx_hub.internal.v1.PrefixCacheBounds\x12\x13\n\x0bmax_kv_size\x18\x05 \x01(\x05\x12\x0f\n\x07kv_bits\x18\n \x01(\x05\x12.\n\x05\x64raft\x18\x0b \x01(\x0b\x32\x1f.mlx_hub.internal.v1.DraftModel\"(\n\nDraftModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\"[\n\x11PrefixCacheBounds\x12\r\n\x05\x62ytes\x18\x01 \x01(\x01\x12\x12\n\ndisk_bytes\x18\x02 \x01(\x01\x12\x0e\n\x06\x66older\x18\x03 \x01(\t\x12\x13\n\x0b\x62\x61se_digest\x18\x04 \x01(\t\"\xc8\x01\n\rSubmitCommand\x12\x0f\n\x07request\x18\x01 \x01(\x05\x12\x37\n\x08generate\x18\x02 \x01(\x0b\x32%.mlx_hub.inference.v1.GenerateRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x03 \x01(\t\x12\x14\n\x0c\x61\x64\x61pter_path\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\x12\x0e\n\x06\x63oming\x18\x07 \x01(\x05\x12\r\n\x05whole\x18\x08 \x01(\x08\" \n\rCancelCommand\x12\x0f\n\x07request\x18\x01 \x01(\x05\"$\n\x11\x43learCacheCommand\x12\x0f\n\x07request\x18\x01 \x01(\x05\"\xc5\x03\n\x0b\x45ngineEvent\x12\x31\n\x05ready\x18\x01 \x01(\x0b\x32 .mlx_hub.internal.v1.EngineReadyH\x00\x12\x31\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32 .mlx_hub.internal.v1.EngineDeltaH\x00\x12\x37\n\x08\x66inished\x18\x03 \x01(\x0b\x32#.mlx_hub.internal.v1.EngineFinishedH\x00\x12\x33\n\x06\x66\x61iled\x18\x04 \x01(\x0b\x32!.mlx_hub.internal.v1.EngineFailedH\x00\x12\x31\n\x05stats\x18\x05 \x01(\x0b\x32 .mlx_hub.internal.v1.EngineStatsH\x00\x12:\n\rcache_cleared\x18\x07 \x01(\x0b\x32!.mlx_hub.internal.v1.CacheClearedH\x00\x12\x38\n\ttool_call\x18\x08 \x01(\x0b\x32#.mlx_hub.internal.v1.EngineToolCallH\x00\x12\x30\n\x07loading\x18\x06 \x01(\x0b\x32\x1d.mlx_hub.inference.v1.LoadingH\x00\x42\x07\n\x05\x65vent\";\n\x0b\x45ngineReady\x12\x16\n\x0e\x63ontext_length\x18\x01 \x01(\x05\x12\x14\n\x0cweight_bytes\x18\x02 \x01(\x01\"r\n\x0b\x45ngineDelta\x12\x0f\n\x07request\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\x12\x34\n\x08logprobs\x18\x04 \x03(\x0b\x32\".mlx_hub.inference.v1.TokenLogprob\"_\n\x0e\x45ngineToolCall\x12\x0f\n\x07request\x18\x01 \x01(\x05\x12,\n\x04\x63\x61ll\x18\x02 \x01(\x0b\x32\x1e.mlx_hub.inference.v1.ToolCall\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\"\x95\x02\n\x0e\x45ngineFinished\x12\x0f\n\x07request\x18\x01 \x01(\x05\x12\x39\n\rfinish_reason\x18\x02 \x01(\x0e\x32\".mlx_hub.inference.v1.FinishReason\x12\x0e\n\x06tokens\x18\x03 \x01(\x05\x12\x15\n\rprompt_tokens\x18\x04 \x01(\x05\x12\x15\n\rcached_tokens\x18\x05 \x01(\x05\x12\x0f\n\x07ttft_ms\x18\x06 \x01(\x02\x12\x16\n\x0e\x64rafted_tokens\x18\x07 \x01(\x05\x12\x17\n\x0f\x61\x63\x63\x65pted_tokens\x18\x08 \x01(\x05\x12\x13\n\x0b\x64raft_model\x18\x0b \x01(\t\x12\x0f\n\x07wait_ms\x18\t \x01(\x02\x12\x11\n\tdecode_ms\x18\n \x01(\x02\"\xb4\x01\n\x0c\x45ngineFailed\x12\x0f\n\x07request\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x41\n\x08metadata\x18\x04 \x03(\x0b\x32/.mlx_hub.internal.v1.EngineFailed.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8c\x03\n\x0b\x45ngineStats\x12\x0f\n\x07running\x18\x01 \x01(\x05\x12\x0f\n\x07waiting\x18\x02 \x01(\x05\x12\x14\n\x0c\x61\x63tive_bytes\x18\x03 \x01(\x01\x12\x12\n\npeak_bytes\x18\x04 \x01(\x01\x12\x18\n\x10tokens_generated\x18\x05 \x01(\x01\x12\x35\n\x05\x63\x61\x63he\x18\x06 \x01(\x0b\x32&.mlx_hub.internal.v1.PrefixCacheCounts\x12\r\n\x05steps\x18\x0b \x01(\x01\x12\x1d\n\x15last_step_age_seconds\x18\x0c \x01(\x01\x12\x10\n\x08\x61\x64\x61pters\x18\r \x01(\x05\x12\x10\n\x08kv_bytes\x18\x0e \x01(\x01\x12\x38\n\rrows_per_step\x18\x0f \x01(\x0b\x32!.mlx_hub.internal.v1.Distribution\x12>\n\x13inter_token_seconds\x18\x10 \x01(\x0b\x32!.mlx_hub.internal.v1.Distribution\x12\x14\n\x0c\x64raft_failed\x18\x11 \x01(\x08\"+\n\x0c\x44istribution\x12\x0e\n\x06\x63ounts\x18\x01 \x03(\x01\x12\x0b\n\x03sum\x18\x02 \x01(\x01\"g\n\x11PrefixCacheCounts\x12\r\n\x05\x62ytes\x18\x01 \x01(\x01\x12\x0e\n\x06\x62locks\x18\x02 \x01(\x05\x12\x0c\n\x04hits\x18\x03 \x01(\x01\x12\x0e\n\x06misses\x18\x04 \x01(\x01\x12\x15\n\rtokens_reused\x18\x05 \x01(\x01\"R\n\x0c\x43\x61\x63heCleared\x12\x0f\n\x07request\x18\x01 \x01(\x05\x12\x0e\n\x06\x62locks\x18\x02 \x01(\x05\x12\r\n\x05\x62ytes\x18\x03 \x01(\x01\x12\x12\n\ndisk_bytes\x18\x04 \x01(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,37 +40,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENGINECOMMAND']._serialized_start=208
   _globals['_ENGINECOMMAND']._serialized_end=457
   _globals['_STARTCOMMAND']._serialized_start=460
-  _globals['_STARTCOMMAND']._serialized_end=725
-  _globals['_DRAFTMODEL']._serialized_start=727
-  _globals['_DRAFTMODEL']._serialized_end=767
-  _globals['_PREFIXCACHEBOUNDS']._serialized_start=769
-  _globals['_PREFIXCACHEBOUNDS']._serialized_end=860
-  _globals['_SUBMITCOMMAND']._serialized_start=863
-  _globals['_SUBMITCOMMAND']._serialized_end=1063
-  _globals['_CANCELCOMMAND']._serialized_start=1065
-  _globals['_CANCELCOMMAND']._serialized_end=1097
-  _globals['_CLEARCACHECOMMAND']._serialized_start=1099
-  _globals['_CLEARCACHECOMMAND']._serialized_end=1135
-  _globals['_ENGINEEVENT']._serialized_start=1138
-  _globals['_ENGINEEVENT']._serialized_end=1591
-  _globals['_ENGINEREADY']._serialized_start=1593
-  _globals['_ENGINEREADY']._serialized_end=1652
-  _globals['_ENGINEDELTA']._serialized_start=1654
-  _globals['_ENGINEDELTA']._serialized_end=1768
-  _globals['_ENGINETOOLCALL']._serialized_start=1770
-  _globals['_ENGINETOOLCALL']._serialized_end=1865
-  _globals['_ENGINEFINISHED']._serialized_start=1868
-  _globals['_ENGINEFINISHED']._serialized_end=2124
-  _globals['_ENGINEFAILED']._serialized_start=2127
-  _globals['_ENGINEFAILED']._serialized_end=2307
-  _globals['_ENGINEFAILED_METADATAENTRY']._serialized_start=2260
-  _globals['_ENGINEFAILED_METADATAENTRY']._serialized_end=2307
-  _globals['_ENGINESTATS']._serialized_start=2310
-  _globals['_ENGINESTATS']._serialized_end=2684
-  _globals['_DISTRIBUTION']._serialized_start=2686
-  _globals['_DISTRIBUTION']._serialized_end=2729
-  _globals['_PREFIXCACHECOUNTS']._serialized_start=2731
-  _globals['_PREFIXCACHECOUNTS']._serialized_end=2834
-  _globals['_CACHECLEARED']._serialized_start=2836
-  _globals['_CACHECLEARED']._serialized_end=2918
+  _globals['_STARTCOMMAND']._serialized_end=754
+  _globals['_DRAFTMODEL']._serialized_start=756
+  _globals['_DRAFTMODEL']._serialized_end=796
+  _globals['_PREFIXCACHEBOUNDS']._serialized_start=798
+  _globals['_PREFIXCACHEBOUNDS']._serialized_end=889
+  _globals['_SUBMITCOMMAND']._serialized_start=892
+  _globals['_SUBMITCOMMAND']._serialized_end=1092
+  _globals['_CANCELCOMMAND']._serialized_start=1094
+  _globals['_CANCELCOMMAND']._serialized_end=1126
+  _globals['_CLEARCACHECOMMAND']._serialized_start=1128
+  _globals['_CLEARCACHECOMMAND']._serialized_end=1164
+  _globals['_ENGINEEVENT']._serialized_start=1167
+  _globals['_ENGINEEVENT']._serialized_end=1620
+  _globals['_ENGINEREADY']._serialized_start=1622
+  _globals['_ENGINEREADY']._serialized_end=1681
+  _globals['_ENGINEDELTA']._serialized_start=1683
+  _globals['_ENGINEDELTA']._serialized_end=1797
+  _globals['_ENGINETOOLCALL']._serialized_start=1799
+  _globals['_ENGINETOOLCALL']._serialized_end=1894
+  _globals['_ENGINEFINISHED']._serialized_start=1897
+  _globals['_ENGINEFINISHED']._serialized_end=2174
+  _globals['_ENGINEFAILED']._serialized_start=2177
+  _globals['_ENGINEFAILED']._serialized_end=2357
+  _globals['_ENGINEFAILED_METADATAENTRY']._serialized_start=2310
+  _globals['_ENGINEFAILED_METADATAENTRY']._serialized_end=2357
+  _globals['_ENGINESTATS']._serialized_start=2360
+  _globals['_ENGINESTATS']._serialized_end=2756
+  _globals['_DISTRIBUTION']._serialized_start=2758
+  _globals['_DISTRIBUTION']._serialized_end=2801
+  _globals['_PREFIXCACHECOUNTS']._serialized_start=2803
+  _globals['_PREFIXCACHECOUNTS']._serialized_end=2906
+  _globals['_CACHECLEARED']._serialized_start=2908
+  _globals['_CACHECLEARED']._serialized_end=2990
 # @@protoc_insertion_point(module_scope)

@@ -71,6 +71,7 @@ class StartCommand(_message.Message):
     ADAPTER_SLOTS_FIELD_NUMBER: _builtins.int
     TUNED_PATH_FIELD_NUMBER: _builtins.int
     ADAPTER_BYTES_FIELD_NUMBER: _builtins.int
+    ADAPTER_AHEAD_BYTES_FIELD_NUMBER: _builtins.int
     PREFIX_CACHE_FIELD_NUMBER: _builtins.int
     MAX_KV_SIZE_FIELD_NUMBER: _builtins.int
     KV_BITS_FIELD_NUMBER: _builtins.int
@@ -87,6 +88,8 @@ class StartCommand(_message.Message):
     """
     adapter_bytes: _builtins.float
     """Bytes of all resident adapters together."""
+    adapter_ahead_bytes: _builtins.float
+    """Bytes of adapters that are read before there is a slot for them."""
     max_kv_size: _builtins.int
     """Keys and values of a row, in tokens: it attends to so many of the last ones; 0 to all."""
     kv_bits: _builtins.int
@@ -105,6 +108,7 @@ class StartCommand(_message.Message):
         adapter_slots: _builtins.int = ...,
         tuned_path: _builtins.str = ...,
         adapter_bytes: _builtins.float = ...,
+        adapter_ahead_bytes: _builtins.float = ...,
         prefix_cache: Global___PrefixCacheBounds | None = ...,
         max_kv_size: _builtins.int = ...,
         kv_bits: _builtins.int = ...,
@@ -112,7 +116,7 @@ class StartCommand(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["draft", b"draft", "prefix_cache", b"prefix_cache"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_bytes", b"adapter_bytes", "adapter_slots", b"adapter_slots", "draft", b"draft", "kv_bits", b"kv_bits", "kv_tokens", b"kv_tokens", "max_kv_size", b"max_kv_size", "max_rows", b"max_rows", "prefix_cache", b"prefix_cache", "tuned_path", b"tuned_path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_ahead_bytes", b"adapter_ahead_bytes", "adapter_bytes", b"adapter_bytes", "adapter_slots", b"adapter_slots", "draft", b"draft", "kv_bits", b"kv_bits", "kv_tokens", b"kv_tokens", "max_kv_size", b"max_kv_size", "max_rows", b"max_rows", "prefix_cache", b"prefix_cache", "tuned_path", b"tuned_path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -418,6 +422,7 @@ class EngineFinished(_message.Message):
     TTFT_MS_FIELD_NUMBER: _builtins.int
     DRAFTED_TOKENS_FIELD_NUMBER: _builtins.int
     ACCEPTED_TOKENS_FIELD_NUMBER: _builtins.int
+    DRAFT_MODEL_FIELD_NUMBER: _builtins.int
     WAIT_MS_FIELD_NUMBER: _builtins.int
     DECODE_MS_FIELD_NUMBER: _builtins.int
     request: _builtins.int
@@ -429,6 +434,8 @@ class EngineFinished(_message.Message):
     drafted_tokens: _builtins.int
     """Tokens guessed, and those of them that the answer took."""
     accepted_tokens: _builtins.int
+    draft_model: _builtins.str
+    """Name of the draft model, if it guessed some of them."""
     wait_ms: _builtins.float
     """From the tokens' readiness to a row of the batch; a part of ttft_ms."""
     decode_ms: _builtins.float
@@ -444,12 +451,13 @@ class EngineFinished(_message.Message):
         ttft_ms: _builtins.float = ...,
         drafted_tokens: _builtins.int = ...,
         accepted_tokens: _builtins.int = ...,
+        draft_model: _builtins.str = ...,
         wait_ms: _builtins.float = ...,
         decode_ms: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_tokens", b"accepted_tokens", "cached_tokens", b"cached_tokens", "decode_ms", b"decode_ms", "drafted_tokens", b"drafted_tokens", "finish_reason", b"finish_reason", "prompt_tokens", b"prompt_tokens", "request", b"request", "tokens", b"tokens", "ttft_ms", b"ttft_ms", "wait_ms", b"wait_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_tokens", b"accepted_tokens", "cached_tokens", b"cached_tokens", "decode_ms", b"decode_ms", "draft_model", b"draft_model", "drafted_tokens", b"drafted_tokens", "finish_reason", b"finish_reason", "prompt_tokens", b"prompt_tokens", "request", b"request", "tokens", b"tokens", "ttft_ms", b"ttft_ms", "wait_ms", b"wait_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -526,6 +534,7 @@ class EngineStats(_message.Message):
     KV_BYTES_FIELD_NUMBER: _builtins.int
     ROWS_PER_STEP_FIELD_NUMBER: _builtins.int
     INTER_TOKEN_SECONDS_FIELD_NUMBER: _builtins.int
+    DRAFT_FAILED_FIELD_NUMBER: _builtins.int
     running: _builtins.int
     waiting: _builtins.int
     active_bytes: _builtins.float
@@ -540,6 +549,8 @@ class EngineStats(_message.Message):
     """Adapters in slots."""
     kv_bytes: _builtins.float
     """Keys and values of the running requests."""
+    draft_failed: _builtins.bool
+    """The draft model failed and is asked no more."""
     @_builtins.property
     def cache(self) -> Global___PrefixCacheCounts: ...
     @_builtins.property
@@ -565,10 +576,11 @@ class EngineStats(_message.Message):
         kv_bytes: _builtins.float = ...,
         rows_per_step: Global___Distribution | None = ...,
         inter_token_seconds: Global___Distribution | None = ...,
+        draft_failed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "inter_token_seconds", b"inter_token_seconds", "rows_per_step", b"rows_per_step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_bytes", b"active_bytes", "adapters", b"adapters", "cache", b"cache", "inter_token_seconds", b"inter_token_seconds", "kv_bytes", b"kv_bytes", "last_step_age_seconds", b"last_step_age_seconds", "peak_bytes", b"peak_bytes", "rows_per_step", b"rows_per_step", "running", b"running", "steps", b"steps", "tokens_generated", b"tokens_generated", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_bytes", b"active_bytes", "adapters", b"adapters", "cache", b"cache", "draft_failed", b"draft_failed", "inter_token_seconds", b"inter_token_seconds", "kv_bytes", b"kv_bytes", "last_step_age_seconds", b"last_step_age_seconds", "peak_bytes", b"peak_bytes", "rows_per_step", b"rows_per_step", "running", b"running", "steps", b"steps", "tokens_generated", b"tokens_generated", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,19 +3,21 @@
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, deserialize
 
 from services.chassis.errors import DataLoss, FailedPrecondition, HubError
 from services.runtime.exchange.layout import CONFIG, DORA, FULL, LORA, WEIGHTS
 from services.runtime.folder import FileDigest, digest_of
+from services.runtime.safetensors import Tensor, header_of, read_header
 
 log = logging.getLogger(__name__)
 
@@ -49,24 +51,39 @@ class AdapterWeights:
 class Reader:
     """Reads ahead of the batch, on the thread that prepares requests."""
 
-    def __init__(self, resident: Callable[[str], bool], max_bytes: int) -> None:
-        """Take who knows what the batch holds already, and how large an adapter may be."""
+    def __init__(self, resident: Callable[[str], bool], max_bytes: int, ahead_bytes: int) -> None:
+        """Take who knows what the batch holds, and how large an adapter and all read may be."""
         self._resident = resident
         self._max_bytes = max_bytes
+        self._ahead_bytes = ahead_bytes
         # Requests that came together share what they wait with.
         self._read: WeakValueDictionary[str, AdapterWeights] = WeakValueDictionary()
 
     def weights_of(self, adapter: str, path: str) -> AdapterWeights | None:
         """Read an adapter that the batch will have to load; None if it won't.
 
-        Raises as `read_adapter` does.
+        None, too, if too much is read that waits for a slot: the batch then reads this one itself,
+        once there is room for it. Raises as `read_adapter` does.
         """
         if not adapter or self._resident(adapter):
             return None
         found = self._read.get(adapter)
-        if found is None:
+        if found is None and self._may_hold(size_of(Path(path))):
             found = self._read[adapter] = read_adapter(Path(path), adapter, self._max_bytes)
         return found
+
+    def _may_hold(self, size: int) -> bool:
+        waiting = sum(weights.nbytes for weights in list(self._read.values()))
+        return waiting + size <= self._ahead_bytes
+
+
+def size_of(path: Path) -> int:
+    """Tell the bytes of a version's adapter as float32; 0 where its files can't tell."""
+    try:
+        tensors = read_header(path / WEIGHTS).tensors.values()
+    except (OSError, ValueError):
+        return 0  # whoever reads it says why
+    return 4 * sum(math.prod(tensor.shape) for tensor in tensors)
 
 
 def read_adapter(path: Path, digest: str, max_bytes: int) -> AdapterWeights:
@@ -88,8 +105,8 @@ def read_adapter(path: Path, digest: str, max_bytes: int) -> AdapterWeights:
         parts = _parts_of(config.get("fine_tune_type", LORA))
         shape = config["lora_parameters"]
         rank, scale = int(shape["rank"]), float(shape["scale"])
-        tensors = {name: _array(**one) for name, one in deserialize(contents[WEIGHTS])}  # type: ignore[no-untyped-call]
-    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        tensors = _tensors_of(contents[WEIGHTS])
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise unfit("its files can't be read") from error
     layers: dict[str, dict[str, Array]] = {}
     for name, tensor in tensors.items():
@@ -98,8 +115,10 @@ def read_adapter(path: Path, digest: str, max_bytes: int) -> AdapterWeights:
     if not layers or any(set(found) != set(parts) for found in layers.values()):
         raise unfit(f"it holds more or less than {' and '.join(parts)} of each layer")
     # Rows of other adapters pass by these numbers: zero times infinity would reach them.
-    if bad := next((n for n, tensor in tensors.items() if not np.isfinite(tensor).all()), None):
+    if bad := next((n for n, tensor in tensors.items() if not _finite(tensor, 1)), None):
         raise unfit(f"the weights of {bad} are not finite")
+    if not all(_finite(parts["lora_b"], scale) for parts in layers.values()):
+        raise unfit(f"its weights times its scale, {scale:g}, are not finite")
     return AdapterWeights(rank, scale, layers)
 
 
@@ -136,10 +155,25 @@ def _parts_of(method: str) -> tuple[str, ...]:
     return _PARTS[method]
 
 
-def _array(dtype: str, shape: list[int], data: bytearray) -> Array:
-    flat: NDArray[Any] = np.frombuffer(data, _TYPES[dtype]).reshape(shape)
-    if dtype == "BF16":
+def _tensors_of(contents: bytes) -> dict[str, Array]:
+    """Unpack a file; float32 is not copied, since an adapter may be as large as a model."""
+    file = BytesIO(contents)
+    header = header_of(file, len(contents))
+    return {name: _array(one, contents, file.tell()) for name, one in header.tensors.items()}
+
+
+def _array(tensor: Tensor, contents: bytes, data: int) -> Array:
+    count, place = math.prod(tensor.shape), data + tensor.begin
+    flat: NDArray[Any] = np.frombuffer(contents, _TYPES[tensor.dtype], count, place)
+    if tensor.dtype == "BF16":
         # The upper half of a float32.
         flat = (flat.astype(np.uint32) << 16).view(np.float32)
-    single: Array = flat.astype(np.float32, copy=False)
+    single: Array = flat.reshape(tensor.shape).astype(np.float32, copy=False)
     return single
+
+
+def _finite(array: Array, scale: float) -> bool:
+    """Tell whether all numbers are finite, times a scale; copies nothing."""
+    with np.errstate(all="ignore"):
+        ends = np.array([array.min(initial=0), array.max(initial=0)]) * np.float32(scale)
+    return bool(np.isfinite(ends).all())

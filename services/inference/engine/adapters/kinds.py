@@ -4,6 +4,7 @@ Each computes what mlx-lm's own layer computes (mlx_lm.tuner.lora and dora), of 
 row's own adapter.
 """
 
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import mlx.core as mx
@@ -19,7 +20,7 @@ from mlx_lm.models.switch_layers import (
     _gather_sort,
 )
 
-from services.inference.engine.adapters.pairs import Adapted, Array, own_part
+from services.inference.engine.adapters.pairs import Adapted, Array, Pair, own_part
 from services.inference.engine.adapters.routing import Router
 
 
@@ -118,6 +119,10 @@ class AdaptedExperts(Adapted):
         """Turn each expert's."""
         return a.swapaxes(1, 2), b.swapaxes(1, 2)
 
+    def put(self, slot: int, pair: Pair | None) -> None:
+        """Fill a slot, or empty it."""
+        super().put(slot, pair and _in_fours(pair))
+
     def __call__(self, x: mx.array, indices: mx.array, sorted_indices: bool = False) -> mx.array:
         """Apply each token's experts, as SwitchLinear does."""
         y: mx.array = self.base(x, indices, sorted_indices=sorted_indices)
@@ -177,6 +182,18 @@ class _FollowedMLP(_Followed, SwitchMLP):
 
 
 _FOLLOWED: dict[type, Any] = {SwitchGLU: _FollowedGLU, SwitchMLP: _FollowedMLP}
+
+
+def _in_fours(pair: Pair) -> Pair:
+    """Give a pair of experts with zeros up to a rank of fours.
+
+    On CUDA MLX's gathered products (0.32.4) read so many numbers at a time wherever a row of them
+    begins, and a fault ends all that the process could compute.
+    """
+    short = -pair.a.shape[-1] % 4
+    a = mx.pad(pair.a, [(0, 0), (0, 0), (0, short)])
+    b = mx.pad(pair.b, [(0, 0), (0, short), (0, 0)])
+    return replace(pair, a=a, b=b)
 
 
 def kind_of(module: Any) -> type[Adapted] | None:

@@ -14,7 +14,7 @@ from services.inference.engine.head import Ends
 from services.inference.engine.quantised import (
     QuantisedCache,
     expect_plain_caches,
-    group_size_for,
+    form_for,
     parts_of,
     rebuilt,
 )
@@ -58,8 +58,11 @@ class Router:
         """Hear which slots rows may take from now on."""
         # Laying pairs side by side copies them: not for each row that ends.
         if len(self.mixed) > 2 * len(used):
-            self.mixed = tuple(slot for slot in self.mixed if slot in used)
-            self.rows = ()  # what rows need is looked at anew
+            self.forget(tuple(slot for slot in self.mixed if slot in used))
+
+    def forget(self, mixed: tuple[int, ...]) -> None:
+        """Leave these side by side; what rows need is looked at anew."""
+        self.mixed, self.rows = mixed, ()
 
     def mask(self, columns: Columns) -> mx.array:
         """Give (rows, 1, ranks): true where a column of x @ a belongs to the row's own adapter."""
@@ -94,7 +97,7 @@ class RoutedModel:
         self._max_kv_size = max_kv_size
         if max_kv_size:
             expect_plain_caches(model, "MLX_HUB_MAX_KV_SIZE")
-        self._group_size = group_size_for(model, kv_bits) if kv_bits else 0
+        self._form = form_for(model, kv_bits) if kv_bits else None
         self.router = Router()
         self._ends = ends or Ends()
         self.layers = model.layers
@@ -146,6 +149,6 @@ class RoutedModel:
         caches = make_prompt_cache(self.model)
         if self._max_kv_size:
             caches = [RotatingKVCache(self._max_kv_size) for _ in caches]  # type: ignore[no-untyped-call]
-        elif self.kv_bits:
-            caches = [QuantisedCache(self.kv_bits, self._group_size) for _ in caches]
+        elif self._form:
+            caches = [QuantisedCache(self._form) for _ in caches]
         return [*caches, RowTag([slot], [list(unread)])]

@@ -1,5 +1,7 @@
 """The resident adapters: stored when first needed, evicted when idle, least used first."""
 
+import logging
+import re
 from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,18 @@ from services.inference.engine.adapters.dora import Norms
 from services.inference.engine.adapters.files import (
     AdapterWeights,
     read_adapter,
+    size_of,
     too_large,
     unfit,
 )
-from services.inference.engine.adapters.kinds import AdaptedEmbedding, kind_of
+from services.inference.engine.adapters.kinds import kind_of
 from services.inference.engine.adapters.pairs import Adapted, Pair
 from services.inference.engine.adapters.routing import BASE_SLOT, RoutedModel
+
+log = logging.getLogger(__name__)
+
+TRIAL_SLOT = -1
+"""No adapter's."""
 
 
 class Adapters:
@@ -32,8 +40,8 @@ class Adapters:
         self._users: Counter[str] = Counter()
         self._layers: dict[str, Adapted] = {}
         self._norms = Norms()
-        self._read: tuple[str, AdapterWeights] | None = None
-        """What `acquire` had to read itself, while it waits for room."""
+        self._asked = "", 0
+        """Who waits for room, and for how much, if nobody has read it yet."""
 
     def __len__(self) -> int:
         """Count the adapters in slots, used or not."""
@@ -52,11 +60,9 @@ class Adapters:
         if not adapter:
             return BASE_SLOT
         if adapter not in self._slots:
-            # If nobody has read it, it was evicted since its request was prepared.
             weights = weights or self._read_late(adapter, path)
-            if not self._load(adapter, weights):
+            if weights is None or not self._load(adapter, weights):
                 return None
-            self._read = None
         self._slots.move_to_end(adapter)
         self._users[adapter] += 1
         return self._slots[adapter]
@@ -67,22 +73,33 @@ class Adapters:
             self._users[adapter] -= 1
             self._model.router.keep({s for name, s in self._slots.items() if self._users[name]})
 
-    def _read_late(self, adapter: str, path: str) -> AdapterWeights:
-        if self._read is None or self._read[0] != adapter:
-            self._read = adapter, read_adapter(Path(path), adapter, self.max_bytes)
-        return self._read[1]
+    def _read_late(self, adapter: str, path: str) -> AdapterWeights | None:
+        """Read what nobody has read, once there is room for it.
+
+        It was evicted since its request was prepared, or too much was waiting then.
+        """
+        if self._asked[0] != adapter:
+            self._asked = adapter, size_of(Path(path))
+        size = self._asked[1]
+        if size <= self.max_bytes and self._to_evict(size) is None:
+            return None
+        self._asked = "", 0
+        return read_adapter(Path(path), adapter, self.max_bytes)
 
     def _load(self, adapter: str, weights: AdapterWeights) -> bool:
         """Store an adapter where there is room; nothing is evicted for one that does not fit."""
         layers = {name: self._layer(name) for name in weights.layers}
         for name, layer in layers.items():
             _check(name, layer, weights)
-        self._install(layers)
         size = weights.nbytes
         if size > self.max_bytes:
             raise too_large(size, self.max_bytes)
-        if not self._make_room(size):
+        self._install(layers, weights)
+        going = self._to_evict(size)
+        if going is None:
             return False
+        for name in going:
+            self._evict(name)
         slot = min(set(range(1, self._limit + 1)) - set(self._slots.values()))
         pairs = {name: self._pair(name, layer, weights) for name, layer in layers.items()}
         mx.eval([pair.arrays for pair in pairs.values()])
@@ -101,18 +118,17 @@ class Adapters:
             return Pair(a, b)
         return Pair(a, b, *self._norms.gain(name, layer.base, a, b, mx.array(parts["m"])))
 
-    def _make_room(self, size: int) -> bool:
+    def _to_evict(self, size: int) -> list[str] | None:
+        """Name whom so many bytes would take the place of; None while too much is in use."""
         idle = [name for name in self._slots if not self._users[name]]
         count, held = len(self._slots), sum(self._sizes.values())
         going: list[str] = []
         while count >= self._limit or held + size > self.max_bytes:
             if not idle:
-                return False
+                return None
             going.append(idle.pop(0))
             count, held = count - 1, held - self._sizes[going[-1]]
-        for name in going:
-            self._evict(name)
-        return True
+        return going
 
     def _evict(self, adapter: str) -> None:
         slot = self._slots.pop(adapter)
@@ -127,10 +143,14 @@ class Adapters:
         module: Any = self._model.model
         parent = module
         for part in name.split("."):
+            # What is not written as a place in a list is none: "01" is no other name for 1.
+            place: Any = int(part) if re.fullmatch("0|[1-9][0-9]{0,5}", part) else part
             try:
-                parent, module = module, module[int(part)] if part.isdigit() else module[part]
-            except (KeyError, IndexError, TypeError) as error:
+                parent, module = module, module[place]
+            except (LookupError, TypeError, ValueError) as error:
                 raise unfit(f"the base model has no layer {name}") from error
+            if isinstance(parent, Adapted):
+                raise unfit(f"the base model has no layer {name}")
         kind = kind_of(module)
         if kind is None:
             raise unfit(
@@ -142,25 +162,53 @@ class Adapters:
         except ValueError as error:
             raise unfit(f"layer {name} can't be adapted, {error}") from error
 
-    def _install(self, layers: dict[str, Adapted]) -> None:
-        """Put layers into the model in the place of those that they wrap."""
+    def _install(self, layers: dict[str, Adapted], weights: AdapterWeights) -> None:
+        """Put layers into the model in the place of those that they wrap, if it can use them so."""
         new = {name: layer for name, layer in layers.items() if name not in self._layers}
         self._replace(new)
         try:
-            # Nothing is computed; but a model may take an embedding's weights past its layer.
-            if any(isinstance(layer, AdaptedEmbedding) for layer in new.values()):
-                row = [entry.merge([entry]) for entry in self._model.row_cache(BASE_SLOT)]
-                self._model(mx.array([[0]]), row)
-        except AttributeError as error:
+            self._try(new, weights)
+        except Exception as error:
+            log.warning("a model can't pass through adapted layers", exc_info=error)
             self._replace({name: layer.base for name, layer in new.items()})
             raise unfit(
-                "its embedding is adapted, and the base model computes with the embedding's "
-                "weights themselves"
+                "the base model computes with the weights of a layer that it adapts themselves, or "
+                f"calls the layer in a way of its own; it adapts {_listed(new)}"
             ) from error
         self._layers |= new
 
+    def _try(self, layers: dict[str, Adapted], weights: AdapterWeights) -> None:
+        """Have the model pass through layers with such an adapter; nothing is computed.
+
+        A model may take weights past their layer, or give it what is not (rows, tokens, inputs),
+        and all rows would fail with the first pass. Three rows, of which one is the base model's:
+        few models have three of anything else.
+        """
+        if not layers:
+            return
+        for name, layer in layers.items():
+            parts = weights.layers[name]
+            sides = layer.oriented(parts["lora_a"], parts["lora_b"])
+            gain = mx.zeros(parts["m"].shape) if "m" in parts else None
+            layer.put(TRIAL_SLOT, Pair(mx.zeros(sides[0].shape), mx.zeros(sides[1].shape), gain))
+        rows = [self._model.row_cache(slot) for slot in (TRIAL_SLOT, BASE_SLOT, TRIAL_SLOT)]
+        mixed = self._model.router.mixed
+        try:
+            cache = [entries[0].merge(list(entries)) for entries in zip(*rows, strict=True)]
+            self._model(mx.array([[0]] * len(rows)), cache)
+        finally:
+            self._model.router.forget(mixed)
+            for layer in layers.values():
+                layer.put(TRIAL_SLOT, None)
+
     def _replace(self, modules: dict[str, Any]) -> None:
         self._model.model.update_modules(tree_unflatten(list(modules.items())))
+
+
+def _listed(layers: dict[str, Adapted]) -> str:
+    """Name a layer of each sort: they are the same in every block."""
+    sorts = {re.sub(r"\.[0-9]+\.", ".N.", name): None for name in layers}
+    return ", ".join(sorts)[:300]
 
 
 def _check(name: str, layer: Adapted, weights: AdapterWeights) -> None:
