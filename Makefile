@@ -53,7 +53,7 @@ integration: setup-dev ## Real Postgres, real servers, real child processes
 	@pytest tests/integration -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 faults: setup-dev ## Kill, stop and starve training at every edge; nothing may be lost or doubled
-	@pytest tests/faults -n auto --maxprocesses 2 --dist loadfile
+	@pytest tests/faults -n auto --maxprocesses 2 --dist loadfile --no-loadscope-reorder
 
 gateway: setup-dev ## Real Envoy in front of stub services
 	@pytest tests/gateway -n auto --maxprocesses 2 --dist loadfile
@@ -62,7 +62,7 @@ e2e: setup-dev ## Every process with the real small model
 	@pytest tests/e2e -n auto --maxprocesses 2 --dist loadfile --no-loadscope-reorder
 
 fuzz: setup-dev ## Requests made from the contract, valid and not, by gRPC and REST; N=20000 sends more
-	@MLX_HUB_FUZZ_CASES=$(or $(N),2000) pytest tests/fuzz
+	@MLX_HUB_FUZZ_CASES=$(or $(N),2000) pytest tests/fuzz -n auto --maxprocesses 2 --dist loadfile
 
 bench: setup-dev ## Measure serving, training and inference beside their peers, the registry, memory over jobs
 	@python -m bench.serving

@@ -38,10 +38,15 @@ pytest_plugins = [
     "tests.fixtures.trainer_process",
 ]
 
-LONG = {
-    *("test_ui", "test_demo", "test_openapi", "test_start"),
-    *("test_stack_run", "test_base_model_conversion", "test_exchange_export", "test_backup"),
-}
+# What runs longest, from the longest on; what takes half a minute or less stands nowhere here.
+LONG = (
+    *("test_ui", "test_demo", "test_openapi", "test_client_docs", "test_start"),
+    *("test_observability", "test_faults"),
+    *("test_stack_run", "test_mlflow_mirror", "test_mlflow_faults", "test_trainer_replay"),
+    *("test_mlflow_jobs", "test_trainer_service", "test_trainer_resume", "test_exchange_export"),
+    *("test_trainer_evaluation", "test_trainer_worker", "test_base_model_conversion"),
+    *("test_kills", "test_edges", "test_stopped"),
+)
 
 # How long an example takes says something of the machine, not of the code.
 settings.register_profile("hub", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -54,8 +59,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take minutes, so that none runs on alone at the end."""
-    items.sort(key=lambda item: item.path.stem not in LONG)
+    """Begin with the files that take long, so that none runs on alone at the end."""
+    order = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
 
 
 @pytest.hookimpl(wrapper=True)
