@@ -50,6 +50,8 @@ def _answered(whole: str, piece: str) -> Json:
     """Describe an answer of OpenAI's, whole and as a stream."""
     last = "; the last one says [DONE], or has the error that broke the answer off"
     streamed = events({"anyOf": [_ref(piece), _ref("OpenAIError")]}, last)
+    said = streamed["properties"]
+    said["data"] = {"anyOf": [said["data"], {"type": "string", "const": "[DONE]"}]}
     return {JSON: {"schema": _ref(whole)}, EVENTS: {"schema": streamed}}
 
 
