@@ -126,6 +126,22 @@ def tried(operation: Any, mode: GenerationMode, check: Callable[[Any, Any], None
     limits(given(operation.as_strategy(mode), st.data())(check))()
 
 
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("CreateChatCompletion", {"messages": [{"role": "user", "content": "Number 1?"}]}),
+        ("CreateCompletion", {"prompt": "Number 1?"}),
+    ],
+)
+def test_a_stream_ends_as_the_document_says(
+    name: str, asked: dict[str, Any], hub: RunningStack
+) -> None:
+    [operation] = [each.values[0] for each in operations() if each.id == name]
+    body = {"model": "support-bot:base", "stream": True, "max_tokens": 4, **asked}
+    reply = send(hub, operation.Case(body=body))
+    assert reply.content.endswith(b"data: [DONE]\n\n")
+
+
 @pytest.mark.parametrize("operation", operations())
 def test_what_the_document_allows_gets_an_answer_that_it_describes(
     operation: Any, hub: RunningStack
