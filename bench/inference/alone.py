@@ -1,4 +1,4 @@
-"""The inference service alone, over gRPC, with a registry that knows a few base models."""
+"""The inference service alone, over gRPC, beside a registry that knows a few base models."""
 
 import asyncio
 import time
@@ -8,71 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import grpc
-from mlx_hub.inference.v1 import completion_pb2, generation_pb2, inference_service_pb2_grpc
-from mlx_hub.registry.v1 import (
-    base_model_pb2,
-    model_pb2,
-    publication_pb2,
-    registry_service_pb2,
-    registry_service_pb2_grpc,
-)
+from mlx_hub.inference.v1 import completion_pb2, generation_pb2
 
 from bench.inference import prompts
-from services.inference.__main__ import Inference
-from services.inference.settings import InferenceSettings
-from services.runtime.folder import inspect_model_folder
-
-
-class BaseModels(registry_service_pb2_grpc.RegistryServiceServicer):
-    """A registry of base models, of which the first is served: nothing else is asked of it."""
-
-    def __init__(self, folders: Sequence[Path]) -> None:
-        """Take the models' folders; each is named as its folder."""
-        self._bases = [_base_model(folder) for folder in folders]
-
-    async def ResolveModel(
-        self, request: publication_pb2.ResolveModelRequest, _context: Any
-    ) -> publication_pb2.ResolvedModel:
-        """Give the first."""
-        model = model_pb2.Model(id=request.model_id, name="bench")
-        return publication_pb2.ResolvedModel(model=model, base_model=self._bases[0])
-
-    async def ListBaseModels(
-        self, _request: Any, _context: Any
-    ) -> registry_service_pb2.ListBaseModelsResponse:
-        """Give all."""
-        return registry_service_pb2.ListBaseModelsResponse(base_models=self._bases)
-
-
-def _base_model(folder: Path) -> base_model_pb2.BaseModel:
-    found = inspect_model_folder(folder)
-    return base_model_pb2.BaseModel(
-        name=folder.name, digest=found.digest, parameters=found.parameters,
-        size_bytes=found.size_bytes, artifact_path=str(folder),
-    )  # fmt: skip
+from tests.fixtures.scripted_registry import MODEL, serving_registry
+from tests.fixtures.served import serving
 
 
 @asynccontextmanager
-async def served(folders: Sequence[Path], **settings: Any) -> AsyncIterator["Service"]:
-    """Serve the first of these base models; `settings` are the service's, by their field."""
-    registry = grpc.aio.server()
-    registry_service_pb2_grpc.add_RegistryServiceServicer_to_server(BaseModels(folders), registry)
-    registry_port = registry.add_insecure_port("127.0.0.1:0")
-    await registry.start()
-    home = folders[0].with_name("home")
+async def served(
+    folder: Path, others: Sequence[Path] = (), **settings: Any
+) -> AsyncIterator["Service"]:
+    """Serve a base model, named `tiny` whatever its size; others are named as their folders.
+
+    `settings` are the service's, by their field.
+    """
+    home = folder.with_name("home")
     home.mkdir(exist_ok=True)
-    given = {"home": home, "registry_port": registry_port, "archive_setting": Path("/")}
-    inference = Inference(InferenceSettings(**given, **settings))
-    port = await inference.server.start(0)
-    await inference.server.set_serving(True)
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Service(inference_service_pb2_grpc.InferenceServiceStub(channel))
-    finally:
-        await inference.server.stop()
-        await inference.close()
-        await registry.stop(0)
+    async with serving_registry(folder) as registry:
+        registry.others = {other.name: other for other in others}
+        async with serving(registry, home, **settings) as (_, stub):
+            yield Service(stub)
 
 
 @dataclass(frozen=True)
@@ -96,7 +52,7 @@ class Service:
     async def ask(self, prompt: int, tokens: int, *, drafting: bool = False) -> Asked:
         """Ask once with a prompt of so many tokens; what random tokens make may come late."""
         request = generation_pb2.GenerateRequest(
-            model_id=1, prompt=prompts.long(prompt), max_tokens=tokens, cache_prompt=False,
+            model_id=MODEL.id, prompt=prompts.long(prompt), max_tokens=tokens, cache_prompt=False,
             drafting=drafting,
         )  # fmt: skip
         start, first = time.perf_counter(), 0.0

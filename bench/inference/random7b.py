@@ -141,7 +141,7 @@ def _beside_mlx_lm(model: Path, rounds: int) -> list[Line | Note]:
 
 async def _plain(model: Path, rounds: int) -> tuple[list[float], list[float], list[float]]:
     """Give first texts in ms, and tokens a second of one stream and of many."""
-    async with served([model]) as hub:
+    async with served(model) as hub:
         waits = [(await hub.ask(TOKENS, 8)).first_ms for _ in range(rounds * ASKED + 2)]
         one = [(await hub.ask(TOKENS, DECODED)).rate for _ in range(ROUNDS * rounds + 1)]
         many = [await hub.together(STREAMS, TOKENS, DECODED) for _ in range(rounds + 1)]
@@ -152,7 +152,7 @@ async def _quantised(model: Path, rounds: int) -> list[Line | Note]:
     """Eight streams behind long prompts, with keys and values of 8 and 4 bits and as they are."""
     found: dict[int, list[float]] = {}
     for bits in (0, 8, 4):
-        async with served([model], kv_bits=bits, kv_tokens=32768) as hub:
+        async with served(model, kv_bits=bits, kv_tokens=32768) as hub:
             many = [await hub.together(STREAMS, LONG, DECODED) for _ in range(rounds + 1)]
         found[bits] = many[1:]
     line = f"{STREAMS} streams of {LONG}-token prompts, keys and values of {{}} bits vs 16"
@@ -163,7 +163,7 @@ async def _drafted(folder: Path, layers: int, agreement: float, rounds: int) -> 
     """One stream with a draft model and without, in turn."""
     base, draft = folder / "guessed-7b", folder / f"draft-{layers}-{agreement}"
     on, off = [], []
-    async with served([base, draft], draft_models={base.name: draft.name}) as hub:
+    async with served(base, [draft], draft_models={"tiny": draft.name}) as hub:
         for _ in range(ROUNDS * rounds + 1):
             on.append(await hub.ask(TOKENS, DECODED, drafting=True))
             off.append((await hub.ask(TOKENS, DECODED)).rate)

@@ -6,6 +6,8 @@ from typing import Annotated
 from sqlalchemy import DDL, DateTime, Identity, Integer, MetaData, Table, event, func
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
+from services.chassis.names import NAME
+
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -20,7 +22,7 @@ Time = Annotated[datetime, mapped_column(DateTime(timezone=True))]
 Now = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now())]
 """A time by Postgres's clock, so that the clocks of processes never disagree."""
 
-NAME_PATTERN = "^[a-z0-9][a-z0-9._-]{0,99}$"
+NAME_PATTERN = f"^{NAME}$"
 DIGEST_PATTERN = "^[0-9a-f]{64}$"
 
 

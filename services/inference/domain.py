@@ -220,6 +220,10 @@ class Finished:
     draft_model: str = ""
     """If it guessed some of `drafted_tokens`."""
 
+    def provenance_of(self, target: Target) -> Provenance:
+        """Give where the answer comes from: what it was asked of, and who guessed for it."""
+        return replace(target.provenance, draft_model=self.draft_model)
+
 
 @dataclass(frozen=True)
 class Answer:

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from services.chassis.errors import HubError
+from services.chassis.names import NAME
 from services.inference.domain import Base
 from services.inference.failures import start_failed
 
 log = logging.getLogger(__name__)
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 ASK_PAUSE_S = 2.0
 
 type Bases = Callable[[], Awaitable[Mapping[str, Base]]]
@@ -26,7 +26,7 @@ def parse(text: object) -> object:
     found: dict[str, str] = {}
     for part in filter(None, map(str.strip, text.split(","))):
         base, draft = (name.strip() for name in part.partition("=")[::2])
-        if not NAME.fullmatch(base) or not NAME.fullmatch(draft):
+        if not all(re.fullmatch(NAME, name) for name in (base, draft)):
             raise ValueError(
                 f"{part!r} is not of the form base=draft, each a name that `mlx-hub models base` "
                 "lists"

@@ -13,6 +13,7 @@ from mlx_hub.inference.v1 import generation_pb2 as pb
 
 from services.chassis.errors import Invalid
 from services.chassis.interceptors.validation import validate
+from services.chassis.names import NAME
 from services.inference.domain import MAX_LIKELY_TOKENS, MAX_PROMPT_BYTES, Generation
 from services.inference.openai_fields import boolean, items, string, unsupported, whole, wrong
 from services.inference.openai_tools import read_messages, read_output
@@ -22,7 +23,7 @@ MAX_CHOICES = 8
 MAX_LOGPROBS = 20
 COMPLETION_TOKENS = 16
 # `name`, `name:3`, `name:base` or `name@champion`.
-_MODEL = re.compile(r"([a-z0-9][a-z0-9._-]{0,99})(?:[:@]([a-z0-9][a-z0-9._-]{0,62}))?")
+_MODEL = re.compile(rf"({NAME})(?:[:@]([a-z0-9][a-z0-9._-]{{0,62}}))?")
 # What these say is what happens anyway; any other value is refused.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "store": (False,),

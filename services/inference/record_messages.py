@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -28,7 +27,7 @@ def entry_of(course: Course) -> Entry:
     """Write a generation down; its text and its prompt's are measured and hashed, not kept."""
     provenance, generation = course.target.provenance, course.generation
     if done := course.finished:
-        provenance = replace(provenance, draft_model=done.draft_model)
+        provenance = done.provenance_of(course.target)
     record = pb.GenerationRecord(
         generation_id=generation.id,
         finish_reason=reason_to_proto(done.reason) if done else _NO_END,

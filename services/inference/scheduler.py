@@ -10,7 +10,7 @@ from contextlib import (
     asynccontextmanager,
     nullcontext,
 )
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from services.chassis.errors import DeadlineExceeded, HubError
 from services.inference import metrics
@@ -155,7 +155,7 @@ class Scheduler:
                     finished=frame,
                     latency_ms=self._since(arrival),
                     ttft_ms=first,
-                    provenance=replace(target.provenance, draft_model=frame.draft_model),
+                    provenance=frame.provenance_of(target),
                     generation=generation,
                     logprobs=tuple(logprobs),
                     tool_calls=tuple(calls),

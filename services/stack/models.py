@@ -6,13 +6,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from services.chassis.names import NAME
 from services.stack.errors import StackError
 from services.stack.home import Home
 from services.stack.importing import Source, bring_in, fetch
 from services.stack.settings import StackSettings
 from services.stack.stack import Say, Stack
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
 
@@ -54,7 +54,7 @@ def name_of(source: Path) -> str:
 
 
 def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(NAME, name):
         raise StackError(
             f"{name!r} can't be a model's name: use up to 100 of a-z, 0-9, '.', '_' and '-', "
             "starting with a letter or digit (`--name`)."

@@ -12,8 +12,8 @@ from google.api import httpbody_pb2
 from mlx_hub.inference.v1 import generation_record_pb2 as record_pb
 from mlx_hub.openai.v1 import openai_service_pb2
 
-from tests.fixtures.served import until
-from tests.integration.test_inference_service import Served, engines, served
+from tests.fixtures.served import engines, until
+from tests.integration.test_inference_service import Served, served
 
 __all__ = ["served"]
 LONG = "a beginning that all of these share, and that is long enough to be kept " * 2

@@ -225,3 +225,16 @@ def test_a_schema_that_takes_too_long_to_compile_is_refused_and_the_next_is_not(
     held.hold(1, response_schema=SCHEMA)
     held.finish()
     assert json.loads(held.answer(1)[0])
+
+
+def test_a_schema_that_compiled_is_not_tried_again(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = pb.GenerateRequest(response_schema=SCHEMA)
+    held.outputs.matcher_of(known)
+    held.outputs._trial.close()
+    monkeypatch.setattr(held.outputs._trial, "_module", "none.that.there.is")
+    assert held.outputs.matcher_of(known)
+    with pytest.raises(Invalid, match="the process that was to compile it failed"):
+        held.outputs.matcher_of(pb.GenerateRequest(response_schema='{"type": "boolean"}'))
+    held.outputs._trial.close()

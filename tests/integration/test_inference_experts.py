@@ -12,10 +12,11 @@ from services.inference.messages import target_of
 from services.inference.settings import InferenceSettings
 from services.runtime.model import load_tokenizer
 from tests.fixtures.scripted_registry import ScriptedRegistry, failure, serving_registry
+from tests.fixtures.served import serving
 from tests.fixtures.tiny_kinds import EMBEDDING, EXPERTS, adapter_of, write_model
 from tests.integration.test_inference_adapters import PROMPT, stock
 from tests.integration.test_inference_batch import BASE
-from tests.integration.test_inference_residency import listed, serving
+from tests.integration.test_inference_residency import listed
 from tests.integration.test_inference_service import ask
 
 # Room for two adapters of rank 1 that adapt no experts.

@@ -3,80 +3,23 @@
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 from mlx_hub.inference.v1 import completion_pb2 as completion_pb
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.inference.v1 import generation_record_pb2 as record_pb
 from mlx_hub.inference.v1 import inference_service_pb2_grpc as pb_grpc
 from mlx_hub.inference.v1 import residency_pb2
-from mlx_hub.registry.v1 import base_model_pb2, registry_service_pb2_grpc
-from mlx_hub.registry.v1 import registry_service_pb2 as registry_pb
 
-from services.chassis.requests import Context
-from services.chassis.server import HubServer
-from services.chassis.settings import HubSettings
 from services.chassis.status import from_rpc_error
-from services.inference.__main__ import Inference
-from services.inference.settings import InferenceSettings
-from services.runtime.folder import inspect_model_folder
 from tests.fixtures.scripted_registry import ScriptedRegistry, failure
+from tests.fixtures.served import serving
 from tests.fixtures.tiny_model import VOCABULARY
 
 type Stub = pb_grpc.InferenceServiceStub
 ENGINES = residency_pb2.ListEnginesRequest()
-
-
-class Registry(ScriptedRegistry):
-    """Lists base models, too: `tiny` and what a test imports."""
-
-    def __init__(self, base: Path) -> None:
-        super().__init__(base)
-        self.bases = {"tiny": base}
-
-    async def ListBaseModels(
-        self, request: registry_pb.ListBaseModelsRequest, context: Context
-    ) -> registry_pb.ListBaseModelsResponse:
-        found = {name: inspect_model_folder(path) for name, path in self.bases.items()}
-        listed = [
-            base_model_pb2.BaseModel(
-                name=name,
-                digest=folder.digest,
-                artifact_path=str(self.bases[name]),
-                parameters=folder.parameters,
-                size_bytes=folder.size_bytes,
-            )
-            for name, folder in found.items()
-        ]
-        return registry_pb.ListBaseModelsResponse(base_models=listed)
-
-
-@pytest.fixture
-async def registry(tiny_model: Path) -> AsyncIterator[Registry]:
-    server = HubServer("registry", HubSettings(drain_seconds=0))
-    registry = Registry(tiny_model)  # type: ignore[abstract]
-    registry_service_pb2_grpc.add_RegistryServiceServicer_to_server(registry, server.grpc)
-    registry.port = await server.start(0)
-    yield registry
-    await server.stop()
-
-
-@asynccontextmanager
-async def serving(registry: ScriptedRegistry, home: Path, **settings: Any) -> AsyncIterator[Stub]:
-    here: dict[str, Any] = {"home": home, "registry_port": registry.port}
-    here["archive_setting"] = Path("/")
-    inference = Inference(InferenceSettings(drain_seconds=0, **here, **settings))
-    port = await inference.server.start(0)
-    await inference.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield pb_grpc.InferenceServiceStub(channel)
-    await inference.server.stop()
-    await inference.close()
 
 
 async def why(stub: Stub, completion: completion_pb.Completion) -> record_pb.GenerationRecord:
@@ -86,12 +29,12 @@ async def why(stub: Stub, completion: completion_pb.Completion) -> record_pb.Gen
 
 
 async def test_an_answer_tells_how_many_tokens_it_attended_to(
-    registry: Registry, tmp_path: Path
+    scripted_registry: ScriptedRegistry, tmp_path: Path
 ) -> None:
     asked = pb.GenerateRequest(model_id=7, prompt="a text of more than a few tokens " * 4)
     texts = []
     for window in (0, 16):
-        async with serving(registry, tmp_path, max_kv_size=window) as stub:
+        async with serving(scripted_registry, tmp_path, max_kv_size=window) as (_, stub):
             told = await stub.Generate(asked)
             assert told.provenance.max_kv_size == window
             assert (await why(stub, told)).provenance == told.provenance
@@ -114,10 +57,10 @@ async def pairs(stub: Stub) -> list[tuple[str, str, bool]]:
 
 
 async def test_a_draft_model_is_told_where_it_lies_and_where_it_guessed(
-    registry: Registry, tiny_model: Path, tmp_path: Path
+    scripted_registry: ScriptedRegistry, tiny_model: Path, tmp_path: Path
 ) -> None:
-    registry.bases["small"] = small(tiny_model, tmp_path / "small")
-    async with serving(registry, tmp_path, draft_models={"tiny": "small"}) as stub:
+    scripted_registry.others["small"] = small(tiny_model, tmp_path / "small")
+    async with serving(scripted_registry, tmp_path, draft_models={"tiny": "small"}) as (_, stub):
         asked: dict[str, Any] = {"model_id": 7, "prompt": "abc", "max_tokens": 60}
         plain = await stub.Generate(pb.GenerateRequest(drafting=False, **asked))
         drafted = await stub.Generate(pb.GenerateRequest(drafting=True, **asked))
@@ -136,10 +79,13 @@ async def test_a_draft_model_is_told_where_it_lies_and_where_it_guessed(
 
 
 async def test_a_name_that_no_base_model_has_is_seen_until_it_is_imported(
-    registry: Registry, tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    scripted_registry: ScriptedRegistry,
+    tiny_model: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     misspelt = {"tiny": "smal", "tyni": "tiny"}
-    async with serving(registry, tmp_path, draft_models=misspelt) as stub:
+    async with serving(scripted_registry, tmp_path, draft_models=misspelt) as (_, stub):
         while len(caplog.messages) < 2:  # noqa: ASYNC110 (another side's state)
             await asyncio.sleep(0.01)
         for message, name in zip(caplog.messages, ("smal", "tyni"), strict=True):
@@ -152,19 +98,21 @@ async def test_a_name_that_no_base_model_has_is_seen_until_it_is_imported(
         load = residency_pb2.LoadModelRequest(model_id=7)
         error = from_rpc_error(await failure(stub.LoadModel(load)), "inference")
         assert (error.reason, error.message) == ("ENGINE_START_FAILED", caplog.messages[0])
-        registry.bases["smal"] = small(tiny_model, tmp_path / "small")
+        scripted_registry.others["smal"] = small(tiny_model, tmp_path / "small")
         assert (await pairs(stub))[0] == ("tiny", "", False)
         assert (await stub.LoadModel(load)).draft_model == "smal"
 
 
 async def test_a_draft_model_of_other_tokens_is_refused_by_its_name(
-    registry: Registry, tiny_model: Path, tmp_path: Path
+    scripted_registry: ScriptedRegistry, tiny_model: Path, tmp_path: Path
 ) -> None:
     stored = json.loads((tiny_model / "tokenizer.json").read_text())["model"]
     swapped = {**stored["vocab"], VOCABULARY[9]: 10, VOCABULARY[10]: 9}
     changed = {"model": {**stored, "vocab": swapped}}
-    registry.bases["small"] = small(tiny_model, tmp_path / "small", "tokenizer.json", **changed)
-    async with serving(registry, tmp_path, draft_models={"tiny": "small"}) as stub:
+    scripted_registry.others["small"] = small(
+        tiny_model, tmp_path / "small", "tokenizer.json", **changed
+    )
+    async with serving(scripted_registry, tmp_path, draft_models={"tiny": "small"}) as (_, stub):
         load = residency_pb2.LoadModelRequest(model_id=7)
         error = from_rpc_error(await failure(stub.LoadModel(load)), "inference")
         assert error.reason == "ENGINE_START_FAILED"
@@ -176,11 +124,11 @@ async def test_a_draft_model_of_other_tokens_is_refused_by_its_name(
 
 
 async def test_a_draft_model_that_fails_is_named_no_more(
-    registry: Registry, tiny_model: Path, tmp_path: Path
+    scripted_registry: ScriptedRegistry, tiny_model: Path, tmp_path: Path
 ) -> None:
     broken = small(tiny_model, tmp_path / "small", "config.json", rope_theta="none")
-    registry.bases["small"] = broken
-    async with serving(registry, tmp_path, draft_models={"tiny": "small"}) as stub:
+    scripted_registry.others["small"] = broken
+    async with serving(scripted_registry, tmp_path, draft_models={"tiny": "small"}) as (_, stub):
         answered = await stub.Generate(pb.GenerateRequest(model_id=7, prompt="abc", max_tokens=8))
         assert (answered.tokens, answered.provenance.draft_model) == (8, "")
         [engine] = (await stub.ListEngines(ENGINES)).engines

@@ -5,12 +5,11 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 
 import grpc
-import psutil
 import pytest
 from mlx_hub.inference.v1 import generation_pb2 as pb
 from mlx_hub.inference.v1 import inference_service_pb2_grpc as pb_grpc
@@ -21,7 +20,6 @@ from services.chassis import traces
 from services.chassis.errors import HubError
 from services.chassis.leases import Lease
 from services.chassis.status import from_rpc_error
-from services.inference.__main__ import Inference
 from services.inference.domain import Answer, Base, Generation, Loading, Provenance, Target
 from services.inference.launching import Launcher
 from services.inference.residency import Residency
@@ -31,39 +29,12 @@ from services.inference.settings import InferenceSettings
 from services.runtime.folder import inspect_model_folder
 from tests.fixtures.otlp import Receiver
 from tests.fixtures.scripted_registry import ScriptedRegistry, failure
+from tests.fixtures.served import engines, serving
 
 type Told = Callable[[Loading], None]
 
 CROWD = 100
 ORDER = ["loading", "delta", "completion"]
-
-
-def engines() -> list[psutil.Process]:
-    children = psutil.Process().children(recursive=True)
-    return [c for c in children if "services.inference.engine" in c.cmdline()]
-
-
-@asynccontextmanager
-async def serving(
-    registry: ScriptedRegistry, home: Path, **settings: float
-) -> AsyncIterator[tuple[Inference, pb_grpc.InferenceServiceStub]]:
-    here = InferenceSettings(
-        home=home,
-        registry_port=registry.port,
-        archive_setting=Path("/"),
-        drain_seconds=0,
-        **settings,  # type: ignore[arg-type]
-    )
-    inference = Inference(here)
-    port = await inference.server.start(0)
-    await inference.start()
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield inference, pb_grpc.InferenceServiceStub(channel)
-    finally:
-        await inference.server.stop()
-        await inference.close()
-    assert engines() == []
 
 
 def ask(prompt: str = "hello", max_tokens: int = 4) -> pb.GenerateRequest:

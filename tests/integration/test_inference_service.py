@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import psutil
 import pytest
 from google.api import httpbody_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -23,8 +22,8 @@ from prometheus_client import REGISTRY
 from services.chassis.status import from_rpc_error
 from services.inference.__main__ import Inference
 from services.inference.domain import Adapter
-from services.inference.settings import InferenceSettings
 from tests.fixtures.scripted_registry import ScriptedRegistry, failure
+from tests.fixtures.served import engines, inference_of
 
 
 class Served:
@@ -64,22 +63,9 @@ def ask(prompt: str = "hello", **fields: Any) -> pb.GenerateRequest:
     return pb.GenerateRequest(**{"model_id": 7, "prompt": prompt, "max_tokens": 8, **fields})
 
 
-def engines() -> list[psutil.Process]:
-    children = psutil.Process().children(recursive=True)
-    return [c for c in children if "services.inference.engine" in c.cmdline()]
-
-
 @pytest.fixture
 async def served(scripted_registry: ScriptedRegistry, tmp_path: Path) -> AsyncIterator[Served]:
-    settings = InferenceSettings(
-        home=tmp_path,
-        registry_port=scripted_registry.port,
-        archive_setting=Path("/"),
-        max_rows=2,
-        queue_limit=1,
-        drain_seconds=0,
-    )
-    inference = Inference(settings)
+    inference = inference_of(scripted_registry, tmp_path, max_rows=2, queue_limit=1)
     port = await inference.server.start(0)
     await inference.server.set_serving(True)
     served = Served(inference, port)

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from buf.validate import validate_pb2
+from mlx_hub.registry.v1 import registry_service_pb2 as registry_pb
 
 from services.chassis.errors import Unavailable
+from services.chassis.names import NAME
 from services.chassis.tables import NAME_PATTERN
 from services.inference import drafts
 from services.inference.domain import Base
@@ -45,8 +48,10 @@ def test_what_no_base_models_could_be_named_is_malformed(text: str, why: str) ->
         drafts.parse(text)
 
 
-def test_names_are_those_that_a_base_model_may_have() -> None:
-    assert f"^{drafts.NAME.pattern}$" == NAME_PATTERN
+def test_names_are_those_that_the_contract_knows() -> None:
+    field = registry_pb.CreateModelRequest.DESCRIPTOR.fields_by_name["base_model"]
+    pattern = field.GetOptions().Extensions[validate_pb2.field].string.pattern
+    assert pattern == NAME_PATTERN == f"^{NAME}$"
 
 
 PAIRS = [

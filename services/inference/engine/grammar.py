@@ -6,6 +6,7 @@ the thread that owns MLX.
 
 import json
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ _JSON = {
     "lenient": False,
 }
 
+TRIED = 16
+"""Schemas known to compile: a request's text is a megabyte at most."""
+
 
 class Outputs:
     """What answers of one model are held to, and how their tool calls are read."""
@@ -43,6 +47,8 @@ class Outputs:
         self._tools = tools
         self._tokenizer: LLTokenizer | None = None
         self._trial = Bounded("services.inference.engine.compiling", "compile")
+        # A service asks for the same schemas again and again; what was refused is not kept.
+        self._compiles = lru_cache(TRIED)(self._trial.ask)
 
     def matcher_of(self, request: pb.GenerateRequest) -> LLMatcher | None:
         """Compile the request's constraint, if it has one; raises Invalid CONSTRAINT_REFUSED."""
@@ -92,15 +98,23 @@ class Outputs:
     def _held(
         self, tools: list[dict[str, Any]], strict: set[str] | None = None
     ) -> list[dict[str, Any]]:
-        """Give tools with the schemas that calls are held to, tried; any object if not strict."""
-        held = _held(tools, strict)
-        self._try("tools", [tool["function"]["parameters"] for tool in held])
-        return held
+        """Give tools with the schemas that calls are held to; those not strict take any object."""
+        functions = [tool["function"] for tool in tools]
+        held = [strict is None or function["name"] in strict for function in functions]
+        schemas = [
+            _pinned(function["parameters"] if is_held else {"type": "object"})
+            for function, is_held in zip(functions, held, strict=True)
+        ]
+        self._try("tools", schemas)
+        return [
+            {"function": function | {"parameters": schema}}
+            for function, schema in zip(functions, schemas, strict=True)
+        ]
 
     def _try(self, field: str, schemas: list[dict[str, Any]]) -> None:
         """Refuse what takes too long to compile: nothing here could end it."""
         try:
-            self._trial.ask(schemas=[json.dumps(schema) for schema in schemas])
+            self._compiles(schemas=tuple(map(json.dumps, schemas)))
         except BrokenBounds as error:
             raise refused(field, str(error)) from error
 
@@ -141,13 +155,3 @@ def refused(field: str, reason: str) -> Invalid:
 
 def _pinned(schema: dict[str, Any]) -> dict[str, Any]:
     return schema | {"x-guidance": _JSON}
-
-
-def _held(tools: list[dict[str, Any]], strict: set[str] | None = None) -> list[dict[str, Any]]:
-    """Give tools with the schemas that calls are held to; those not strict take any object."""
-    functions = [tool["function"] for tool in tools]
-    return [
-        {"function": f | {"parameters": _pinned(f["parameters"] if held else {"type": "object"})}}
-        for f in functions
-        for held in [strict is None or f["name"] in strict]
-    ]
