@@ -19,6 +19,7 @@ from services.stack.errors import StackError
 from services.stack.settings import StackSettings, environment_name
 
 LOOK_SECONDS = 0.25
+KILL_SECONDS = 5.0
 
 
 class Home:
@@ -117,17 +118,25 @@ def stop_holder(home: Home, grace: float) -> bool:
     pid = home.holder()
     if pid is None:
         return False
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + grace
-    while home.holder() == pid and time.monotonic() < deadline:
-        time.sleep(0.1)
-    if home.holder() == pid:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        time.sleep(0.5)
-        with home.claim():
-            raise StackError(f"The stack (process {pid}) did not stop in {grace:g} s; killed it.")
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        process.terminate()
+        if not _ends(process, grace):
+            process.kill()
+            _ends(process, KILL_SECONDS)
+            with home.claim():
+                why = f"The stack (process {pid}) did not stop in {grace:g} s; killed it."
+                raise StackError(why)
+    return True
+
+
+def _ends(process: psutil.Process, seconds: float) -> bool:
+    """Wait for a process's end, whoever has to take note of it; tell whether it came."""
+    deadline = time.monotonic() + seconds
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
     return True
 
 
