@@ -34,6 +34,7 @@ pytest_plugins = [
     "tests.fixtures.client_venv",
     "tests.fixtures.commands",
     "tests.fixtures.worker",
+    "tests.fixtures.holding",
     "tests.fixtures.trainer",
     "tests.fixtures.trainer_process",
 ]

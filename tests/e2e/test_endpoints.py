@@ -215,7 +215,8 @@ def test_base_and_version_answer_with_provenance(
 def test_a_stream_comes_frame_by_frame_and_ends_with_its_completion(
     stack: RunningStack, model: Any
 ) -> None:
-    body = {"model_id": model["id"], "version": "base", "max_tokens": 24, **QUESTION}
+    story = {"prompt": "Once upon a time", "temperature": 0, "max_tokens": 48}
+    body = {"model_id": model["id"], "version": "base", **story}
     arrived = list(frames(f"{stack.url}/inference/stream", body))
     assert all("delta" in event for _, event in arrived[:-1])
     completion = arrived[-1][1]["completion"]

@@ -46,7 +46,7 @@ async def test_attempts_are_runs_whatever_is_killed(
 ) -> None:
     name = f"bot-{free_port()}"
     model, dataset = await hub.model(name), await register(hub, "rows", ROWS)
-    recipe = {**FAST, "epochs": 60, "max_attempts": 2}
+    recipe = {**FAST, "epochs": 4, "max_attempts": 2}
     request = CreateTrainingJobRequest(model_id=model.id, dataset_id=dataset, **recipe)
     registry_port, port = free_port(), free_port()
     database = hub.settings.database_url
@@ -55,17 +55,17 @@ async def test_attempts_are_runs_whatever_is_killed(
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = trainer_grpc.TrainerServiceStub(channel)
         async with registry_process(tmp_path, database, **uri) as (registry, _):
-            first = start(**environment)
+            first = start(hold=3, **environment)
             job = await stub.CreateTrainingJob(request, wait_for_ready=True)
             await until_step(stub, job.id, 3)
             first.send_signal(signal.SIGTERM)
             assert first.wait(60) == 0
-            [(reached,)] = hub.sql("SELECT step FROM trainer.jobs")
-            second = start(**environment)
-            await until_step(stub, job.id, int(str(reached)) + 3)
+            assert hub.sql("SELECT step FROM trainer.jobs") == [(3,)]
+            second = start(hold=9, **environment)
+            await until_step(stub, job.id, 6)
             os.kill(registry.pid, signal.SIGKILL)
         async with registry_process(tmp_path, database, **uri) as (_, registry_stub):
-            await until_step(stub, job.id, int(str(reached)) + 6)
+            await until_step(stub, job.id, 9)
             worker = worker_of(second)
             second.kill()
             worker.wait(60)
@@ -84,7 +84,7 @@ async def check_runs(hub: RunningRegistry, mlflow: Seen, experiment: str, name: 
     assert [t["mlx_hub.outcome"] for t in tags] == ["handed_back", "lost", "finished"]
     for attempt, run in enumerate(runs, start=1):
         assert mlflow.history(run, "loss") == hub.sql(STEPS, attempt)
-        assert (run.data.params["lora_rank"], run.data.params["epochs"]) == ("8", "60")
+        assert (run.data.params["lora_rank"], run.data.params["epochs"]) == ("8", "4")
         assert run.inputs
         [data] = run.inputs.dataset_inputs
         digest = run.data.tags["mlx_hub.dataset_digest"]

@@ -113,19 +113,18 @@ def test_nothing_trained_changes_and_a_killed_job_tells_the_same(
     spawn_worker: Spawn, name: str
 ) -> None:
     method = METHODS[name]
+    held_out = HELD_OUT | {"test_fraction": 0}
     _, plain = end(spawn_worker(folder="plain", **method))
-    _, straight = end(spawn_worker(folder="straight", **HELD_OUT | {"test_fraction": 0}, **method))
+    _, straight = end(spawn_worker(folder="straight", **held_out, **method))
     assert list(plain.files) == list(straight.files)
     assert not plain.evaluations and not plain.samples
 
-    killed = spawn_worker(folder="killed", **HELD_OUT | {"test_fraction": 0}, **method)
+    killed = spawn_worker(folder="killed", hold=5, **held_out, **method)
     killed.until_step(5)
     killed.process.send_signal(signal.SIGKILL)
     killed.process.wait()
-    events, resumed = end(
-        spawn_worker(folder="killed", **HELD_OUT | {"test_fraction": 0}, **method)
-    )
-    assert events[0].started.resumed_from_step >= 4
+    events, resumed = end(spawn_worker(folder="killed", **held_out, **method))
+    assert events[0].started.resumed_from_step == 4
     told = [event.evaluation.which for event in events if event.HasField("evaluation")]
     assert told == [VERSION], "the base is asked once in a job"
     assert resumed == straight

@@ -83,7 +83,7 @@ def test_the_rate_is_lowered_once_and_the_bytes_are_those_of_one_run(
     assert [e for e in events if e.HasField("learning_rate_lowered")] == []
 
     # A checkpoint of a hand-back lies between those of the recipe: it must not be gone back to.
-    stopped = spawn_worker(folder="stopped", **recipe)
+    stopped = spawn_worker(folder="stopped", hold=lowered.step - 2, **recipe)
     stopped.until_step(lowered.step - 2)
     stopped.stop(save=True)
     end(stopped)

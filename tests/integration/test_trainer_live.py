@@ -8,7 +8,7 @@ from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
 from mlx_hub.trainer.v1 import training_event_pb2 as event_pb
 
 from services.trainer.worker.loop import SMOOTHING
-from tests.fixtures.trainer import OpenTrainer, until_step
+from tests.fixtures.trainer import OpenTrainer
 from tests.fixtures.worker import Child, Spawn
 
 
@@ -32,7 +32,7 @@ def test_a_resumed_run_reports_what_an_uninterrupted_one_would(spawn_worker: Spa
         assert step.grad_norm > 0
     assert straight[1].smoothed_loss == pytest.approx(straight[1].loss)
 
-    killed = spawn_worker(folder="killed")
+    killed = spawn_worker(folder="killed", hold=5)
     killed.until_step(5)
     killed.process.send_signal(signal.SIGKILL)
     killed.process.wait()
@@ -52,8 +52,7 @@ async def test_a_job_shows_its_last_step_and_how_long_it_has_to_go(
     open_trainer: OpenTrainer,
 ) -> None:
     async with open_trainer() as trainer:
-        job = await trainer.create(epochs=1000, checkpoint_every_steps=2)
-        await until_step(trainer.stub, job.id, 3)
+        job = await trainer.reach(3, epochs=1000, checkpoint_every_steps=2)
         running = await trainer.stub.GetTrainingJob(pb.GetTrainingJobRequest(job_id=job.id))
         assert running.progress.eta_seconds > 0
         await trainer.stub.CancelTrainingJob(pb.CancelTrainingJobRequest(job_id=job.id))

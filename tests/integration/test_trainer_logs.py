@@ -12,7 +12,7 @@ from mlx_hub.trainer.v1 import training_log_pb2 as log_pb
 from mlx_hub.trainer.v1.training_log_pb2 import TrainingLogEvent, TrainingLogLine
 
 from tests.fixtures.registry import failure
-from tests.fixtures.trainer import OpenTrainer, RunningTrainer, until_step
+from tests.fixtures.trainer import OpenTrainer, RunningTrainer
 
 
 @pytest.fixture
@@ -76,8 +76,7 @@ async def test_an_aborting_workers_last_words_are_shown_and_its_stack_is_not(
     trainer: RunningTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONFAULTHANDLER", "1")
-    job = await trainer.create(epochs=1000, max_attempts=1)
-    await until_step(trainer.stub, job.id, 2)
+    job = await trainer.reach(2, epochs=1000, max_attempts=1)
     [child] = [c for c in psutil.Process().children() if "services.trainer.worker" in c.cmdline()]
     child.send_signal(signal.SIGABRT)
     ended, _ = await trainer.end(job.id)
@@ -92,8 +91,7 @@ async def test_an_aborting_workers_last_words_are_shown_and_its_stack_is_not(
 
 
 async def test_a_tail_says_that_the_trainer_shuts_down(trainer: RunningTrainer) -> None:
-    job = await trainer.create(epochs=1000)
-    await until_step(trainer.stub, job.id, 1)
+    job = await trainer.reach(1, epochs=1000)
     await trainer.trainer.logs.close()
     error = await failure(tail(trainer, job.id, lines=0))
     assert error.reason == "SHUTTING_DOWN"

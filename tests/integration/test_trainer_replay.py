@@ -12,12 +12,12 @@ from mlx_hub.trainer.v1 import training_job_pb2 as job_pb
 
 from services.trainer.domain import Order
 from services.trainer.recipe import Optimizer, Recipe
+from tests.fixtures.holding import Holding
 from tests.fixtures.registry import failure
 from tests.fixtures.trainer import OpenTrainer, RunningTrainer, until_step
 
-# Long enough to be interrupted in its middle, on a busy machine too.
-STEPS = 40
-RECIPE = {"seed": 3, "validation_fraction": 0.2, "lora_dropout": 0.1, "epochs": 8}
+STEPS = 10
+RECIPE = {"seed": 3, "validation_fraction": 0.2, "lora_dropout": 0.1}
 # What publishing and training leave behind.
 LEFT = (
     "SELECT (SELECT count(*) FROM registry.versions), (SELECT count(*) FROM registry.evaluations),"
@@ -183,41 +183,45 @@ async def test_what_can_not_be_repeated_is_refused(trainer: RunningTrainer) -> N
     assert (await failure(trainer.stub.ReplayTrainingJob(request))).reason == "VERSION_NOT_FOUND"
     missing = pb.ReplayTrainingJobRequest(job_id=99)
     assert (await failure(trainer.stub.ReplayTrainingJob(missing))).reason == "JOB_NOT_FOUND"
-    running = await trainer.create(epochs=1000)
-    await until_step(trainer.stub, running.id, 1)
+    running = await trainer.reach(1, epochs=1000)
     unfinished = pb.ReplayTrainingJobRequest(job_id=running.id)
     error = await failure(trainer.stub.ReplayTrainingJob(unfinished))
     assert (error.reason, error.metadata["status"]) == ("JOB_STATE", "running")
 
 
-async def test_an_interrupted_replay_is_judged_over_all_steps(open_trainer: OpenTrainer) -> None:
+async def test_an_interrupted_replay_is_judged_over_all_steps(
+    open_trainer: OpenTrainer, holding: Holding
+) -> None:
     async with open_trainer() as first:
         original = await trained(first)
         request = pb.ReplayTrainingJobRequest(job_id=original.id)
-        job = await first.stub.ReplayTrainingJob(request)
-        await until_step(first.stub, job.id, 6)
+        with holding(4):
+            job = await first.stub.ReplayTrainingJob(request)
+            await until_step(first.stub, job.id, 4)
         await first.trainer.supervisor.stop()
         left = await first.stub.GetTrainingJob(pb.GetTrainingJobRequest(job_id=job.id))
         assert left.status == job_pb.JOB_STATUS_QUEUED
-    # As if the trainer had died behind the checkpoint of step 6 and before its reports were stored.
-    kept = "DELETE FROM trainer.job_events WHERE job_id = %s AND payload->>'step' IN ('5', '6')"
+    # As if the trainer had died behind the checkpoint of step 4 and before its reports were stored.
+    kept = "DELETE FROM trainer.job_events WHERE job_id = %s AND payload->>'step' IN ('3', '4')"
     first.hub.sql(kept, job.id)
     async with open_trainer() as second:
         request_of = pb.WatchTrainingJobRequest(job_id=job.id, after_sequence=0)
         frames = [frame async for frame in second.stub.WatchTrainingJob(request_of)]
     again = [f.step.step for f in frames if f.HasField("step") and f.attempt == 2]
-    assert 1 <= again[0] <= 5
+    assert again[0] == 3
     verdict = frames[-1].job.verdict
     assert verdict.outcome == replay_pb2.REPLAY_OUTCOME_SAME
     assert verdict.compared_steps == verdict.steps == STEPS
 
 
 async def test_a_cancelled_replay_has_no_verdict_and_can_be_retried(
-    trainer: RunningTrainer,
+    trainer: RunningTrainer, holding: Holding
 ) -> None:
     original = await trained(trainer)
-    job = await trainer.stub.ReplayTrainingJob(pb.ReplayTrainingJobRequest(job_id=original.id))
-    await until_step(trainer.stub, job.id, 1)
+    request = pb.ReplayTrainingJobRequest(job_id=original.id)
+    with holding(1):
+        job = await trainer.stub.ReplayTrainingJob(request)
+        await until_step(trainer.stub, job.id, 1)
     await trainer.stub.CancelTrainingJob(pb.CancelTrainingJobRequest(job_id=job.id))
     cancelled, _ = await trainer.end(job.id)
     assert cancelled.status == job_pb.JOB_STATUS_CANCELLED

@@ -74,13 +74,13 @@ def test_killed_and_resumed_is_never_interrupted(
     straight = outcome(end(one))
     assert outcome(end(other)) == straight
 
-    killed = spawn_worker(folder="killed", **recipe)
+    killed = spawn_worker(folder="killed", hold=5, **recipe)
     killed.until_step(5)
     killed.process.send_signal(signal.SIGKILL)
     killed.process.wait()
     resumed = spawn_worker(folder="killed", **recipe)
     first = next(resumed.events())
-    assert first.started.resumed_from_step in (4, 5, 6, 8)
+    assert first.started.resumed_from_step in (4, 5)
     assert outcome(end(resumed)) == straight
 
     adapter = tmp_path / "one" / "attempt-1"
@@ -94,12 +94,12 @@ def test_a_resumed_run_computes_by_as_many_threads_as_it_began_with(spawn_worker
     first, *_, last = straight.events()
     assert first.started.environment["blas_threads"] == "2"
 
-    killed = spawn_worker(folder="killed", blas_threads=2, **recipe)
+    killed = spawn_worker(folder="killed", hold=5, blas_threads=2, **recipe)
     killed.until_step(5)
     killed.process.send_signal(signal.SIGKILL)
     killed.process.wait()
     resumed = spawn_worker(folder="killed", **recipe)
     first = next(resumed.events())
-    assert first.started.resumed_from_step >= 4
+    assert first.started.resumed_from_step == 4
     assert first.started.environment["blas_threads"] == "2"
     assert outcome(end(resumed)) == outcome(last)

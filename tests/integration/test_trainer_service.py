@@ -20,9 +20,10 @@ from prometheus_client import REGISTRY
 from services.chassis.errors import Exhausted, FailedPrecondition, Unavailable
 from services.chassis.status import from_rpc_error
 from services.runtime.rows import Side, Split
+from tests.fixtures.holding import Holding
 from tests.fixtures.registry import failure
 from tests.fixtures.rows import ROWS, chat, register
-from tests.fixtures.trainer import Event, OpenTrainer, RunningTrainer, until_step
+from tests.fixtures.trainer import Event, OpenTrainer, RunningTrainer
 
 ENDLESS = {"epochs": 1000, "checkpoint_every_steps": 2}
 
@@ -139,33 +140,36 @@ async def test_lineage_tells_how_a_version_was_trained(trainer: RunningTrainer) 
     }
 
 
-async def test_a_killed_child_is_retried_from_its_checkpoint(trainer: RunningTrainer) -> None:
-    straight = await trainer.create(seed=1)
-    await trainer.end(straight.id)
+async def test_a_killed_child_is_retried_from_its_checkpoint(
+    trainer: RunningTrainer, holding: Holding
+) -> None:
+    await trainer.end((await trainer.create(seed=1)).id)
     rescued = number("rescued_total")
-    job = await trainer.create(seed=1)
-    await until_step(trainer.stub, job.id, 5)
+    with holding(5):
+        job = await trainer.reach(5, seed=1)
     [child] = [c for c in psutil.Process().children() if "services.trainer.worker" in c.cmdline()]
     child.kill()
     ended, events = await trainer.end(job.id)
     assert (ended.status, ended.attempt) == (job_pb.JOB_STATUS_COMPLETED, 2)
     assert number("rescued_total") == rescued + 1
-    assert steps(events, attempt=2)[0] > 4
+    assert (steps(events, attempt=1)[-1], steps(events, attempt=2)[0]) == (5, 5)
     # The same bytes have the same checksum.
     checksums = trainer.hub.sql("SELECT checksum FROM registry.versions ORDER BY id")
     assert checksums[0] == checksums[1]
     lost, finished = await attempts(trainer, version="2")
-    assert lost.outcome == lineage_pb2.ATTEMPT_OUTCOME_LOST
-    assert (lost.number, lost.last_step) == (1, steps(events, attempt=1)[-1])
-    assert finished.outcome == lineage_pb2.ATTEMPT_OUTCOME_FINISHED
-    assert (finished.number, finished.last_step) == (2, ended.progress.total_steps)
-    assert finished.resumed_from_step == steps(events, attempt=2)[0] - 1
+    told = lost.number, lost.outcome, lost.last_step
+    assert told == (1, lineage_pb2.ATTEMPT_OUTCOME_LOST, 5)
+    told = finished.number, finished.outcome, finished.last_step
+    assert told == (2, lineage_pb2.ATTEMPT_OUTCOME_FINISHED, ended.progress.total_steps)
+    assert finished.resumed_from_step == 4
 
 
-async def test_a_shutdown_hands_the_job_back_and_tells_watchers(open_trainer: OpenTrainer) -> None:
+async def test_a_shutdown_hands_the_job_back_and_tells_watchers(
+    open_trainer: OpenTrainer, holding: Holding
+) -> None:
     async with open_trainer() as first:
-        job = await first.create(epochs=20, checkpoint_every_steps=1000, max_attempts=1)
-        await until_step(first.stub, job.id, 3)
+        with holding(3):
+            job = await first.reach(3, checkpoint_every_steps=1000, max_attempts=1)
         watching, frames = first.watch(job.id), []
         await first.trainer.watch.close()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -180,14 +184,13 @@ async def test_a_shutdown_hands_the_job_back_and_tells_watchers(open_trainer: Op
         ended, events = await second.end(job.id)
         assert ended.status == job_pb.JOB_STATUS_COMPLETED
         back, finished = await attempts(second, version="1")
-    assert steps(events, attempt=2)[0] == steps(events, attempt=1)[-1] + 1
+    assert (steps(events, attempt=1)[-1], steps(events, attempt=2)[0]) == (3, 4)
     assert back.outcome == lineage_pb2.ATTEMPT_OUTCOME_HANDED_BACK
-    assert back.last_step == finished.resumed_from_step == steps(events, attempt=1)[-1]
+    assert back.last_step == finished.resumed_from_step == 3
 
 
 async def test_a_running_job_is_cancelled(trainer: RunningTrainer) -> None:
-    job = await trainer.create(**ENDLESS)
-    await until_step(trainer.stub, job.id, 2)
+    job = await trainer.reach(2, **ENDLESS)
     request = pb.CancelTrainingJobRequest(job_id=job.id)
     assert (await trainer.stub.CancelTrainingJob(request)).status == job_pb.JOB_STATUS_RUNNING
     ended, _ = await trainer.end(job.id)
@@ -271,8 +274,7 @@ async def test_a_full_disk_fails_the_job_in_plain_words(
 
     monkeypatch.setattr(trainer.trainer.registry, "publish", full)
     ended, _ = await trainer.end((await trainer.create(epochs=1)).id)
-    assert ended.status == job_pb.JOB_STATUS_FAILED
-    assert ended.error.reason == "DISK_FULL"
+    assert (ended.status, ended.error.reason) == (job_pb.JOB_STATUS_FAILED, "DISK_FULL")
 
 
 async def test_a_crash_behind_the_publication_publishes_no_second_version(
