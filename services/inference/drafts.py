@@ -1,10 +1,11 @@
 """Which base model drafts for which: as the operator says, looked up before an engine starts."""
 
-import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_fixed
 
 from services.chassis.errors import HubError
 from services.chassis.names import NAME
@@ -87,12 +88,8 @@ class DraftModels:
 
         A base model may still be imported: a name that there is none of is no reason to end.
         """
-        while True:
-            try:
-                judged = await self._judged()
-                break
-            except HubError:
-                await asyncio.sleep(ASK_PAUSE_S)
+        again = AsyncRetrying(retry=retry_if_exception_type(HubError), wait=wait_fixed(ASK_PAUSE_S))
+        judged: list[Pair] = await again(self._judged)
         for pair in judged:
             if pair.reason:
                 log.warning("%s", pair.reason)

@@ -131,7 +131,10 @@ def stop_holder(home: Home, grace: float) -> bool:
 
 
 def _ends(process: psutil.Process, seconds: float) -> bool:
-    """Wait for a process's end, whoever has to take note of it; tell whether it came."""
+    """Wait for a process's end; tell whether it came.
+
+    psutil's own wait takes a child's exit code from whoever started it, and waits on for a zombie.
+    """
     deadline = time.monotonic() + seconds
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         if time.monotonic() > deadline:

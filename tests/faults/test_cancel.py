@@ -3,12 +3,10 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import grpc
-import psutil
 import pytest
 from mlx_hub.internal.v1 import worker_pb2 as worker_pb
 from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
@@ -20,6 +18,7 @@ from services.runtime.model import prepare
 from services.trainer.worker.failures import Stopped
 from services.trainer.worker.run import run
 from tests.fixtures.commands import Command
+from tests.fixtures.holding import workers
 from tests.fixtures.trainer import OpenTrainer, RunningTrainer, until_step
 
 # Where a worker asks whether it may go on, by the function that asks.
@@ -85,16 +84,6 @@ def nothing_published(trainer: RunningTrainer) -> None:
     """What lies in the job's folder stays for a retry, as long as the workspace says."""
     assert trainer.hub.sql("SELECT count(*) FROM registry.versions") == [(0,)]
     assert not list((trainer.hub.archive / "versions").iterdir())
-
-
-def workers() -> list[psutil.Process]:
-    """List the workers; one that has just ended has no command line any more."""
-    found = []
-    for child in psutil.Process().children():
-        with suppress(psutil.NoSuchProcess):
-            if "services.trainer.worker" in child.cmdline():
-                found.append(child)
-    return found
 
 
 @pytest.mark.parametrize("step", [0, 2], ids=["before it could answer", "in a step"])

@@ -9,7 +9,6 @@ import tempfile
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
 from mlx_hub.trainer.v1 import training_job_pb2 as job_pb
 
+from tests.fixtures.holding import workers
 from tests.fixtures.trainer import OpenTrainer, RunningTrainer
 
 ROUNDS = 2
@@ -101,10 +101,8 @@ async def cancel(trainer: RunningTrainer) -> None:
 
 async def kill(trainer: RunningTrainer) -> None:
     job_id = await begun(trainer)
-    for child in psutil.Process().children():
-        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-            if "services.trainer.worker" in child.cmdline():
-                child.kill()
+    for child in workers():
+        child.kill()
     job, _ = await trainer.end(job_id)
     assert job.status == job_pb.JOB_STATUS_FAILED
 

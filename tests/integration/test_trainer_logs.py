@@ -5,12 +5,12 @@ import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
-import psutil
 import pytest
 from mlx_hub.trainer.v1 import training_job_pb2 as job_pb
 from mlx_hub.trainer.v1 import training_log_pb2 as log_pb
 from mlx_hub.trainer.v1.training_log_pb2 import TrainingLogEvent, TrainingLogLine
 
+from tests.fixtures.holding import workers
 from tests.fixtures.registry import failure
 from tests.fixtures.trainer import OpenTrainer, RunningTrainer
 
@@ -77,7 +77,7 @@ async def test_an_aborting_workers_last_words_are_shown_and_its_stack_is_not(
 ) -> None:
     monkeypatch.setenv("PYTHONFAULTHANDLER", "1")
     job = await trainer.reach(2, epochs=1000, max_attempts=1)
-    [child] = [c for c in psutil.Process().children() if "services.trainer.worker" in c.cmdline()]
+    [child] = workers()
     child.send_signal(signal.SIGABRT)
     ended, _ = await trainer.end(job.id)
     assert ended.status == job_pb.JOB_STATUS_FAILED

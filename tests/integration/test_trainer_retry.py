@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-import psutil
 import pytest
 from mlx_hub.registry.v1 import lineage_pb2
 from mlx_hub.registry.v1 import version_messages_pb2 as versions_pb
@@ -11,7 +10,7 @@ from mlx_hub.trainer.v1 import trainer_service_pb2 as pb
 from mlx_hub.trainer.v1 import training_job_pb2 as job_pb
 
 from services.chassis.errors import Exhausted
-from tests.fixtures.holding import Holding
+from tests.fixtures.holding import Holding, workers
 from tests.fixtures.registry import failure
 from tests.fixtures.trainer import Event, OpenTrainer, RunningTrainer
 
@@ -70,7 +69,7 @@ async def test_a_killed_worker_without_an_attempt_left(
 ) -> None:
     with holding(5):
         job = await trainer.reach(5, **RECIPE)
-    [child] = [c for c in psutil.Process().children() if "services.trainer.worker" in c.cmdline()]
+    [child] = workers()
     child.kill()
     failed, _ = await trainer.end(job.id)
     assert failed.error.message.startswith("1 of 1 attempts were lost")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import psutil
 import pytest
 from mlx_hub.registry.v1 import dataset_service_pb2 as datasets_pb
 from mlx_hub.registry.v1 import lineage_pb2
@@ -20,7 +19,7 @@ from prometheus_client import REGISTRY
 from services.chassis.errors import Exhausted, FailedPrecondition, Unavailable
 from services.chassis.status import from_rpc_error
 from services.runtime.rows import Side, Split
-from tests.fixtures.holding import Holding
+from tests.fixtures.holding import Holding, workers
 from tests.fixtures.registry import failure
 from tests.fixtures.rows import ROWS, chat, register
 from tests.fixtures.trainer import Event, OpenTrainer, RunningTrainer
@@ -147,7 +146,7 @@ async def test_a_killed_child_is_retried_from_its_checkpoint(
     rescued = number("rescued_total")
     with holding(5):
         job = await trainer.reach(5, seed=1)
-    [child] = [c for c in psutil.Process().children() if "services.trainer.worker" in c.cmdline()]
+    [child] = workers()
     child.kill()
     ended, events = await trainer.end(job.id)
     assert (ended.status, ended.attempt) == (job_pb.JOB_STATUS_COMPLETED, 2)
